@@ -1,0 +1,103 @@
+"""Generates `workers/engine/abi.h` from `mpvm.abi`, so that no layout is written twice."""
+
+import ctypes
+from enum import IntEnum
+
+from mpvm.abi import exits, layout
+
+_C_NAMES = {
+    ctypes.c_uint8: "uint8_t",
+    ctypes.c_uint16: "uint16_t",
+    ctypes.c_uint32: "uint32_t",
+    ctypes.c_uint64: "uint64_t",
+    ctypes.c_int64: "int64_t",
+}
+
+_STRUCTS: tuple[type[ctypes.Structure], ...] = (
+    layout.MemorySlot,
+    layout.PostedWrite,
+    layout.Shadow,
+    layout.VmPage,
+    layout.Segment,
+    layout.DescriptorTable,
+    layout.GuestState,
+    layout.ExitInformation,
+    layout.EntryControls,
+    layout.ControlBlock,
+    layout.CpuidEntry,
+    layout.InterruptInbox,
+    layout.Mail,
+    layout.Mailbox,
+    layout.Counters,
+    layout.LocalApicPage,
+    layout.VcpuArea,
+)
+
+_ENUMS: tuple[tuple[str, type[IntEnum]], ...] = (
+    ("EXIT", exits.ExitReason),
+    ("IO", exits.IoDirection),
+    ("RUN", layout.RunState),
+    ("MODE", layout.VcpuMode),
+    ("REQUEST", layout.Request),  # type: ignore[arg-type]
+    ("MAIL", layout.MailKind),
+    ("POSTED", layout.PostedKind),
+    ("SHADOW", layout.ShadowKind),
+)
+
+_CONSTANTS = (
+    "ABI_MAGIC",
+    "ABI_VERSION",
+    "MAX_VCPUS",
+    "MAX_MEMORY_SLOTS",
+    "MAX_CPUID_ENTRIES",
+    "MAX_EXIT_REASONS",
+    "POSTED_RING_ENTRIES",
+    "MAILBOX_ENTRIES",
+    "MAX_SHADOWS",
+    "FEATURE_WORDS",
+)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def _declare(name: str, field_type: type) -> str:
+    dimensions = ""
+    while issubclass(field_type, ctypes.Array):
+        dimensions += f"[{field_type._length_}]"
+        field_type = field_type._type_
+    c_name = _C_NAMES.get(field_type)
+    if c_name is None:
+        c_name = f"struct mpvm_{_snake(field_type.__name__)}"
+    return f"{c_name} {name}{dimensions}"
+
+
+def generate() -> str:
+    """The text of `abi.h`."""
+    lines = [
+        "/* Generated from mpvm/abi by mpvm.abi.cheader. Do not edit. */",
+        "#ifndef MPVM_ABI_H",
+        "#define MPVM_ABI_H",
+        "#include <stddef.h>",
+        "#include <stdint.h>",
+        "",
+    ]
+    lines += [f"#define MPVM_{name} {getattr(layout, name)}u" for name in _CONSTANTS]
+    for prefix, enum in _ENUMS:
+        lines += ["", "enum {"]
+        lines += [f"    MPVM_{prefix}_{member.name} = {int(member)}," for member in enum]
+        lines += ["};"]
+    for struct in _STRUCTS:
+        name = f"struct mpvm_{_snake(struct.__name__)}"
+        lines += ["", f"{name} {{"]
+        lines += [f"    {_declare(field[0], field[1])};" for field in struct._fields_]
+        lines += ["};"]
+        for field in struct._fields_:
+            offset = getattr(struct, field[0]).offset
+            lines.append(
+                f'_Static_assert(offsetof({name}, {field[0]}) == {offset}, "{struct.__name__}.{field[0]}");'
+            )
+        lines.append(f'_Static_assert(sizeof({name}) == {ctypes.sizeof(struct)}, "{struct.__name__}");')
+    lines += ["", "#endif", ""]
+    return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""Every exception class and every exit status of `mpvm`.
+
+A message is one line: what happened, where, and what would be right. `mpvm run` prints it after
+"mpvm: " and ends with the class's `exit_status`. Its own statuses are even where they can be, the
+guest's (isa-debug-exit: ``(value << 1) | 1``) are odd, so that they do not collide.
+"""
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """Exit statuses of `mpvm run` that are not the guest's own (docs/exit-status.md)."""
+
+    OK = 0
+    BAD_CONFIGURATION = 2
+    START_FAILURE = 4
+    GUEST_CRASH = 6
+    INTERNAL_ERROR = 8
+    TIME_LIMIT = 124
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class MpvmError(Exception):
+    """Base of every error that a user sees as one line."""
+
+    exit_status: ExitStatus = ExitStatus.INTERNAL_ERROR
+
+
+class ConfigError(MpvmError):
+    """A configuration value, file or command-line option is wrong."""
+
+    exit_status = ExitStatus.BAD_CONFIGURATION
+
+
+class BootImageError(ConfigError):
+    """A kernel, initrd or module can't be read or is not what its boot protocol takes."""
+
+
+class StartError(MpvmError):
+    """The machine could not be brought up: no memory, no worker, no accelerator."""
+
+    exit_status = ExitStatus.START_FAILURE
+
+
+class EngineVersionError(StartError):
+    """The installed `unicorn` is not one whose internals the engine core knows."""
+
+
+class WorkerError(MpvmError):
+    """A worker died, fell silent or reported a failure."""
+
+    exit_status = ExitStatus.INTERNAL_ERROR
+
+
+class GuestCrash(MpvmError):
+    """The guest shut down by a triple fault."""
+
+    exit_status = ExitStatus.GUEST_CRASH
+
+
+class ProtocolError(MpvmError):
+    """A wire message is truncated, oversized, of another version or of the wrong shape."""
+
+
+class DeviceError(MpvmError):
+    """A device was wired or driven in a way its data sheet does not know (a defect in the machine model)."""

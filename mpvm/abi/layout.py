@@ -1,0 +1,408 @@
+"""The shared-memory layouts, declared once.
+
+Python reads them through `ctypes`, C through the header that `mpvm.abi.cheader` generates from
+these classes at build time. Field names follow the SDM (volume 3, chapters 10 and 24 on) and KVM's API.
+All integers are little-endian and naturally aligned; the generated header asserts every offset.
+
+One shared-memory block, the *VM block*, holds in this order::
+
+    VmPage | VcpuArea * smp | page map: holders u64 * npages | page map: writers u64 * npages
+
+and one more block holds guest RAM (`VmPage.slot` says which part of it lies where).
+"""
+
+import ctypes
+from enum import IntEnum, IntFlag
+
+ABI_MAGIC = 0x4D56504D  # "MPVM"
+ABI_VERSION = 1
+
+PAGE_SIZE = 4096
+MAX_VCPUS = 64
+MAX_MEMORY_SLOTS = 8
+MAX_CPUID_ENTRIES = 64
+MAX_EXIT_REASONS = 40
+POSTED_RING_ENTRIES = 1024
+MAILBOX_ENTRIES = 64
+IO_PORTS = 0x10000
+MAX_SHADOWS = 64
+FEATURE_WORDS = 34
+
+u8, u16, u32, u64, i64 = (
+    ctypes.c_uint8,
+    ctypes.c_uint16,
+    ctypes.c_uint32,
+    ctypes.c_uint64,
+    ctypes.c_int64,
+)
+
+
+class RunState(IntEnum):
+    """What the whole VM is doing; written by the coordinator only."""
+
+    PRELAUNCH = 0
+    RUNNING = 1
+    PAUSED = 2
+    SHUTDOWN = 3
+
+
+class VcpuMode(IntEnum):
+    """Where a vCPU's process is; written by its worker only.
+
+    Mail to a vCPU that is not `IN_GUEST` needs no waiting for: it is read before the next entry.
+    """
+
+    OUTSIDE = 0
+    IN_GUEST = 1
+    HALTED = 2
+    WAIT_FOR_SIPI = 3
+    PAUSED = 4
+    STOPPED = 5
+
+
+class Request(IntFlag):
+    """What the coordinator asks of a worker (`VcpuArea.request`, which only it writes), followed by a kick."""
+
+    PAUSE = 1
+    STOP = 2
+
+
+class ResumeFlag(IntFlag):
+    """How a paused worker goes on (field of the RESUME message)."""
+
+    RESET = 1
+    LOAD_STATE = 2
+
+
+class MailKind(IntEnum):
+    """A request in a mailbox (docs/coherence.md)."""
+
+    NONE = 0
+    DROP_CODE = 1
+    WATCH_WRITES = 2
+
+
+class PostedKind(IntEnum):
+    """What a posted-write ring entry carries."""
+
+    PORT = 0
+    MMIO = 1
+    EOI = 2
+
+
+class ShadowKind(IntEnum):
+    """How a worker computes a shadowed read."""
+
+    NONE = 0
+    CONSTANT = 1
+    COUNTER = 2
+
+
+class MemorySlot(ctypes.Structure):
+    """A piece of guest RAM: `size` bytes at guest-physical `gpa`, found at `offset` of the RAM block."""
+
+    _fields_ = [("gpa", u64), ("size", u64), ("offset", u64), ("flags", u64)]
+
+
+class PostedWrite(ctypes.Structure):
+    """One entry of the ring of posted writes; `seq` is its ticket + 1 once it is complete."""
+
+    _fields_ = [
+        ("seq", u64),
+        ("address", u64),
+        ("value", u64),
+        ("kind", u8),
+        ("size", u8),
+        ("vcpu", u16),
+        ("reserved", u32),
+    ]
+
+
+class Shadow(ctypes.Structure):
+    """A register whose read has no side effect.
+
+    CONSTANT: the value is `value`. COUNTER: ``(value + (now - base_ns) * hz / 10**9) & mask`` with
+    `now` CLOCK_MONOTONIC in ns. `seq` is odd while the device writes (seqlock).
+    """
+
+    _fields_ = [
+        ("seq", u32),
+        ("kind", u32),
+        ("value", u64),
+        ("base_ns", u64),
+        ("hz", u64),
+        ("mask", u64),
+    ]
+
+
+class VmPage(ctypes.Structure):
+    """State of the whole VM."""
+
+    _fields_ = [
+        ("magic", u32),
+        ("version", u32),
+        ("smp", u32),
+        ("run_state", u32),
+        ("vm_block_size", u64),
+        ("vcpu_stride", u64),
+        ("vcpu_offset", u64),
+        ("holders_offset", u64),
+        ("writers_offset", u64),
+        ("page_count", u64),
+        ("ram_block_size", u64),
+        ("tsc_offset", i64),
+        ("tsc_khz", u64),
+        ("clock_base_ns", u64),
+        ("slot_count", u32),
+        ("pic_intr", u32),
+        ("a20_mask", u32),
+        ("posted_armed", u32),
+        ("slot", MemorySlot * MAX_MEMORY_SLOTS),
+        ("coherence_lock", u32),
+        ("exclusive", u32),
+        ("reserved", u8 * 56),
+        ("posted_tail", u64),
+        ("posted_pad0", u8 * 56),
+        ("posted_head", u64),
+        ("posted_pad1", u8 * 56),
+        ("posted", PostedWrite * POSTED_RING_ENTRIES),
+        ("shadow", Shadow * MAX_SHADOWS),
+        ("port_posted", u8 * IO_PORTS),
+        ("port_shadow", u8 * IO_PORTS),
+    ]
+
+
+class Segment(ctypes.Structure):
+    """A segment register; `access_rights` in the VMCS format (SDM vol. 3, table 24-2)."""
+
+    _fields_ = [
+        ("base", u64),
+        ("limit", u32),
+        ("selector", u16),
+        ("reserved", u16),
+        ("access_rights", u32),
+        ("reserved1", u32),
+    ]
+
+
+class DescriptorTable(ctypes.Structure):
+    """GDTR or IDTR."""
+
+    _fields_ = [("base", u64), ("limit", u32), ("reserved", u32)]
+
+
+class GuestState(ctypes.Structure):
+    """All architectural registers. General registers in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15."""
+
+    _fields_ = [
+        ("gpr", u64 * 16),
+        ("rip", u64),
+        ("rflags", u64),
+        ("es", Segment),
+        ("cs", Segment),
+        ("ss", Segment),
+        ("ds", Segment),
+        ("fs", Segment),
+        ("gs", Segment),
+        ("ldtr", Segment),
+        ("tr", Segment),
+        ("gdtr", DescriptorTable),
+        ("idtr", DescriptorTable),
+        ("cr0", u64),
+        ("cr2", u64),
+        ("cr3", u64),
+        ("cr4", u64),
+        ("cr8", u64),
+        ("efer", u64),
+        ("dr", u64 * 8),
+        ("star", u64),
+        ("lstar", u64),
+        ("cstar", u64),
+        ("sfmask", u64),
+        ("kernel_gs_base", u64),
+        ("sysenter_cs", u64),
+        ("sysenter_esp", u64),
+        ("sysenter_eip", u64),
+        ("pat", u64),
+        ("tsc_aux", u64),
+        ("apic_base", u64),
+        ("xcr0", u64),
+        ("mxcsr", u32),
+        ("interruptibility", u32),
+        ("fxsave", u8 * 512),
+    ]
+
+
+class ExitInformation(ctypes.Structure):
+    """Why the last `run()` came back (SDM vol. 3, 24.9; KVM's `struct kvm_run`)."""
+
+    _fields_ = [
+        ("reason", u32),
+        ("instruction_length", u32),
+        ("qualification", u64),
+        ("guest_physical_address", u64),
+        ("direction", u8),
+        ("size", u8),
+        ("port", u16),
+        ("count", u32),
+        ("data", u64),
+        ("exception", u32),
+        ("error_code", u32),
+    ]
+
+
+class EntryControls(ctypes.Structure):
+    """What to do at the next entry: an event to inject (SDM vol. 3, 24.8.3)."""
+
+    _fields_ = [
+        ("interrupt_vector", u32),
+        ("interrupt_valid", u32),
+        ("interrupt_window_requested", u32),
+        ("reserved", u32),
+    ]
+
+
+class ControlBlock(ctypes.Structure):
+    """What the VMCS is to a real CPU."""
+
+    _fields_ = [
+        ("guest", GuestState),
+        ("exit", ExitInformation),
+        ("entry", EntryControls),
+    ]
+
+
+class CpuidEntry(ctypes.Structure):
+    """As `struct kvm_cpuid_entry2`; flags bit 0: `index` is significant."""
+
+    _fields_ = [
+        ("function", u32),
+        ("index", u32),
+        ("flags", u32),
+        ("eax", u32),
+        ("ebx", u32),
+        ("ecx", u32),
+        ("edx", u32),
+        ("reserved", u32),
+    ]
+
+
+class InterruptInbox(ctypes.Structure):
+    """Interrupts that others have sent and this vCPU has not taken into its local APIC yet.
+
+    A sender stores plain bytes, sets `any` last, then kicks. `vector[v]`: 1 edge, 2 level.
+    `sipi`: 0x100 | vector.
+    """
+
+    _fields_ = [
+        ("vector", u8 * 256),
+        ("any", u8),
+        ("nmi", u8),
+        ("init", u8),
+        ("smi", u8),
+        ("sipi", u16),
+        ("extint", u8),
+        ("reserved", u8),
+    ]
+
+
+class Mail(ctypes.Structure):
+    """A request of another vCPU: do `kind` to guest page number `page` of the page map."""
+
+    _fields_ = [("kind", u32), ("page", u32)]
+
+
+class Mailbox(ctypes.Structure):
+    """A ring of requests: `head` is written by its owner, `tail` by whoever holds the coherence lock."""
+
+    _fields_ = [
+        ("head", u32),
+        ("tail", u32),
+        ("overflow", u32),
+        ("reserved", u32),
+        ("mail", Mail * MAILBOX_ENTRIES),
+    ]
+
+
+class Counters(ctypes.Structure):
+    """What one vCPU did. `exits` is indexed by `ExitReason`."""
+
+    _fields_ = [
+        ("exits", u64 * MAX_EXIT_REASONS),
+        ("interrupts", u64),
+        ("nmis", u64),
+        ("halts", u64),
+        ("pauses", u64),
+        ("kicks", u64),
+        ("ipis_sent", u64),
+        ("posted_writes", u64),
+        ("shadowed_reads", u64),
+        ("exclusive_steps", u64),
+        ("code_drops", u64),
+        ("write_watches", u64),
+        ("guest_ns", u64),
+        ("halted_ns", u64),
+    ]
+
+
+class LocalApicPage(ctypes.Structure):
+    """The local APIC's register page (SDM vol. 3, table 10-1), each register at its offset / 4.
+
+    Here so that the control room and another accelerator can see it; written by its worker only.
+    """
+
+    _fields_ = [
+        ("regs", u32 * 256),
+        ("timer_start_ns", u64),
+        ("timer_expiry_ns", u64),
+        ("tsc_deadline", u64),
+    ]
+
+
+class VcpuArea(ctypes.Structure):
+    """One vCPU's area of the VM block."""
+
+    _fields_ = [
+        ("index", u32),
+        ("apic_id", u32),
+        ("pid", u32),
+        ("tid", u32),
+        ("mode", u32),
+        ("wake", u32),
+        ("request", u32),
+        ("mp_state", u32),
+        ("is_bsp", u32),
+        ("cpuid_count", u32),
+        ("first_entry_ns", u64),
+        ("reserved", u8 * 16),
+        ("inbox", InterruptInbox),
+        ("mailbox", Mailbox),
+        ("control", ControlBlock),
+        ("counters", Counters),
+        ("lapic", LocalApicPage),
+        ("features", u64 * FEATURE_WORDS),
+        ("cpuid", CpuidEntry * MAX_CPUID_ENTRIES),
+    ]
+
+
+def _round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+VCPU_OFFSET = _round_up(ctypes.sizeof(VmPage), PAGE_SIZE)
+VCPU_STRIDE = _round_up(ctypes.sizeof(VcpuArea), PAGE_SIZE)
+
+
+def vm_block_size(smp: int, ram_bytes: int) -> int:
+    """Bytes of the VM block for `smp` vCPUs and `ram_bytes` of guest RAM."""
+    return writers_offset(smp, ram_bytes) + _round_up(ram_bytes // PAGE_SIZE * 8, PAGE_SIZE)
+
+
+def holders_offset(smp: int) -> int:
+    """Offset in the VM block of the page map's holder words."""
+    return VCPU_OFFSET + smp * VCPU_STRIDE
+
+
+def writers_offset(smp: int, ram_bytes: int) -> int:
+    """Offset in the VM block of the page map's writer words."""
+    return holders_offset(smp) + _round_up(ram_bytes // PAGE_SIZE * 8, PAGE_SIZE)

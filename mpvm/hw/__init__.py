@@ -1,0 +1,1 @@
+"""Devices: state machines with registers, IRQ lines as outputs and a clock as input."""

@@ -1,0 +1,72 @@
+"""Regions of registers, and registers that are published for workers to answer."""
+
+from collections.abc import Callable
+
+
+class ShadowRegister:
+    """A register whose read has no side effect, published so that workers answer the read themselves.
+
+    The device calls `set_constant` or `set_counter` whenever the register changes; until the machine
+    binds a publisher the register is only remembered. `read` is what a worker computes.
+    """
+
+    __slots__ = ("_now", "_publish", "counter", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        # (value at base_ns, base_ns, hz, mask) for a counter, None for a constant
+        self.counter: tuple[int, int, int, int] | None = None
+        self._publish: Callable[[ShadowRegister], None] | None = None
+
+    def set_constant(self, value: int) -> None:
+        """The register reads as `value` from now on."""
+        if self.counter is None and value == self.value:
+            return
+        self.counter = None
+        self.value = value
+        if self._publish is not None:
+            self._publish(self)
+
+    def set_counter(self, value: int, base_ns: int, hz: int, mask: int) -> None:
+        """The register reads as ``(value + (now - base_ns) * hz / 10**9) & mask`` from now on."""
+        self.counter = (value, base_ns, hz, mask)
+        if self._publish is not None:
+            self._publish(self)
+
+    def bind(self, publish: Callable[["ShadowRegister"], None]) -> None:
+        """Publish through `publish`, now and at every change."""
+        self._publish = publish
+        publish(self)
+
+    def read(self, now: int) -> int:
+        """The value at `now` (ns)."""
+        if self.counter is None:
+            return self.value
+        value, base_ns, hz, mask = self.counter
+        return (value + (now - base_ns) * hz // 1_000_000_000) & mask
+
+
+class Region:
+    """A range of ports or of memory that a device answers.
+
+    `read(offset, size)` and `write(offset, size, value)` get offsets from the region's start and
+    sizes 1, 2, 4 (8 for memory). `posted`: offsets whose write nobody waits for. `shadows`: offset to
+    the register that is published there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        read: Callable[[int, int], int],
+        write: Callable[[int, int, int], None],
+        *,
+        posted: frozenset[int] = frozenset(),
+        shadows: dict[int, ShadowRegister] | None = None,
+    ) -> None:
+        self.name = name
+        self.size = size
+        self.read = read
+        self.write = write
+        self.posted = posted
+        self.shadows = shadows or {}

@@ -1,0 +1,200 @@
+"""From a file's path (and the command line's overrides) to a `Config`."""
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mpvm.abi.errors import ConfigError
+from mpvm.config import cache
+from mpvm.config.types import BUILTIN, ChardevSpec, Config
+
+if TYPE_CHECKING:
+    from mpvm.config.document import Document, Key
+
+MAX_BYTES = 1 << 20
+
+_GUESTS = Path(__file__).parent.parent / "guests"
+_COMMAND_LINE = "command line"
+
+
+class Override(NamedTuple):
+    """A value that goes before the file's: of the dotted `key`, as `origin` (``--smp``) gave it."""
+
+    key: str
+    value: object
+    origin: str
+
+
+def load_config(path: Path | None, overrides: Sequence[Override] = ()) -> Config:
+    """The validated configuration in the file at `path` (none: overrides alone), every path absolute.
+
+    Relative paths are relative to the file's folder, those of overrides to the current one. Raises
+    `ConfigError` that names the file, its line, the key, the value and what would be right.
+    """
+    source = _Source(path, overrides)
+    name = cache.digest(source.text, {override.key: override.value for override in overrides})
+    config = cache.find(name)
+    if config is None:
+        config = _validate(source)
+        cache.keep(name, config)
+    return _resolve(config, source)
+
+
+class _Source:
+    """The file's text with the overrides, and who to name for an error at a key."""
+
+    def __init__(self, path: Path | None, overrides: Sequence[Override]) -> None:
+        self.name = _COMMAND_LINE if path is None else str(path)
+        self.folder = Path.cwd() if path is None else path.absolute().parent
+        self.text = b"" if path is None else _read(path)
+        self.overrides = overrides
+        self._document: Document | None = None
+
+    def document(self) -> "Document":
+        """The text parsed: on the first call, since a run with a remembered configuration needs none."""
+        if self._document is None:
+            from mpvm.config import document
+
+            try:
+                text = self.text.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                line = self.text.count(b"\n", 0, error.start) + 1
+                raise ConfigError(f"{self.name}:{line}: not UTF-8, a YAML text is right") from error
+            self._document = document.parse(text, self.name)
+        return self._document
+
+    def origin(self, key: "Key") -> str | None:
+        """The command-line option that gave the value at `key`."""
+        for override in self.overrides:
+            path = tuple(override.key.split("."))
+            if key[: len(path)] == path:
+                return override.origin
+        return None
+
+    def line(self, key: "Key") -> int:
+        """The line of `key`, or of the nearest section around it; 0 where that is the whole text."""
+        lines = self.document().lines
+        while key and key not in lines:
+            key = key[:-1]
+        return lines[key] if key else 0
+
+    def error(self, key: "Key", text: str, more: int = 0) -> ConfigError:
+        """The one line for the problem `text` at `key`."""
+        from mpvm.config.document import dotted
+
+        rest = f" (and {more} more)" if more else ""
+        if origin := self.origin(key):
+            return ConfigError(f"{origin}: {text}{rest}")
+        line = self.line(key)
+        where = f"{self.name}:{line}" if line else self.name
+        return ConfigError(f"{where}: {dotted(key)}: {text}{rest}")
+
+    def folder_of(self, key: "Key") -> Path:
+        return Path.cwd() if self.origin(key) else self.folder
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        problem = (error.strerror or "can't be read").lower()
+        raise ConfigError(f"{path}: {problem}, the path of a YAML configuration is right") from error
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{path}: more than {MAX_BYTES} bytes, a YAML configuration is right")
+    return text
+
+
+def _validate(source: _Source) -> Config:
+    data = source.document().data
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{source.name}: not a configuration, sections such as machine: and boot: are right"
+        )
+    data.setdefault("boot", {})
+    for override in source.overrides:
+        _put(data, override)
+
+    from mpvm.config import schema
+
+    result = schema.validate(data)
+    if isinstance(result, Config):
+        return result
+    first = min(result, key=lambda problem: source.line(problem.key))
+    raise source.error(first.key, first.text, len(result) - 1)
+
+
+def _put(data: dict[str, Any], override: Override) -> None:
+    *sections, last = override.key.split(".")
+    for section in sections:
+        inner = data.setdefault(section, {})
+        if not isinstance(inner, dict):
+            # Left as it is: validation says what is wrong with it.
+            return
+        data = inner
+    data[last] = override.value
+
+
+def _resolve(config: Config, source: _Source) -> Config:
+    """`config` with absolute paths, of files that are there."""
+    boot = config.boot
+    modules = tuple(
+        replace(module, path=_file(source, ("boot", "modules", index, "path"), module.path, "a module"))
+        for index, module in enumerate(boot.modules)
+    )
+    initrd = boot.initrd and _file(source, ("boot", "initrd"), boot.initrd, "an initial RAM disk")
+    boot = replace(boot, kernel=_kernel(source, boot.kernel), initrd=initrd, modules=modules)
+    serial = tuple(_chardev(source, ("serial", index), spec) for index, spec in enumerate(config.serial))
+    debugcon = _chardev(source, ("debugcon",), config.debugcon)
+    _one_stdio(source, serial, debugcon)
+    return replace(config, boot=boot, serial=serial, debugcon=debugcon)
+
+
+def _kernel(source: _Source, kernel: Path) -> Path:
+    key = ("boot", "kernel")
+    if not str(kernel).startswith(BUILTIN):
+        return _file(source, key, kernel, "a kernel image or builtin:smp")
+    name = str(kernel).removeprefix(BUILTIN)
+    if name != "smp":
+        raise source.error(key, f"{kernel} is not accepted, builtin:smp is right")
+    image = _GUESTS / f"{name}.elf"
+    if not image.is_file():
+        raise source.error(key, f"{kernel} is not built: {image} is missing, `pip install .` builds it")
+    return image
+
+
+def _file(source: _Source, key: "Key", path: Path, what: str) -> Path:
+    path = source.folder_of(key) / path
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        problem = (error.strerror or "can't be read").lower()
+        raise source.error(key, f"{path}: {problem}, the path of {what} is right") from error
+    if not stat.S_ISREG(mode):
+        raise source.error(key, f"{path}: not a file, the path of {what} is right")
+    if not os.access(path, os.R_OK):
+        raise source.error(key, f"{path}: permission denied, a file that you can read is right")
+    return path
+
+
+def _chardev(source: _Source, key: "Key", spec: ChardevSpec) -> ChardevSpec:
+    if spec.path is None:
+        return spec
+    path = source.folder_of(key) / spec.path
+    if os.path.isdir(path) or not os.path.isdir(path.parent):  # noqa: PTH112 -- never raises
+        raise source.error(key, f"{path}: can't be made, file:PATH in a folder that exists is right")
+    return replace(spec, path=path)
+
+
+def _one_stdio(source: _Source, serial: tuple[ChardevSpec, ...], debugcon: ChardevSpec) -> None:
+    owners: list[Key] = [("serial", index) for index, spec in enumerate(serial) if spec.kind == "stdio"]
+    if debugcon.kind == "stdio":
+        owners.append(("debugcon",))
+    if len(owners) > 1:
+        from mpvm.config.document import dotted
+
+        taken = f"stdio is taken by {dotted(owners[0])} already"
+        raise source.error(owners[1], f"{taken}, null or file:PATH is right")

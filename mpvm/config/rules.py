@@ -1,0 +1,147 @@
+"""What a configuration value may be: parsers that pydantic calls, each with the text of what is right.
+
+A `Rule` is metadata of a field in `mpvm.config.types`. It gives pydantic a validator only when one is asked
+for, so that the module which declares the fields does not import pydantic.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+MEMORY_UNIT = 4096
+MEMORY_MIN = 1 << 20
+MEMORY_MAX = 512 << 30
+
+
+class Rule:
+    """A field's parser and its description: `parse` raises `ValueError` for what is not `right`."""
+
+    def __init__(self, parse: Callable[[Any], Any], right: str) -> None:
+        self._parse = parse
+        self._right = right
+
+    def __get_pydantic_core_schema__(self, _source: object, _handler: object) -> "CoreSchema":
+        """The validator pydantic puts into its schema (its protocol for custom types)."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def check(self, value: object) -> object:
+        """The parsed `value`; `ValueError` with what is wrong and what would be right."""
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            raise ValueError(f"{error or 'is not accepted'}, {self._right} is right") from None
+
+
+def _wrong(problem: str = "") -> ValueError:
+    return ValueError(problem)
+
+
+def integer(low: int, high: int) -> Rule:
+    """An integer from `low` to `high`; neither a bool nor a text."""
+
+    def parse(value: object) -> int:
+        if type(value) is not int:
+            raise _wrong("is not an integer")
+        if not low <= value <= high:
+            raise _wrong("is out of range")
+        return value
+
+    return Rule(parse, f"an integer from {low} to {high}")
+
+
+def one_of(*names: str, absent: tuple[str, ...] = ()) -> Rule:
+    """One of `names`; those in `absent` are known and refused as not here yet."""
+
+    def parse(value: object) -> str:
+        if value in absent:
+            raise _wrong("is not supported yet")
+        if value not in names:
+            raise _wrong()
+        return str(value)
+
+    return Rule(parse, " or ".join(names))
+
+
+def _parse_size(value: object) -> int:
+    if type(value) is int:
+        size = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        size = int(match[1]) << _UNITS[match[2].upper()]
+    else:
+        raise _wrong("is not a size")
+    if size < MEMORY_MIN:
+        raise _wrong("is too small")
+    if size > MEMORY_MAX:
+        raise _wrong("is too large")
+    if size % MEMORY_UNIT:
+        raise _wrong(f"is not a multiple of {MEMORY_UNIT} bytes")
+    return size
+
+
+def memory_size() -> Rule:
+    """Guest memory: bytes, or a number with K, M, G or T (powers of 1024)."""
+    return Rule(_parse_size, "a size from 1M to 512G such as 512M or 2G")
+
+
+def seconds() -> Rule:
+    """A time in seconds, more than 0, or nothing for no limit."""
+
+    def parse(value: object) -> float | None:
+        if value is None:
+            return None
+        if type(value) not in (int, float):
+            raise _wrong("is not a number")
+        assert isinstance(value, int | float)
+        if not math.isfinite(value) or value <= 0:
+            raise _wrong("is out of range")
+        return float(value)
+
+    return Rule(parse, "a number of seconds above 0")
+
+
+def _parse_path(value: object) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise _wrong("is not a path")
+    return Path(value)
+
+
+def path(what: str) -> Rule:
+    """The path of `what`."""
+    return Rule(_parse_path, f"the path of {what}")
+
+
+def optional_path(what: str) -> Rule:
+    """The path of `what`, or nothing."""
+    return Rule(lambda value: None if value is None else _parse_path(value), f"the path of {what}")
+
+
+def text(what: str) -> Rule:
+    """A string without NUL (YAML reads an unquoted `on` or `1` as something else)."""
+
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or "\0" in value:
+            raise _wrong("is not a text")
+        return value
+
+    return Rule(parse, f"{what} in quotes")
+
+
+def flag() -> Rule:
+    """A YAML boolean."""
+
+    def parse(value: object) -> bool:
+        if not isinstance(value, bool):
+            raise _wrong("is not a boolean")
+        return value
+
+    return Rule(parse, "true or false")

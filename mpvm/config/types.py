@@ -1,0 +1,147 @@
+"""The configuration as everyone else sees it: frozen dataclasses, and the rules their fields keep.
+
+The only declaration of the schema: pydantic validates against these classes (`mpvm.config.schema`),
+docs/configuration.md explains them. Paths are absolute after `load_config`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from mpvm.config import rules
+
+_STRICT = {"extra": "forbid", "strict": True}
+
+BUILTIN = "builtin:"
+
+
+@dataclass(frozen=True, slots=True)
+class ChardevSpec:
+    """Where the bytes of a serial line go: `kind` stdio, null or file (which has a `path`)."""
+
+    kind: str
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.path is None else f"{self.kind}:{self.path}"
+
+    @classmethod
+    def parse(cls, value: object) -> "ChardevSpec":
+        """The chardev that "stdio", "null" or "file:PATH" names; `ValueError` for anything else."""
+        if value in ("stdio", "null"):
+            return cls(str(value))
+        if isinstance(value, str) and value.startswith("file:") and len(value) > len("file:"):
+            return cls("file", Path(value.removeprefix("file:")))
+        raise ValueError
+
+
+_CHARDEV = rules.Rule(ChardevSpec.parse, "stdio, null or file:PATH")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The board: its class, vCPUs, bytes of RAM and accelerator."""
+
+    type: Annotated[str, rules.one_of("pc", "microvm")] = "pc"
+    smp: Annotated[int, rules.integer(1, 64)] = 1
+    memory: Annotated[int, rules.memory_size()] = 128 << 20
+    accel: Annotated[str, rules.one_of("unicorn", absent=("kvm",))] = "unicorn"
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """The CPU model and features switched on and off: "max,+x2apic,-avx"."""
+
+    model: Annotated[str, rules.text("a CPU model")] = "max"
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """A file handed to a multiboot kernel, with its command line."""
+
+    path: Annotated[Path, rules.path("a module")]
+    string: Annotated[str, rules.text("the module's command line")] = ""
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """What is loaded and how; protocol `auto` looks at the image."""
+
+    kernel: Annotated[Path, rules.path("a kernel image, or builtin:smp,")]
+    protocol: Annotated[str, rules.one_of("auto", "linux", "multiboot", "elf", "flat")] = "auto"
+    initrd: Annotated[Path | None, rules.optional_path("an initial RAM disk")] = None
+    append: Annotated[str, rules.text("the kernel's command line")] = ""
+    modules: tuple[Module, ...] = ()
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A machine as a user describes it. `timeout` is in seconds of wall-clock time."""
+
+    boot: Boot
+    machine: Machine = Machine()
+    cpu: Cpu = Cpu()
+    serial: tuple[Annotated[ChardevSpec, _CHARDEV], ...] = (ChardevSpec("stdio"),)
+    debugcon: Annotated[ChardevSpec, _CHARDEV] = ChardevSpec("null")
+    isa_debug_exit: Annotated[bool, rules.flag()] = False
+    no_reboot: Annotated[bool, rules.flag()] = False
+    timeout: Annotated[float | None, rules.seconds()] = None
+
+    __pydantic_config__ = _STRICT
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """`config` as JSON types; `from_plain` is its inverse."""
+    machine, cpu, boot = config.machine, config.cpu, config.boot
+    return {
+        "machine": {
+            "type": machine.type,
+            "smp": machine.smp,
+            "memory": machine.memory,
+            "accel": machine.accel,
+        },
+        "cpu": {"model": cpu.model},
+        "boot": {
+            "kernel": str(boot.kernel),
+            "protocol": boot.protocol,
+            "initrd": None if boot.initrd is None else str(boot.initrd),
+            "append": boot.append,
+            "modules": [{"path": str(module.path), "string": module.string} for module in boot.modules],
+        },
+        "serial": [str(chardev) for chardev in config.serial],
+        "debugcon": str(config.debugcon),
+        "isa_debug_exit": config.isa_debug_exit,
+        "no_reboot": config.no_reboot,
+        "timeout": config.timeout,
+    }
+
+
+def from_plain(plain: Mapping[str, Any]) -> Config:
+    """The configuration that `to_plain` made `plain` of. Values are trusted, its shape is not: `TypeError`,
+    `KeyError`, `ValueError` or `AttributeError` for another one."""
+    boot = dict(plain["boot"])
+    boot["kernel"] = Path(boot["kernel"])
+    boot["initrd"] = None if boot["initrd"] is None else Path(boot["initrd"])
+    boot["modules"] = tuple(
+        Module(path=Path(module["path"]), string=module["string"]) for module in boot["modules"]
+    )
+    rest = dict(plain)
+    return Config(
+        machine=Machine(**rest.pop("machine")),
+        cpu=Cpu(**rest.pop("cpu")),
+        boot=Boot(**boot),
+        serial=tuple(ChardevSpec.parse(chardev) for chardev in rest.pop("serial")),
+        debugcon=ChardevSpec.parse(rest.pop("debugcon")),
+        isa_debug_exit=rest["isa_debug_exit"],
+        no_reboot=rest["no_reboot"],
+        timeout=rest["timeout"],
+    )

@@ -1,0 +1,1 @@
+"""CPU models, CPUID, feature words and the reset state."""

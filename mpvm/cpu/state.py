@@ -1,0 +1,209 @@
+"""The architectural state of one CPU, and the state a reset leaves it in."""
+
+from dataclasses import dataclass, field
+
+from mpvm.abi import layout
+
+# Encoding order of the general registers, as `layout.GuestState.gpr` holds them.
+GPR_NAMES = (
+    "rax",
+    "rcx",
+    "rdx",
+    "rbx",
+    "rsp",
+    "rbp",
+    "rsi",
+    "rdi",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+)
+SEGMENT_NAMES = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
+SCALAR_NAMES = (
+    "rip",
+    "rflags",
+    "cr0",
+    "cr2",
+    "cr3",
+    "cr4",
+    "cr8",
+    "efer",
+    "star",
+    "lstar",
+    "cstar",
+    "sfmask",
+    "kernel_gs_base",
+    "sysenter_cs",
+    "sysenter_esp",
+    "sysenter_eip",
+    "pat",
+    "tsc_aux",
+    "apic_base",
+    "xcr0",
+    "mxcsr",
+    "interruptibility",
+)
+
+# Access rights in the VMCS format (SDM vol. 3, table 24-2), accessed and present.
+AR_DATA16 = 0x93
+AR_CODE16 = 0x9B
+AR_DATA32 = 0xC093
+AR_CODE32 = 0xC09B
+AR_CODE64 = 0xA09B
+AR_LDT = 0x82
+AR_BUSY_TSS = 0x8B
+
+CR0_PE, CR0_ET, CR0_NW, CR0_CD, CR0_PG = 1 << 0, 1 << 4, 1 << 29, 1 << 30, 1 << 31
+CR4_PAE = 1 << 5
+EFER_LME, EFER_LMA = 1 << 8, 1 << 10
+RFLAGS_FIXED = 1 << 1
+APIC_BASE_ADDRESS = 0xFEE00000
+APIC_BASE_BSP, APIC_BASE_ENABLE = 1 << 8, 1 << 11
+
+FXSAVE_BYTES = 512
+MXCSR_RESET = 0x1F80
+MXCSR_MASK = 0xFFFF
+PAT_RESET = 0x0007040600070406
+
+
+def fxsave_area(fcw: int, ftw: int) -> bytes:
+    """An FXSAVE image (SDM vol. 1, table 10-2) of empty registers; `ftw` is the abridged tag byte."""
+    area = bytearray(FXSAVE_BYTES)
+    area[0:2] = fcw.to_bytes(2, "little")
+    area[4] = ftw
+    area[24:28] = MXCSR_RESET.to_bytes(4, "little")
+    area[28:32] = MXCSR_MASK.to_bytes(4, "little")
+    return bytes(area)
+
+
+# After power-up every x87 register holds +0.0, so all eight are tagged as in use; FNINIT empties them.
+FXSAVE_POWER_UP = fxsave_area(fcw=0x0040, ftw=0xFF)
+FXSAVE_FNINIT = fxsave_area(fcw=0x037F, ftw=0x00)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentState:
+    """A segment register with its hidden part; `access_rights` in the VMCS format, `limit` in bytes."""
+
+    base: int = 0
+    limit: int = 0xFFFF
+    selector: int = 0
+    access_rights: int = AR_DATA16
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorTableState:
+    """GDTR or IDTR."""
+
+    base: int = 0
+    limit: int = 0xFFFF
+
+
+@dataclass(slots=True)
+class CpuState:
+    """All architectural registers by their SDM names; the defaults are those of a reset."""
+
+    rax: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rbx: int = 0
+    rsp: int = 0
+    rbp: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    r8: int = 0
+    r9: int = 0
+    r10: int = 0
+    r11: int = 0
+    r12: int = 0
+    r13: int = 0
+    r14: int = 0
+    r15: int = 0
+    rip: int = 0xFFF0
+    rflags: int = RFLAGS_FIXED
+    es: SegmentState = SegmentState()
+    cs: SegmentState = SegmentState(base=0xFFFF0000, selector=0xF000, access_rights=AR_CODE16)
+    ss: SegmentState = SegmentState()
+    ds: SegmentState = SegmentState()
+    fs: SegmentState = SegmentState()
+    gs: SegmentState = SegmentState()
+    ldtr: SegmentState = SegmentState(access_rights=AR_LDT)
+    tr: SegmentState = SegmentState(access_rights=AR_BUSY_TSS)
+    gdtr: DescriptorTableState = DescriptorTableState()
+    idtr: DescriptorTableState = DescriptorTableState()
+    cr0: int = CR0_CD | CR0_NW | CR0_ET
+    cr2: int = 0
+    cr3: int = 0
+    cr4: int = 0
+    cr8: int = 0
+    efer: int = 0
+    dr: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x400])
+    star: int = 0
+    lstar: int = 0
+    cstar: int = 0
+    sfmask: int = 0
+    kernel_gs_base: int = 0
+    sysenter_cs: int = 0
+    sysenter_esp: int = 0
+    sysenter_eip: int = 0
+    pat: int = PAT_RESET
+    tsc_aux: int = 0
+    apic_base: int = APIC_BASE_ADDRESS | APIC_BASE_ENABLE
+    xcr0: int = 1
+    mxcsr: int = MXCSR_RESET
+    interruptibility: int = 0
+    fxsave: bytes = FXSAVE_POWER_UP
+
+    def store(self, guest: layout.GuestState) -> None:
+        """Write every register into `guest`, the guest-state area of a control block."""
+        for index, name in enumerate(GPR_NAMES):
+            guest.gpr[index] = getattr(self, name)
+        for name in SCALAR_NAMES:
+            setattr(guest, name, getattr(self, name))
+        for name in SEGMENT_NAMES:
+            segment: SegmentState = getattr(self, name)
+            setattr(
+                guest,
+                name,
+                layout.Segment(
+                    base=segment.base,
+                    limit=segment.limit,
+                    selector=segment.selector,
+                    access_rights=segment.access_rights,
+                ),
+            )
+        guest.gdtr = layout.DescriptorTable(self.gdtr.base, self.gdtr.limit)
+        guest.idtr = layout.DescriptorTable(self.idtr.base, self.idtr.limit)
+        for index, value in enumerate(self.dr):
+            guest.dr[index] = value
+        guest.fxsave[:] = self.fxsave
+
+    @classmethod
+    def fetch(cls, guest: layout.GuestState) -> "CpuState":
+        """The state that `guest` holds: what `store` has written, or a worker at an exit."""
+        state = cls(**{name: guest.gpr[index] for index, name in enumerate(GPR_NAMES)})
+        for name in SCALAR_NAMES:
+            setattr(state, name, getattr(guest, name))
+        for name in SEGMENT_NAMES:
+            raw: layout.Segment = getattr(guest, name)
+            setattr(state, name, SegmentState(raw.base, raw.limit, raw.selector, raw.access_rights))
+        state.gdtr = DescriptorTableState(guest.gdtr.base, guest.gdtr.limit)
+        state.idtr = DescriptorTableState(guest.idtr.base, guest.idtr.limit)
+        state.dr = list(guest.dr)
+        state.fxsave = bytes(guest.fxsave)
+        return state
+
+
+def reset_state(signature: int = 0, *, bsp: bool = True) -> CpuState:
+    """The state after power-up (SDM vol. 3, table 9-1).
+
+    `signature` is CPUID.1:EAX, which a reset leaves in EDX; `bsp` sets that flag of IA32_APIC_BASE.
+    CS is given as a code segment (the table has it as data) since VMX entry demands that.
+    """
+    apic_base = APIC_BASE_ADDRESS | APIC_BASE_ENABLE | (APIC_BASE_BSP if bsp else 0)
+    return CpuState(rdx=signature, apic_base=apic_base)

@@ -6,22 +6,26 @@ from collections.abc import Callable
 class ShadowRegister:
     """A register whose read has no side effect, published so that workers answer the read themselves.
 
-    The device calls `set_constant` or `set_counter` whenever the register changes; until the machine
-    binds a publisher the register is only remembered. `read` is what a worker computes.
+    The device calls `set_constant` or `set_counter` whenever the register changes, and
+    `set_synchronous` while a read has a side effect; until the machine binds a publisher the register
+    is only remembered. `read` is what a worker computes.
     """
 
-    __slots__ = ("_now", "_publish", "counter", "value")
+    __slots__ = ("_publish", "counter", "published", "value")
 
     def __init__(self) -> None:
         self.value = 0
+        # False: workers must not answer, every read comes to the device
+        self.published = True
         # (value at base_ns, base_ns, hz, mask) for a counter, None for a constant
         self.counter: tuple[int, int, int, int] | None = None
         self._publish: Callable[[ShadowRegister], None] | None = None
 
     def set_constant(self, value: int) -> None:
         """The register reads as `value` from now on."""
-        if self.counter is None and value == self.value:
+        if self.published and self.counter is None and value == self.value:
             return
+        self.published = True
         self.counter = None
         self.value = value
         if self._publish is not None:
@@ -29,12 +33,21 @@ class ShadowRegister:
 
     def set_counter(self, value: int, base_ns: int, hz: int, mask: int) -> None:
         """The register reads as ``(value + (now - base_ns) * hz / 10**9) & mask`` from now on."""
+        self.published = True
         self.counter = (value, base_ns, hz, mask)
         if self._publish is not None:
             self._publish(self)
 
+    def set_synchronous(self) -> None:
+        """Every read exits to the device from now on, until the next `set_constant` or `set_counter`."""
+        if not self.published:
+            return
+        self.published = False
+        if self._publish is not None:
+            self._publish(self)
+
     def bind(self, publish: Callable[["ShadowRegister"], None]) -> None:
-        """Publish through `publish`, now and at every change."""
+        """Publish through `publish`, now and at every change; it looks at `published` first."""
         self._publish = publish
         publish(self)
 

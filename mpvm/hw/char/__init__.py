@@ -1,0 +1,1 @@
+"""Character devices, and the UART and debug console in front of them."""

@@ -1,0 +1,1 @@
+"""PCI: the configuration mechanism, the bus and its functions."""

@@ -1,0 +1,1 @@
+"""Guests that are built into the package, as sources, and their build."""

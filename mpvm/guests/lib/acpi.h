@@ -1,0 +1,34 @@
+/* What guests need of the ACPI tables (ACPI 6.4, chapter 5). */
+#ifndef GUEST_ACPI_H
+#define GUEST_ACPI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "layout.h"
+
+struct acpi {
+	uint64_t rsdp;
+	uint64_t local_apic;
+	uint64_t io_apic;
+	int cpu_count;
+	uint8_t apic_id[MAX_CPUS];
+
+	uint16_t pm_timer;
+	uint32_t pm_timer_mask;
+	uint16_t smi_command;
+	uint8_t acpi_enable;
+	uint16_t pm1a_control;
+	uint16_t pm1b_control;
+
+	bool has_s5;
+	uint8_t s5_type_a;
+	uint8_t s5_type_b;
+};
+
+extern struct acpi acpi;
+
+/* Reads the tables; ends in a panic that names the table when one is missing or damaged. */
+void acpi_init(void);
+
+#endif

@@ -1,0 +1,295 @@
+"""ACPI fixed hardware: PM1a event and control blocks, the PM timer, GPE0, and the reset register
+(ACPI specification 6.4, section 4.8; section numbers are its).
+
+The platform is always in ACPI mode: FADT.SMI_CMD is 0 and PM1_CNT.SCI_EN reads 1 from reset on, as
+4.8.2.5 has it for hardware without a legacy mode. The constants up to `RESET_VALUE` are what the FADT and
+the DSDT say; port numbers are for the default `PM_BASE`.
+"""
+
+from collections.abc import Callable
+from enum import IntFlag
+from typing import Any
+
+from mpvm.abi.errors import DeviceError
+from mpvm.hw.clock import NS_PER_SECOND, Clock
+from mpvm.hw.device import Device, IrqLine
+from mpvm.memory.region import Region, ShadowRegister
+
+PM_BASE = 0x600
+PM_SIZE = 0x10
+
+# Blocks of registers as offsets from the base, and their lengths in bytes (FADT's *_BLK and *_LEN)
+PM1_EVT_OFFSET, PM1_EVT_LEN = 0x00, 4
+PM1_CNT_OFFSET, PM1_CNT_LEN = 0x04, 2
+PM_TMR_OFFSET, PM_TMR_LEN = 0x08, 4
+GPE0_OFFSET, GPE0_LEN = 0x0C, 4
+
+PM1A_EVT_BLK = PM_BASE + PM1_EVT_OFFSET
+PM1A_CNT_BLK = PM_BASE + PM1_CNT_OFFSET
+PM_TMR_BLK = PM_BASE + PM_TMR_OFFSET
+GPE0_BLK = PM_BASE + GPE0_OFFSET
+
+PM_TIMER_HZ = 3_579_545
+# 24 bits: FADT's flag TMR_VAL_EXT is clear
+PM_TIMER_BITS = 24
+PM_TIMER_MASK = (1 << PM_TIMER_BITS) - 1
+
+# The SLP_TYP values in the DSDT's \_S0 and \_S5 packages. No other sleeping state exists.
+SLP_TYP_S0 = 0
+SLP_TYP_S5 = 5
+
+GPE_COUNT = GPE0_LEN // 2 * 8
+
+# FADT.RESET_REG: a byte in I/O space, and FADT.RESET_VALUE: hard reset
+RESET_PORT = 0xCF9
+RESET_VALUE = 0x06
+
+
+class Pm1Event(IntFlag):
+    """PM1 status and enable registers (4.8.3.1); a bit is at the same place in both."""
+
+    TMR = 0x0001
+    GBL = 0x0020
+    PWRBTN = 0x0100
+    RTC = 0x0400
+
+
+class Pm1Control(IntFlag):
+    """PM1 control register (4.8.3.2)."""
+
+    SCI_EN = 0x0001
+    BM_RLD = 0x0002
+    GBL_RLS = 0x0004
+    SLP_TYP = 0x1C00
+    SLP_EN = 0x2000
+
+
+class ResetBit(IntFlag):
+    """Reset control register of PIIX and ICH, port 0xcf9 (ICH9 data sheet 13.7.5)."""
+
+    SYS_RST = 0x02
+    RST_CPU = 0x04
+    FULL_RST = 0x08
+
+
+_PM1_EVENTS = int(Pm1Event.TMR | Pm1Event.GBL | Pm1Event.PWRBTN | Pm1Event.RTC)
+# GBL_RLS raises an SMI towards firmware, of which there is none, and is write-only like SLP_EN
+_PM1_CNT_WRITABLE = int(Pm1Control.BM_RLD | Pm1Control.SLP_TYP)
+_SLP_TYP_SHIFT = 10
+# TMR_STS is set whenever the counter's highest bit changes (4.8.2.1)
+_TOGGLE_SHIFT = PM_TIMER_BITS - 1
+
+
+class ResetControl(Device):
+    """The reset control register at port 0xcf9.
+
+    It lies inside the PCI host bridge's CONFIG_ADDRESS: with PCI, give it to `PciHost`, which hands
+    it the bytes at offset 1; without, map `ports()`.
+    """
+
+    type_name = "reset-control"
+
+    def __init__(self, request_reset: Callable[[], None]) -> None:
+        self._request_reset = request_reset
+        self._region = Region(
+            "reset-control",
+            1,
+            lambda offset, size: self.read(),
+            lambda offset, size, value: self.write(value),
+        )
+        self._value = 0
+
+    def ports(self) -> list[tuple[int, Region]]:
+        """Where the register is on a machine without PCI."""
+        return [(RESET_PORT, self._region)]
+
+    def read(self) -> int:
+        """What was written; RST_CPU stays until the reset that it started."""
+        return self._value
+
+    def write(self, value: int) -> None:
+        """Setting RST_CPU starts a reset, of the one kind there is: SYS_RST and FULL_RST do not matter."""
+        starts = value & ~self._value & ResetBit.RST_CPU
+        self._value = value & (ResetBit.SYS_RST | ResetBit.RST_CPU | ResetBit.FULL_RST)
+        if starts:
+            self._request_reset()
+
+    def reset(self) -> None:
+        """All bits clear."""
+        self._value = 0
+
+    def state(self) -> dict[str, Any]:
+        """The register."""
+        return {"value": int(self._value)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over `state` without starting a reset."""
+        self._value = state["value"]
+
+
+class AcpiPm(Device):
+    """The fixed register blocks at `base`, and in `reset_control` the reset register.
+
+    PM_TMR is a shadowed read, a counter. Everything else is synchronous: status bits and the SCI must
+    have changed when the guest's handler goes on to its EOI.
+    """
+
+    type_name = "acpi-pm"
+
+    def __init__(
+        self,
+        clock: Clock,
+        sci: IrqLine,
+        power_off: Callable[[], None],
+        request_reset: Callable[[], None],
+        base: int = PM_BASE,
+    ) -> None:
+        self._clock = clock
+        self._sci = sci
+        self._power_off = power_off
+        self._base = base
+        self.reset_control = ResetControl(request_reset)
+        self._timer_shadow = ShadowRegister()
+        self._timer = clock.timer(self._update)
+        self._region = Region(
+            "acpi-pm", PM_SIZE, self._read, self._write, shadows={PM_TMR_OFFSET: self._timer_shadow}
+        )
+        self.reset()
+
+    def ports(self) -> list[tuple[int, Region]]:
+        """Where the register blocks are; `reset_control` is mapped apart."""
+        return [(self._base, self._region)]
+
+    def reset(self) -> None:
+        """Registers to zero but SCI_EN, the timer counts from zero."""
+        self._pm1_status = 0
+        self._pm1_enable = 0
+        self._pm1_control = 0
+        self._gpe_status = 0
+        self._gpe_enable = 0
+        self._toggles_seen = 0
+        self._start_timer(0)
+        self.reset_control.reset()
+        self._update()
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def press_power_button(self) -> None:
+        """The power button goes down and up (4.8.2.2.1.1)."""
+        self._pm1_status |= Pm1Event.PWRBTN
+        self._update()
+
+    def signal_rtc_alarm(self) -> None:
+        """The RTC's interrupt, wired to RTC_STS (4.8.2.4)."""
+        self._pm1_status |= Pm1Event.RTC
+        self._update()
+
+    def signal_gpe(self, number: int) -> None:
+        """General-purpose event `number` of GPE0 happens (4.8.4.1); 0 to 15."""
+        if not 0 <= number < GPE_COUNT:
+            raise DeviceError(f"acpi-pm: GPE {number} does not exist; GPE0 has 0 to {GPE_COUNT - 1}")
+        self._gpe_status |= 1 << number
+        self._update()
+
+    def _update(self) -> None:
+        """Drive the SCI, a level, and arm the timer when a carry would change it."""
+        pm1 = self._status(self._clock.now()) & self._pm1_enable
+        self._sci.set(1 if pm1 or self._gpe_status & self._gpe_enable else 0)
+        if self._pm1_enable & Pm1Event.TMR and not pm1 & Pm1Event.TMR:
+            self._timer.arm(self._next_toggle())
+        else:
+            self._timer.cancel()
+
+    # -- the PM timer ------------------------------------------------------------------------------
+
+    def _start_timer(self, ticks: int) -> None:
+        self._base_ticks = ticks
+        self._base_ns = self._clock.now()
+        self._timer_shadow.set_counter(ticks & PM_TIMER_MASK, self._base_ns, PM_TIMER_HZ, PM_TIMER_MASK)
+
+    def _ticks(self, now: int) -> int:
+        """Ticks since reset, without the wrap of the register."""
+        return self._base_ticks + (now - self._base_ns) * PM_TIMER_HZ // NS_PER_SECOND
+
+    def _next_toggle(self) -> int:
+        """When the counter's highest bit changes for the first time since TMR_STS was cleared, in ns."""
+        ticks = ((self._toggles_seen + 1) << _TOGGLE_SHIFT) - self._base_ticks
+        return self._base_ns - (-ticks * NS_PER_SECOND // PM_TIMER_HZ)
+
+    def _status(self, now: int) -> int:
+        # TMR_STS is a function of the clock, so that a timer without TMR_EN needs no wake-up
+        carried = self._ticks(now) >> _TOGGLE_SHIFT != self._toggles_seen
+        return self._pm1_status | Pm1Event.TMR if carried else self._pm1_status
+
+    # -- registers ---------------------------------------------------------------------------------
+
+    def _image(self, now: int) -> bytes:
+        """All registers as bytes; accesses of any size and alignment read it (4.8.3)."""
+        return b"".join(
+            value.to_bytes(length, "little")
+            for value, length in (
+                (self._status(now), 2),
+                (self._pm1_enable, 2),
+                (self._pm1_control | Pm1Control.SCI_EN, 2),
+                (0, 2),
+                (self._ticks(now) & PM_TIMER_MASK, 4),
+                (self._gpe_status, 2),
+                (self._gpe_enable, 2),
+            )
+        )
+
+    def _read(self, offset: int, size: int) -> int:
+        return int.from_bytes(self._image(self._clock.now())[offset : offset + size], "little")
+
+    def _write(self, offset: int, size: int, value: int) -> None:
+        for i in range(size):
+            self._write_byte(offset + i, value >> 8 * i & 0xFF)
+        self._update()
+
+    def _write_byte(self, offset: int, byte: int) -> None:
+        shift = 8 * (offset & 1)
+        value, mask = byte << shift, 0xFF << shift
+        register = offset & ~1
+        if register == PM1_EVT_OFFSET:
+            self._pm1_status &= ~value
+            if value & Pm1Event.TMR:
+                self._toggles_seen = self._ticks(self._clock.now()) >> _TOGGLE_SHIFT
+        elif register == PM1_EVT_OFFSET + 2:
+            self._pm1_enable = (self._pm1_enable & ~mask | value) & _PM1_EVENTS
+        elif register == PM1_CNT_OFFSET:
+            self._pm1_control = (self._pm1_control & ~mask | value) & _PM1_CNT_WRITABLE
+            slp_typ = self._pm1_control >> _SLP_TYP_SHIFT & 7
+            if value & Pm1Control.SLP_EN and slp_typ == SLP_TYP_S5:
+                self._power_off()
+        elif register == GPE0_OFFSET:
+            self._gpe_status &= ~value
+        elif register == GPE0_OFFSET + 2:
+            self._gpe_enable = self._gpe_enable & ~mask | value
+        # PM_TMR is read-only (4.8.3.3), and between it and PM1_CNT there is nothing
+
+    # -- state -------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Registers, and the timer as ticks since reset."""
+        return {
+            "pm1_status": int(self._pm1_status),
+            "pm1_enable": self._pm1_enable,
+            "pm1_control": self._pm1_control,
+            "gpe_status": self._gpe_status,
+            "gpe_enable": self._gpe_enable,
+            "ticks": self._ticks(self._clock.now()),
+            "toggles_seen": self._toggles_seen,
+            "reset_control": self.reset_control.state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over `state`: the timer goes on from its count, the SCI is driven to match."""
+        self._pm1_status = state["pm1_status"]
+        self._pm1_enable = state["pm1_enable"]
+        self._pm1_control = state["pm1_control"]
+        self._gpe_status = state["gpe_status"]
+        self._gpe_enable = state["gpe_enable"]
+        self._toggles_seen = state["toggles_seen"]
+        self._start_timer(state["ticks"])
+        self.reset_control.load(state["reset_control"])
+        self._update()

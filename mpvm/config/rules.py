@@ -39,7 +39,7 @@ class Rule:
         try:
             return self._parse(value)
         except ValueError as error:
-            raise ValueError(f"{error or 'is not accepted'}, {self._right} is right") from None
+            raise ValueError(f"{str(error) or 'is not accepted'}, {self._right} is right") from None
 
 
 def _wrong(problem: str = "") -> ValueError:

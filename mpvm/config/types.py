@@ -29,6 +29,9 @@ class ChardevSpec:
     @classmethod
     def parse(cls, value: object) -> "ChardevSpec":
         """The chardev that "stdio", "null" or "file:PATH" names; `ValueError` for anything else."""
+        if value is None:
+            # What YAML makes of an unquoted null.
+            return cls("null")
         if value in ("stdio", "null"):
             return cls(str(value))
         if isinstance(value, str) and value.startswith("file:") and len(value) > len("file:"):

@@ -1,0 +1,191 @@
+"""What each key takes, and the one line that a user gets for anything else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mpvm.abi.errors import ConfigError, ExitStatus
+from mpvm.config import ChardevSpec, Config, Override, load_config
+
+WriteConfig = Callable[[str], Path]
+MakeConfig = Callable[..., Config]
+
+
+def test_every_key_but_the_kernel_has_a_default(machine_config: MakeConfig, guest: Path) -> None:
+    config = machine_config()
+    assert config.boot.kernel == guest
+    assert config.boot.protocol == "auto"
+    assert (config.boot.initrd, config.boot.append, config.boot.modules) == (None, "", ())
+    assert (config.machine.type, config.machine.smp, config.machine.accel) == ("pc", 1, "unicorn")
+    assert config.machine.memory == 128 << 20
+    assert config.cpu.model == "max"
+    assert config.serial == (ChardevSpec("stdio"),)
+    assert config.debugcon == ChardevSpec("null")
+    assert (config.isa_debug_exit, config.no_reboot, config.timeout) == (False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        (2097152, 2 << 20),
+        ("1M", 1 << 20),
+        ("512M", 512 << 20),
+        ("2G", 2 << 30),
+        ("2 GiB", 2 << 30),
+        ("64mb", 64 << 20),
+        ("1024k", 1 << 20),
+        ("512G", 512 << 30),
+    ],
+)
+def test_memory_is_bytes_or_a_number_with_a_unit(
+    machine_config: MakeConfig, written: int | str, size: int
+) -> None:
+    assert machine_config(machine={"memory": written}).machine.memory == size
+
+
+@pytest.mark.parametrize("smp", [1, 64])
+def test_smp_takes_both_its_ends(machine_config: MakeConfig, smp: int) -> None:
+    assert machine_config(machine={"smp": smp}).machine.smp == smp
+
+
+def test_a_chardev_may_be_a_file(machine_config: MakeConfig, tmp_path: Path) -> None:
+    config = machine_config(serial=["null", "file:log"], debugcon="stdio")
+    assert config.serial == (ChardevSpec("null"), ChardevSpec("file", tmp_path / "log"))
+    assert config.debugcon == ChardevSpec("stdio")
+
+
+def test_null_needs_no_quotes(machine_config: MakeConfig) -> None:
+    config = machine_config(serial=[None, "stdio"], debugcon=None)
+    assert (config.serial, config.debugcon) == (
+        (ChardevSpec("null"), ChardevSpec("stdio")),
+        ChardevSpec("null"),
+    )
+
+
+def test_a_time_limit_may_be_a_fraction(machine_config: MakeConfig) -> None:
+    assert machine_config(timeout=0.5).timeout == 0.5
+
+
+WRONG = [
+    ("machine: {smp: 0}", ":1: machine.smp: 0 is out of range, an integer from 1 to 64 is right"),
+    ("machine:\n  smp: 65", ":2: machine.smp: 65 is out of range, an integer from 1 to 64 is right"),
+    ("machine: {smp: four}", ":1: machine.smp: four is not an integer, an integer from 1 to 64 is right"),
+    ("machine: {smp: true}", ":1: machine.smp: true is not an integer, an integer from 1 to 64 is right"),
+    ("machine: {smp: 4.0}", ":1: machine.smp: 4.0 is not an integer, an integer from 1 to 64 is right"),
+    ('machine: {smp: "4"}', ":1: machine.smp: 4 is not an integer, an integer from 1 to 64 is right"),
+    (
+        "machine: {memory: lots}",
+        ":1: machine.memory: lots is not a size, a size from 1M to 512G such as 512M or 2G is right",
+    ),
+    (
+        "machine: {memory: 640K}",
+        ":1: machine.memory: 640K is too small, a size from 1M to 512G such as 512M or 2G is right",
+    ),
+    (
+        "machine: {memory: 1T}",
+        ":1: machine.memory: 1T is too large, a size from 1M to 512G such as 512M or 2G is right",
+    ),
+    (
+        "machine: {memory: 2097153}",
+        ":1: machine.memory: 2097153 is not a multiple of 4096 bytes, "
+        "a size from 1M to 512G such as 512M or 2G is right",
+    ),
+    ("machine: {memory: -1}", ":1: machine.memory: -1 is too small"),
+    ("machine: {type: q35}", ":1: machine.type: q35 is not accepted, pc or microvm is right"),
+    ("machine: {accel: kvm}", ":1: machine.accel: kvm is not supported yet, unicorn is right"),
+    ("machine: {accel: tcg}", ":1: machine.accel: tcg is not accepted, unicorn is right"),
+    ("machine: 4", ":1: machine: 4 is not a section, type, smp, memory, accel are right below it"),
+    ("machine:", ":1: machine: null is not a section, type, smp, memory, accel are right below it"),
+    ("machine: {spm: 4}", ":1: machine.spm: unknown key, smp is right"),
+    ("machine: {colour: red}", ":1: machine.colour: unknown key, right here are type, smp, memory, accel"),
+    ("machines: {smp: 4}", ":1: machines: unknown key, machine is right"),
+    ("cpu: {model: 486}", ":1: cpu.model: 486 is not a text, a CPU model in quotes is right"),
+    ("boot: {}", ":1: boot.kernel: missing, the path of a kernel image or builtin:smp is right"),
+    (
+        "boot: {kernel: 5}",
+        ":1: boot.kernel: 5 is not a path, the path of a kernel image, or builtin:smp, is right",
+    ),
+    ('boot: {kernel: ""}', ':1: boot.kernel: "" is not a path'),
+    ("boot: {kernel: k, protocol: uefi}", ":1: boot.protocol: uefi is not accepted, auto or linux or "),
+    (
+        "boot: {kernel: k, append: on}",
+        ":1: boot.append: true is not a text, the kernel's command line in quotes",
+    ),
+    (
+        "boot: {kernel: k, initrd: [a]}",
+        ':1: boot.initrd: ["a"] is not a path, the path of an initial RAM disk',
+    ),
+    ("boot: {kernel: k, modules: m}", ":1: boot.modules: m is not a list"),
+    ("boot: {kernel: k, modules: [{}]}", ":1: boot.modules[0].path: missing, the path of a module is right"),
+    ("boot: {kernel: k, modules: [m]}", ":1: boot.modules[0]: m is not a section, path, string are right"),
+    (
+        "boot: {kernel: k, modules: [{path: m, strin: a}]}",
+        ":1: boot.modules[0].strin: unknown key, string is right",
+    ),
+    ("serial: stdio", ":1: serial: stdio is not a list, a list such as [stdio] is right"),
+    ("serial: [pty]", ":1: serial[0]: pty is not accepted, stdio, null or file:PATH is right"),
+    ("serial:\n- stdio\n- 5", ":3: serial[1]: 5 is not accepted, stdio, null or file:PATH is right"),
+    ("serial: ['file:']", ":1: serial[0]: file: is not accepted"),
+    ("debugcon: tcp", ":1: debugcon: tcp is not accepted, stdio, null or file:PATH is right"),
+    ("isa_debug_exit: 1", ":1: isa_debug_exit: 1 is not a boolean, true or false is right"),
+    ("no_reboot: maybe", ":1: no_reboot: maybe is not a boolean, true or false is right"),
+    ("timeout: 0", ":1: timeout: 0 is out of range, a number of seconds above 0 is right"),
+    ("timeout: .inf", ":1: timeout: Infinity is out of range, a number of seconds above 0 is right"),
+    ("timeout: .nan", ":1: timeout: NaN is out of range, a number of seconds above 0 is right"),
+    ("timeout: soon", ":1: timeout: soon is not a number, a number of seconds above 0 is right"),
+    ("timeout: true", ":1: timeout: true is not a number, a number of seconds above 0 is right"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG, ids=[text.replace("\n", " ") for text, _ in WRONG])
+def test_a_wrong_value_is_named_with_its_line_and_what_is_right(
+    write_config: WriteConfig, guest: Path, text: str, message: str
+) -> None:
+    if not text.startswith("boot"):
+        text += f"\nboot: {{kernel: {guest}}}"
+    path = write_config(text + "\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}{message}")
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == ExitStatus.BAD_CONFIGURATION
+
+
+def test_of_several_errors_the_first_in_the_file_is_told_and_the_others_counted(
+    write_config: WriteConfig,
+) -> None:
+    path = write_config("timeout: 0\nboot: {}\nmachine: {smp: 0}\n")
+    with pytest.raises(ConfigError, match=r":1: timeout: .* \(and 2 more\)$"):
+        load_config(path)
+
+
+def test_a_long_value_is_cut(write_config: WriteConfig) -> None:
+    path = write_config(f"machine: {{type: {'x' * 500}}}\nboot: {{kernel: k}}\n")
+    with pytest.raises(ConfigError, match=r"x{57}\.\.\. is not accepted"):
+        load_config(path)
+
+
+def test_control_characters_in_a_value_are_escaped(write_config: WriteConfig) -> None:
+    path = write_config('machine: {type: "\\e[2J\\n"}\nboot: {kernel: k}\n')
+    with pytest.raises(ConfigError, match=r"\\x1b\[2J\\n is not accepted"):
+        load_config(path)
+
+
+def test_an_override_goes_before_the_file(write_config: WriteConfig, guest: Path) -> None:
+    path = write_config(f"machine: {{smp: 2, memory: 64M}}\nboot: {{kernel: {guest}}}\n")
+    config = load_config(path, [Override("machine.smp", 8, "--smp")])
+    assert (config.machine.smp, config.machine.memory) == (8, 64 << 20)
+
+
+def test_an_override_of_an_absent_section_makes_it(guest: Path) -> None:
+    config = load_config(
+        None, [Override("boot.kernel", str(guest), "--kernel"), Override("cpu.model", "qemu64", "--cpu")]
+    )
+    assert (config.boot.kernel, config.cpu.model) == (guest, "qemu64")
+
+
+def test_a_wrong_override_is_named_by_its_option(write_config: WriteConfig, guest: Path) -> None:
+    path = write_config(f"boot: {{kernel: {guest}}}\n")
+    with pytest.raises(ConfigError, match=r"^--smp: 65 is out of range, an integer from 1 to 64 is right$"):
+        load_config(path, [Override("machine.smp", 65, "--smp")])

@@ -1,0 +1,118 @@
+"""The options of `mpvm run`, and what they override in the configuration."""
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from mpvm.abi.errors import ConfigError
+from mpvm.config import Override
+
+
+class _Option(NamedTuple):
+    flag: str
+    key: str
+    metavar: str
+    help: str
+
+
+_OPTIONS = (
+    _Option("--kernel", "boot.kernel", "FILE", "kernel image, or builtin:smp"),
+    _Option("--initrd", "boot.initrd", "FILE", "initial RAM disk"),
+    _Option("--append", "boot.append", "TEXT", "the kernel's command line"),
+    _Option("--protocol", "boot.protocol", "NAME", "auto, linux, multiboot, elf or flat"),
+    _Option("--machine", "machine.type", "NAME", "pc or microvm"),
+    _Option("--smp", "machine.smp", "N", "number of vCPUs, 1 to 64"),
+    _Option("--memory", "machine.memory", "SIZE", "guest memory, such as 512M or 2G"),
+    _Option("--accel", "machine.accel", "NAME", "accelerator: unicorn"),
+    _Option("--cpu", "cpu.model", "MODEL", "CPU model with features, such as max,-x2apic"),
+    _Option("--debugcon", "debugcon", "CHARDEV", "where port 0xe9 goes: null, stdio or file:PATH"),
+    _Option("--timeout", "timeout", "SECONDS", "end with status 124 after this time"),
+)
+_NUMBERS = frozenset({"machine.smp", "machine.memory", "timeout"})
+
+
+class RunArguments(NamedTuple):
+    """What the command line of `mpvm run` says. `json` is a file's name, "-" for stdout, None for no JSON."""
+
+    config: Path | None
+    overrides: list[Override]
+    quiet: bool
+    json: str | None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors as `ConfigError`, like every other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        hint = f"`{self.prog} --help` lists what is right"
+        if unknown := re.fullmatch(r"unrecognized arguments: (\S+).*", message):
+            given = unknown[1].partition("=")[0]
+            nearest = difflib.get_close_matches(given, self._option_string_actions, n=1)
+            hint = f"{nearest[0]} is right" if nearest else hint
+            message = f"{given}: unknown argument"
+        raise ConfigError(f"{message.removeprefix('argument ')}, {hint}")
+
+
+def parse(argv: Sequence[str]) -> RunArguments:
+    """`argv` of `mpvm run`; `ConfigError` for what is not an option, `SystemExit` after --help."""
+    # argparse can't tell an option's optional value from the next argument: only --json=FILE has one.
+    words = ["--json=-" if word == "--json" else word for word in argv]
+    found = vars(_parser().parse_args(words))
+    overrides = [
+        Override(option.key, _value(option.key, found[option.key]), option.flag)
+        for option in _OPTIONS
+        if found[option.key] is not None
+    ]
+    if found["serial"] is not None:
+        overrides.append(Override("serial", found["serial"], "--serial"))
+    for key in ("no_reboot", "isa_debug_exit"):
+        if found[key]:
+            overrides.append(Override(key, True, f"--{key.replace('_', '-')}"))
+    config = found["config"]
+    if config is None and found["boot.kernel"] is None:
+        raise ConfigError(
+            "a configuration is missing: `mpvm run FILE.yaml` or `mpvm run --kernel FILE` is right"
+        )
+    return RunArguments(
+        None if config is None else Path(config), overrides, quiet=found["quiet"], json=found["json"]
+    )
+
+
+def _value(key: str, text: str) -> object:
+    """`text` as YAML would read it for `key`; what is no number stays a text for the schema to refuse."""
+    if key not in _NUMBERS:
+        return text
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="mpvm run",
+        description="Run a virtual machine; its serial line is this terminal. Ctrl-A h shows the keys.",
+        epilog="An option goes before the same key in FILE. Exit statuses: docs/exit-status.md.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", nargs="?", metavar="FILE", help="YAML configuration")
+    for option in _OPTIONS:
+        parser.add_argument(option.flag, dest=option.key, metavar=option.metavar, help=option.help)
+    parser.add_argument(
+        "--serial",
+        action="append",
+        metavar="CHARDEV",
+        help="a serial line's stdio, null or file:PATH; repeatable",
+    )
+    parser.add_argument("--no-reboot", action="store_true", help="end where the guest asks for a reset")
+    parser.add_argument("--isa-debug-exit", action="store_true", help="port 0xf4 ends with (value << 1) | 1")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary on stderr")
+    parser.add_argument(
+        "--json", metavar="-|FILE", help="the summary as JSON, to stdout after the console or --json=FILE"
+    )
+    return parser

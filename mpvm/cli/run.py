@@ -1,0 +1,72 @@
+"""`mpvm run`: one machine, in this terminal, until it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mpvm.abi.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpvm.cli import options
+    from mpvm.coordinator.vm import Outcome
+
+_STDOUT = "-"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the machine that `argv` describes; returns the guest's exit status or one of ours."""
+    if not {"-h", "--help"} & set(argv):
+        # First of all: its imports take as long as all that follows here, on another CPU.
+        from mpvm.coordinator.forkserver import start_early
+
+        start_early()
+
+    from mpvm.cli import options, progress
+    from mpvm.config import load_config
+
+    arguments = options.parse(argv)
+    if arguments.json not in (None, _STDOUT):
+        _check_json(Path(arguments.json))
+    config = load_config(arguments.config, arguments.overrides)
+
+    from mpvm.coordinator.vm import VirtualMachine
+
+    observer = progress.choose(sys.stderr, config.machine.smp, arguments.quiet)
+    outcome = VirtualMachine(config, observer).run()
+    _report(outcome, arguments)
+    return outcome.status
+
+
+def _report(outcome: Outcome, arguments: options.RunArguments) -> None:
+    from mpvm.cli import summary
+
+    if not arguments.quiet:
+        print(f"mpvm: {outcome.cause}\n{summary.table(outcome.summary)}", file=sys.stderr)
+    if arguments.json is None:
+        return
+    text = summary.to_json(outcome)
+    if arguments.json == _STDOUT:
+        print(text, flush=True)
+    else:
+        _write(Path(arguments.json), text + "\n")
+
+
+def _check_json(path: Path) -> None:
+    """Refuse a file that can't be written before the machine has run for it."""
+    folder = path.absolute().parent
+    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):  # noqa: PTH112
+        raise ConfigError(
+            f"--json: {path} can't be written, a file in a folder that you can write to is right"
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise ConfigError(f"--json: {path}: {error.strerror}, a file that can be written is right") from error

@@ -1,0 +1,1 @@
+"""Boot protocols: each turns an image into guest memory plus a first CPU state."""

@@ -1,7 +1,8 @@
 """Debian's stock kernels and its static busybox, fetched with `apt-get download`, never installed.
 
-Everything lands in a cache folder (`.cache/kernels` of the repository, or `$MPVM_CACHE/kernels`) that may be deleted at
-any time. A file once there is used again without asking apt. What can't be fetched is an error, never a skipped test.
+Everything lands in a cache folder (`.cache/kernels` of the repository, or `$MPVM_CACHE/kernels`) that may be
+deleted at any time. A file once there is used again without asking apt. What can't be fetched is an error,
+never a skipped test.
 
 `python -m tests.system.debian` fetches all of it and prints the paths.
 """
@@ -45,7 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def kernel(flavour: str) -> Path:
-    """The vmlinuz of the newest kernel that the metapackage of `flavour` (a key of `METAPACKAGES`) depends on."""
+    """The vmlinuz behind the metapackage of `flavour`, a key of `METAPACKAGES`."""
     return _cached(
         f"vmlinuz-{flavour}",
         lambda: _versioned_package(METAPACKAGES[flavour]),
@@ -78,7 +79,7 @@ def _versioned_package(metapackage: str) -> str:
         found = _VERSIONED_IMAGE.search(_apt("apt-cache", "depends", metapackage, check=False))
         if found:
             return found[1]
-    raise FetchError(f"apt knows no kernel behind {metapackage}: are Debian's sources in /etc/apt/sources.list*?")
+    raise FetchError(f"{metapackage}: apt knows no kernel behind it, Debian's sources in /etc/apt are right")
 
 
 def _download(package: str, folder: Path) -> Path:
@@ -103,7 +104,9 @@ def _extract(archive: Path, wanted: Callable[[str], bool], target: Path) -> None
                 if content is not None:
                     partial.write_bytes(content.read())
     if unpack.returncode or not partial.exists():
-        raise FetchError(f"{archive.name}: dpkg-deb found no {target.name} in it (status {unpack.returncode})")
+        raise FetchError(
+            f"{archive.name}: dpkg-deb found no {target.name} in it (status {unpack.returncode})"
+        )
     partial.rename(target)
 
 
@@ -129,7 +132,9 @@ def _apt(tool: str, *arguments: str, cwd: Path | None = None, check: bool = True
     """
     command = [tool, "-q", "-o", "APT::Sandbox::User=root", *_lists_options(), *arguments]
     try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False)
+        done = subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FetchError(f"{' '.join(command)}: {error}") from error
     if check and done.returncode:

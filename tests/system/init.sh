@@ -1,8 +1,9 @@
 #!/bin/sh
 # /init of the test initramfs. Words of the kernel's command line say what it does, in order:
-#   mpvm.job=shell     an interactive shell on the console, until it exits
+#   mpvm.job=shell     an interactive shell on the console, until it exits; what it does without a word
 #   mpvm.job=check     the work of the whole machine, checked on every CPU
 #   mpvm.job=forkexec  200 fork+execs, one after the other
+#   mpvm.job=none      nothing
 #   mpvm.end=reboot    instead of powering off when all jobs are done
 # /bin/<applet> is started by its path where a real fork+exec is meant: ash runs some applets in itself.
 
@@ -89,11 +90,16 @@ check() {
 
 end=poweroff
 read -r words < /proc/cmdline
+case $words in
+    *mpvm.job=*) ;;
+    *) words="$words mpvm.job=shell" ;;
+esac
 for word in $words; do
     case $word in
         mpvm.job=shell) setsid cttyhack sh ;;
         mpvm.job=check) check ;;
         mpvm.job=forkexec) echo "forkexec: $(count_execs 200) of 200" ;;
+        mpvm.job=none) ;;
         mpvm.job=*) echo "init: unknown $word" ;;
         mpvm.end=*) end=${word#mpvm.end=} ;;
     esac

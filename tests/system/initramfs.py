@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -44,12 +43,12 @@ def _populate(root: Path, busybox: Path) -> None:
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
     for applet in applets:
         if applet != "busybox":
-            os.symlink("busybox", root / "bin" / applet)
+            (root / "bin" / applet).symlink_to("busybox")
 
 
 def _pack(root: Path, busybox: Path) -> bytes:
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
-    command = [busybox, "cpio", "-o", "-H", "newc", "-R", "0:0"]
+    command = [str(busybox), "cpio", "-o", "-H", "newc", "-R", "0:0"]
     listing = "".join(f"{name}\n" for name in names).encode()
     return subprocess.run(command, cwd=root, input=listing, capture_output=True, check=True).stdout
 

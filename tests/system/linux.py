@@ -1,6 +1,11 @@
-"""A Debian kernel as a guest: the command line that starts it, and what its log must not say."""
+"""A Debian kernel as a guest: the command line that starts it, and what its log must not say.
+
+`python -m tests.system.linux FOLDER` puts such a kernel and its initramfs into FOLDER.
+"""
 
 import re
+import shutil
+import sys
 from pathlib import Path
 
 from tests.system import debian
@@ -21,12 +26,12 @@ _TROUBLE = re.compile(
 
 
 def arguments(job: str, smp: int, flavour: str = "cloud", memory: str = "512M") -> list[str | Path]:
-    """Of `mpvm run`, for a Linux that does `job` (a word of init.sh; empty for none) and powers off."""
+    """Of `mpvm run`, for a Linux that does `job` (one of init.sh) and powers off."""
     return [
         CONFIG,
         *("--kernel", debian.kernel(flavour)),
         *("--initrd", initramfs()),
-        *("--append", f"console=ttyS0 mpvm.job={job}" if job else "console=ttyS0"),
+        *("--append", f"console=ttyS0 mpvm.job={job}"),
         *("--smp", str(smp)),
         *("--memory", memory),
         *("--timeout", str(TIME_LIMIT)),
@@ -41,3 +46,15 @@ def boot(launcher: Launcher, job: str, smp: int, flavour: str = "cloud") -> Run:
 def trouble(console: str) -> list[str]:
     """The lines of a kernel's log that tell of a machine that does not work as a PC does."""
     return [line for line in console.splitlines() if _TROUBLE.search(line)]
+
+
+def main() -> None:
+    """Fill the folder that `configs/linux-4cpu.yaml` names, or another."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(debian.kernel("cloud"), folder / "vmlinuz")
+    shutil.copy(initramfs(), folder / "initramfs.cpio")
+
+
+if __name__ == "__main__":
+    main()

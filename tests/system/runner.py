@@ -24,7 +24,7 @@ _KILL_SECONDS = 900.0
 
 
 class Run(NamedTuple):
-    """What a finished `mpvm` gave: its exit status, the guest's console (stdout) and its own words (stderr)."""
+    """What a finished `mpvm` gave; `console` is its stdout, `messages` its stderr."""
 
     status: int
     console: str
@@ -42,7 +42,10 @@ class Process(NamedTuple):
 
 
 class Launcher:
-    """Starts `mpvm` in a runtime directory of its own, with a mark in the environment that all its processes carry."""
+    """Starts `mpvm` in a runtime directory of its own.
+
+    A mark in the environment, which all processes of a run inherit, is what they are found by.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,6 +58,7 @@ class Launcher:
         self.environment = {
             **os.environ,
             "MPVM_RUNTIME_DIR": str(self.runtime),
+            "XDG_CACHE_HOME": str(folder / "cache"),
             "PYTHONPATH": str(REPOSITORY),
             "TERM": "dumb",
             _MARK: self._mark,
@@ -88,18 +92,21 @@ class Launcher:
             list(command[1:]),
             timeout=seconds,
             cwd=str(REPOSITORY),
-            env=self.environment,  # type: ignore[arg-type]
+            env=self.environment,
             encoding="utf-8",
             codec_errors="replace",
             dimensions=(24, 120),
         )
         self._terminals.append(terminal)
-        self._pids.append(terminal.pid)
         return terminal
 
     def processes(self) -> list[Process]:
         """The live processes of this launcher's runs."""
         return list(_marked(f"{_MARK}={self._mark}".encode()))
+
+    def remember_processes(self) -> None:
+        """Look for their segments, too: on a terminal, `mpvm` need not be the child that was started."""
+        self._pids += [process.pid for process in self.processes()]
 
     def end(self) -> None:
         """End whatever a failed test has not ended."""
@@ -133,9 +140,8 @@ class Launcher:
         ]
 
     def _is_ours(self, segment: str) -> bool:
-        """Segments are called mpvm-<pid of the coordinator>-...; a terminal's mpvm is its shell's child."""
-        parts = segment.split("-")
-        return parts[0] == "mpvm" and parts[1:2] != [] and parts[1] in {str(pid) for pid in self._pids}
+        """Segments are called mpvm-<pid of the coordinator>-..."""
+        return any(segment.startswith(f"mpvm-{pid}-") for pid in self._pids)
 
 
 def read_until(child: subprocess.Popen[bytes], wanted: bytes) -> bytes:
@@ -146,7 +152,8 @@ def read_until(child: subprocess.Popen[bytes], wanted: bytes) -> bytes:
         piece = os.read(child.stdout.fileno(), 65536)
         if not piece:
             assert child.stderr is not None
-            raise AssertionError(f"mpvm ended before {wanted!r}: {got!r}\n{child.stderr.read().decode(errors='replace')}")
+            words = child.stderr.read().decode(errors="replace")
+            raise AssertionError(f"mpvm ended before {wanted!r}: {got!r}\n{words}")
         got += piece
     return got
 
@@ -158,4 +165,4 @@ def _marked(mark: bytes) -> Iterator[Process]:
         with contextlib.suppress(OSError):
             if mark in (folder / "environ").read_bytes().split(b"\0"):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                yield Process(int(folder.name), f"{(folder / 'comm').read_text().strip()} [{command.strip()}]")
+                yield Process(int(folder.name), command.strip())

@@ -9,8 +9,10 @@ _MACHINES = [("cloud", 1), ("cloud", 2), ("cloud", 4), ("cloud", 8), ("generic",
 
 
 @pytest.mark.parametrize(("flavour", "smp"), _MACHINES)
-def test_linux_boots_with_all_its_cpus_to_init_and_powers_off(launch: Launcher, flavour: str, smp: int) -> None:
-    run = linux.boot(launch, job="", smp=smp, flavour=flavour)
+def test_linux_boots_with_all_its_cpus_to_init_and_powers_off(
+    launch: Launcher, flavour: str, smp: int
+) -> None:
+    run = linux.boot(launch, job="none", smp=smp, flavour=flavour)
     plural = "CPU" if smp == 1 else "CPUs"
     assert f"smp: Brought up 1 node, {smp} {plural}\r\n" in run.console, run
     assert linux.FIRST_LINE in run.console, run

@@ -1,4 +1,4 @@
-"""A person at a terminal: a shell one can type into, Ctrl-A x, reboot and power-off; the terminal as it was."""
+"""A person at a terminal: a shell to type into, Ctrl-A x, reboot and power-off; the terminal as it was."""
 
 import re
 import shlex
@@ -18,9 +18,11 @@ _PROMPT = r"/ # (?:\x1b\[6n)?"
 def _shell(launch: Launcher, smp: int) -> Iterator["pexpect.spawn[str]"]:
     """A Linux at its prompt, started from a shell that compares the terminal's settings before and after."""
     command = shlex.join([sys.executable, "-m", "mpvm", "run", *map(str, linux.arguments("shell", smp))])
-    script = f'before=$(stty -g); {command}; status=$?; [ "$before" = "$(stty -g)" ] && echo same terminal $status'
+    compare = '[ "$before" = "$(stty -g)" ] && echo same terminal $status'
+    script = f"before=$(stty -g); {command}; status=$?; {compare}"
     terminal = launch.terminal(["sh", "-c", script], seconds=200)
     _to_the_prompt(terminal)
+    launch.remember_processes()
     yield terminal
 
 

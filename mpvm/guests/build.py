@@ -26,10 +26,11 @@ WARNINGS = "-Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes"
 # No red zone: interrupts use the same stack.
 FREESTANDING = (
     "-ffreestanding -mno-red-zone -mgeneral-regs-only -fno-pic -fno-pie -fno-stack-protector "
-    "-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common"
+    "-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -ffunction-sections -fdata-sections"
 )
 CFLAGS = ["-m64", "-std=c11", "-O2", *WARNINGS.split(), *FREESTANDING.split()]
-LDFLAGS = "-m64 -nostdlib -static -Wl,--build-id=none,-z,max-page-size=0x1000,--fatal-warnings".split()
+LINKER = "--build-id=none,--fatal-warnings,--gc-sections,-z,max-page-size=0x1000"
+LDFLAGS = ["-m64", "-nostdlib", "-static", f"-Wl,{LINKER}"]
 
 
 def _tool(variable: str, default: str) -> list[str]:

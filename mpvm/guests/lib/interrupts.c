@@ -8,6 +8,7 @@
 #define VECTOR_ENTRY_BYTES 16
 #define GATE_INTERRUPT_64 0x8e
 #define GATE_DPL3 0x60
+#define GATE_PRESENT 0x80
 
 /* SDM vol. 3, figure 6-8. */
 struct gate {
@@ -94,4 +95,12 @@ void set_handler(int vector, interrupt_handler *handler)
 void allow_from_ring3(int vector)
 {
 	idt[vector].type |= GATE_DPL3;
+}
+
+void set_gate_present(int vector, bool present)
+{
+	if (present)
+		idt[vector].type |= GATE_PRESENT;
+	else
+		idt[vector].type &= (uint8_t)~GATE_PRESENT;
 }

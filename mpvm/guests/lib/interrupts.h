@@ -2,6 +2,7 @@
 #ifndef GUEST_INTERRUPTS_H
 #define GUEST_INTERRUPTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What vectors.S and the CPU push; a handler may change it. */
@@ -44,6 +45,8 @@ void interrupts_init(void);
 void interrupts_load(void);
 /* The default handler of an exception or a foreign interrupt reports it and ends the guest. */
 void set_handler(int vector, interrupt_handler *handler);
+/* An absent gate makes its vector end in #NP. */
+void set_gate_present(int vector, bool present);
 /* Lets ring 3 raise the vector by INT n. */
 void allow_from_ring3(int vector);
 

@@ -1,0 +1,61 @@
+/* Runs instructions that fault or trap, and records the exceptions that arrive. */
+#ifndef TEST_PROVOKE_H
+#define TEST_PROVOKE_H
+
+#include <stdint.h>
+
+#include "check.h"
+#include "interrupts.h"
+
+enum { ERROR_CODE_EXT = 1 };
+
+struct seen {
+	uint64_t count;
+	uint64_t vector, error_code, rip, cs, rflags, rsp, ss, cr2;
+};
+
+static struct seen seen;
+static uint64_t at_rip, resume_rip;
+
+static inline void record(const struct interrupt_frame *frame)
+{
+	seen = (struct seen){
+		.count = seen.count + 1,
+		.vector = frame->vector,
+		.error_code = frame->error_code,
+		.rip = frame->rip,
+		.cs = frame->cs,
+		.rflags = frame->rflags,
+		.rsp = frame->rsp,
+		.ss = frame->ss,
+		.cr2 = read_cr2(),
+	};
+}
+
+static void skip_fault(struct interrupt_frame *frame)
+{
+	record(frame);
+	frame->rip = resume_rip;
+}
+
+/* The instructions' first byte must be the one that faults; afterwards `seen` tells of it. */
+#define PROVOKE(instructions, ...)                                                         \
+	do {                                                                               \
+		seen = (struct seen){ 0 };                                                 \
+		__asm__ volatile("leaq 771f(%%rip), %%r11; movq %%r11, %0;"                \
+				 "leaq 772f(%%rip), %%r11; movq %%r11, %1;"                \
+				 "771:" instructions "; 772:"                              \
+				 : "=m"(at_rip), "=m"(resume_rip)                          \
+				 : __VA_ARGS__                                             \
+				 : "rax", "rcx", "rdx", "r11", "cc", "memory");            \
+	} while (0)
+
+#define EXPECT_FAULT(what, vector_, error_code_)                                           \
+	do {                                                                               \
+		EXPECT(what ": exceptions", seen.count, 1);                                \
+		EXPECT(what ": vector", seen.vector, vector_);                             \
+		EXPECT(what ": error code", seen.error_code, error_code_);                 \
+		EXPECT(what ": rip", seen.rip, at_rip);                                    \
+	} while (0)
+
+#endif

@@ -1,7 +1,8 @@
 """Generates `workers/engine/abi.h` from `mpvm.abi`, so that no layout is written twice."""
 
 import ctypes
-from enum import IntEnum
+from enum import IntEnum, IntFlag
+from typing import Any
 
 from mpvm.abi import exits, layout
 
@@ -33,12 +34,12 @@ _STRUCTS: tuple[type[ctypes.Structure], ...] = (
     layout.VcpuArea,
 )
 
-_ENUMS: tuple[tuple[str, type[IntEnum]], ...] = (
+_ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("EXIT", exits.ExitReason),
     ("IO", exits.IoDirection),
     ("RUN", layout.RunState),
     ("MODE", layout.VcpuMode),
-    ("REQUEST", layout.Request),  # type: ignore[arg-type]
+    ("REQUEST", layout.Request),
     ("MAIL", layout.MailKind),
     ("POSTED", layout.PostedKind),
     ("SHADOW", layout.ShadowKind),
@@ -62,7 +63,7 @@ def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
-def _declare(name: str, field_type: type) -> str:
+def _declare(name: str, field_type: Any) -> str:
     dimensions = ""
     while issubclass(field_type, ctypes.Array):
         dimensions += f"[{field_type._length_}]"

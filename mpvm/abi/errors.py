@@ -53,7 +53,7 @@ class WorkerError(MpvmError):
     exit_status = ExitStatus.INTERNAL_ERROR
 
 
-class GuestCrash(MpvmError):
+class GuestCrash(MpvmError):  # noqa: N818
     """The guest shut down by a triple fault."""
 
     exit_status = ExitStatus.GUEST_CRASH

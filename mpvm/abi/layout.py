@@ -61,7 +61,7 @@ class VcpuMode(IntEnum):
 
 
 class Request(IntFlag):
-    """What the coordinator asks of a worker (`VcpuArea.request`, which only it writes), followed by a kick."""
+    """What the coordinator asks of a worker by `VcpuArea.request`, which only it writes, and a kick."""
 
     PAUSE = 1
     STOP = 2
@@ -192,7 +192,7 @@ class DescriptorTable(ctypes.Structure):
 
 
 class GuestState(ctypes.Structure):
-    """All architectural registers. General registers in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15."""
+    """All architectural registers; `gpr` in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15."""
 
     _fields_ = [
         ("gpr", u64 * 16),
@@ -356,6 +356,8 @@ class LocalApicPage(ctypes.Structure):
         ("timer_start_ns", u64),
         ("timer_expiry_ns", u64),
         ("tsc_deadline", u64),
+        ("error_pending", u32),
+        ("reserved", u32),
     ]
 
 

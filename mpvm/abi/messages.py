@@ -61,7 +61,7 @@ _pack = msgpack.Packer(use_bin_type=True).pack
 
 def encode(kind: Kind, *fields: int | str) -> bytes:
     """Bytes of the message `kind` with `fields`."""
-    return _pack((WIRE_VERSION, int(kind), *fields))
+    return bytes(_pack((WIRE_VERSION, int(kind), *fields)))
 
 
 def decode(data: bytes) -> Message:

@@ -1,0 +1,1 @@
+"""The engine core: C sources and the library built from them. No Python lives here."""

@@ -1,0 +1,1 @@
+"""The `kvm` accelerator's vCPU side."""

@@ -1,0 +1,1 @@
+"""The `unicorn` accelerator's vCPU side."""

@@ -1,0 +1,336 @@
+/* Coherence of translated code between vCPUs: the page map, the mailboxes, and running alone.
+ *
+ * The protocol is written down in docs/coherence.md. In short, for a page P of guest RAM:
+ *
+ *   holders[P]: vCPUs that may hold translations of P's bytes
+ *   writers[P]: vCPUs that may store to P without asking
+ *
+ * A vCPU sets its own bit, then looks at the other word (a full barrier between). If both have seen
+ * each other, both go through the coherence lock, so one of them is first. The holder of the
+ * lock mails the others and waits until they have answered or are outside the guest; a vCPU outside
+ * reads its mail before it enters. Who waits for the lock is outside, so nobody waits for a waiter.
+ */
+#include "engine.h"
+
+#include <sched.h>
+#include <string.h>
+
+#define LOCK_FREE 0u
+#define LOCK_HELD 1u
+#define LOCK_CONTENDED 2u
+
+static uint32_t mode_of(const struct mpvm_vcpu_area *area)
+{
+    return __atomic_load_n(&area->mode, __ATOMIC_SEQ_CST);
+}
+
+uint32_t page_of_ram_addr(const struct vcpu *vcpu, ram_addr_t address)
+{
+    for (unsigned i = 0; i < vcpu->slot_count; i++) {
+        const struct ram_slot *slot = &vcpu->slot[i];
+
+        if (address - slot->ram_addr < slot->size) {
+            return slot->first_page + (uint32_t)((address - slot->ram_addr) >> PAGE_SHIFT);
+        }
+    }
+    return NO_PAGE;
+}
+
+uint32_t page_of_gpa(const struct vcpu *vcpu, uint64_t gpa)
+{
+    for (unsigned i = 0; i < vcpu->slot_count; i++) {
+        const struct ram_slot *slot = &vcpu->slot[i];
+
+        if (gpa - slot->gpa < slot->size) {
+            return slot->first_page + (uint32_t)((gpa - slot->gpa) >> PAGE_SHIFT);
+        }
+    }
+    return NO_PAGE;
+}
+
+ram_addr_t ram_addr_of_page(const struct vcpu *vcpu, uint32_t page)
+{
+    for (unsigned i = 0; i < vcpu->slot_count; i++) {
+        const struct ram_slot *slot = &vcpu->slot[i];
+
+        if (page - slot->first_page < slot->size >> PAGE_SHIFT) {
+            return slot->ram_addr + ((uint64_t)(page - slot->first_page) << PAGE_SHIFT);
+        }
+    }
+    return UINT64_MAX;
+}
+
+static uint8_t *host_of_page(const struct vcpu *vcpu, uint32_t page)
+{
+    return vcpu->ram + ((uint64_t)page << PAGE_SHIFT);
+}
+
+void code_forget(struct vcpu *vcpu)
+{
+    uint32_t pages = (uint32_t)vcpu->vm->page_count;
+
+    for (uint32_t page = 0; page < pages; page++) {
+        if (atomic_load_explicit(&vcpu->holders[page], memory_order_relaxed) & vcpu->bit) {
+            atomic_fetch_and(&vcpu->holders[page], ~vcpu->bit);
+        }
+        if (atomic_load_explicit(&vcpu->writers[page], memory_order_relaxed) & vcpu->bit) {
+            atomic_fetch_and(&vcpu->writers[page], ~vcpu->bit);
+        }
+    }
+}
+
+/* Our own translations of a page die; it is no longer ours to be asked about. */
+void code_drop(struct vcpu *vcpu, uint32_t page)
+{
+    ram_addr_t start = ram_addr_of_page(vcpu, page);
+
+    uc.tb_invalidate_phys_range(vcpu->engine, start, start + PAGE_BYTES);
+    atomic_fetch_and(&vcpu->holders[page], ~vcpu->bit);
+    vcpu->area->counters.code_drops++;
+}
+
+/* Our own stores to a page ask again. */
+static void write_unclaim(struct vcpu *vcpu, uint32_t page)
+{
+    uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)host_of_page(vcpu, page), PAGE_BYTES);
+    atomic_fetch_and(&vcpu->writers[page], ~vcpu->bit);
+    vcpu->area->counters.write_watches++;
+}
+
+bool mail_waiting(const struct vcpu *vcpu)
+{
+    const struct mpvm_mailbox *box = &vcpu->area->mailbox;
+
+    return __atomic_load_n(&box->tail, __ATOMIC_ACQUIRE) != box->head ||
+           __atomic_load_n(&box->overflow, __ATOMIC_ACQUIRE) != 0;
+}
+
+/* More mail came than the box holds: do for all pages what any of it may have asked. Not a TB flush,
+ * since this may run in the middle of a block, whose unwinding data must stay. */
+static void mail_overflow(struct vcpu *vcpu)
+{
+    for (unsigned i = 0; i < vcpu->slot_count; i++) {
+        const struct ram_slot *slot = &vcpu->slot[i];
+
+        uc.tb_invalidate_phys_range(vcpu->engine, slot->ram_addr, slot->ram_addr + slot->size);
+        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)slot->host, slot->size);
+    }
+    code_forget(vcpu);
+}
+
+void mail_read(struct vcpu *vcpu)
+{
+    struct mpvm_mailbox *box = &vcpu->area->mailbox;
+
+    while (mail_waiting(vcpu)) {
+        struct mpvm_mail mail = box->mail[box->head % MPVM_MAILBOX_ENTRIES];
+
+        if (mail.kind == MPVM_MAIL_DROP_CODE) {
+            code_drop(vcpu, mail.page);
+        } else {
+            write_unclaim(vcpu, mail.page);
+        }
+        __atomic_store_n(&box->head, box->head + 1, __ATOMIC_SEQ_CST);
+    }
+    if (__atomic_load_n(&box->overflow, __ATOMIC_SEQ_CST) != 0) {
+        mail_overflow(vcpu);
+        __atomic_store_n(&box->overflow, 0, __ATOMIC_SEQ_CST);
+    }
+}
+
+/* Wait until `target` has read its mail or is outside the guest. Called with the lock held. */
+static void mail_await(struct vcpu *vcpu, unsigned target)
+{
+    struct mpvm_vcpu_area *area = vcpu_area(vcpu, target);
+    uint32_t tail = area->mailbox.tail;
+    bool kicked = false;
+
+    while (mode_of(area) == MPVM_MODE_IN_GUEST &&
+           (__atomic_load_n(&area->mailbox.head, __ATOMIC_SEQ_CST) != tail ||
+            __atomic_load_n(&area->mailbox.overflow, __ATOMIC_SEQ_CST) != 0)) {
+        if (!kicked) {
+            kick_vcpu(vcpu, target);
+            kicked = true;
+        }
+        if (vcpu->area->request & MPVM_REQUEST_STOP) {
+            return;
+        }
+        sched_yield();
+    }
+}
+
+/* Ask every vCPU of `targets` to do `kind` to `page`, and wait for those in the guest.
+ * For those outside we take their bit away ourselves: they do it before they enter. */
+static void mail_send(struct vcpu *vcpu, uint64_t targets, uint32_t kind, uint32_t page)
+{
+    _Atomic uint64_t *word = kind == MPVM_MAIL_DROP_CODE ? &vcpu->holders[page] : &vcpu->writers[page];
+
+    for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
+        struct mpvm_mailbox *box = &vcpu_area(vcpu, (unsigned)__builtin_ctzll(rest))->mailbox;
+
+        if (box->tail - __atomic_load_n(&box->head, __ATOMIC_SEQ_CST) == MPVM_MAILBOX_ENTRIES) {
+            __atomic_store_n(&box->overflow, 1, __ATOMIC_SEQ_CST);
+            continue;
+        }
+        box->mail[box->tail % MPVM_MAILBOX_ENTRIES] = (struct mpvm_mail){.kind = kind, .page = page};
+        __atomic_store_n(&box->tail, box->tail + 1, __ATOMIC_SEQ_CST);
+    }
+    for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
+        mail_await(vcpu, (unsigned)__builtin_ctzll(rest));
+    }
+    atomic_fetch_and(word, ~targets);
+}
+
+static void lock_acquire(struct vcpu *vcpu)
+{
+    uint32_t *lock = &vcpu->vm->coherence_lock;
+    uint32_t seen = LOCK_FREE;
+
+    if (__atomic_compare_exchange_n(lock, &seen, LOCK_HELD, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        return;
+    }
+    __atomic_store_n(&vcpu->area->mode, MPVM_MODE_OUTSIDE, __ATOMIC_SEQ_CST);
+    while (__atomic_exchange_n(lock, LOCK_CONTENDED, __ATOMIC_SEQ_CST) != LOCK_FREE) {
+        if (vcpu->area->request & MPVM_REQUEST_STOP) {
+            break; /* the VM is being taken down; nobody's state matters any more */
+        }
+        futex_wait(lock, LOCK_CONTENDED, NULL);
+    }
+    __atomic_store_n(&vcpu->area->mode, MPVM_MODE_IN_GUEST, __ATOMIC_SEQ_CST);
+    mail_read(vcpu);
+}
+
+static void lock_release(struct vcpu *vcpu)
+{
+    uint32_t *lock = &vcpu->vm->coherence_lock;
+
+    if (__atomic_exchange_n(lock, LOCK_FREE, __ATOMIC_SEQ_CST) == LOCK_CONTENDED) {
+        futex_wake(lock, 1);
+    }
+}
+
+bool code_claimed(struct vcpu *vcpu, uint32_t page)
+{
+    return (atomic_load_explicit(&vcpu->holders[page], memory_order_relaxed) & vcpu->bit) != 0;
+}
+
+/* Before the bytes of `page` are read for translation. On return no vCPU stores to it unasked. */
+void code_claim(struct vcpu *vcpu, uint32_t page)
+{
+    if (code_claimed(vcpu, page)) {
+        return;
+    }
+    atomic_fetch_or(&vcpu->holders[page], vcpu->bit);
+    if (atomic_load(&vcpu->writers[page]) & vcpu->bit) {
+        write_unclaim(vcpu, page);
+    }
+    if ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0) {
+        return;
+    }
+    lock_acquire(vcpu);
+    for (;;) {
+        /* Mail that came while we waited for the lock may have taken our bit away. */
+        atomic_fetch_or(&vcpu->holders[page], vcpu->bit);
+        uint64_t others = atomic_load(&vcpu->writers[page]) & ~vcpu->bit;
+        if (others == 0 || (vcpu->area->request & MPVM_REQUEST_STOP)) {
+            break;
+        }
+        mail_send(vcpu, others, MPVM_MAIL_WATCH_WRITES, page);
+    }
+    lock_release(vcpu);
+}
+
+/* Before a store to `page`. True: nobody but us holds code of it; false: we do ourselves. On return
+ * no other vCPU holds translations of it, and none will before our store is done. */
+bool write_claim(struct vcpu *vcpu, uint32_t page)
+{
+    uint64_t held;
+
+    if ((atomic_load_explicit(&vcpu->writers[page], memory_order_relaxed) & vcpu->bit) == 0) {
+        atomic_fetch_or(&vcpu->writers[page], vcpu->bit);
+    }
+    held = atomic_load(&vcpu->holders[page]);
+    if ((held & ~vcpu->bit) != 0) {
+        lock_acquire(vcpu);
+        for (;;) {
+            atomic_fetch_or(&vcpu->writers[page], vcpu->bit);
+            held = atomic_load(&vcpu->holders[page]);
+            if ((held & ~vcpu->bit) == 0 || (vcpu->area->request & MPVM_REQUEST_STOP)) {
+                break;
+            }
+            mail_send(vcpu, held & ~vcpu->bit, MPVM_MAIL_DROP_CODE, page);
+        }
+        lock_release(vcpu);
+        held = atomic_load(&vcpu->holders[page]);
+    }
+    return (held & vcpu->bit) == 0;
+}
+
+/* From outside into the guest: read the mail that came meanwhile; stand still while another runs alone. */
+void enter_guest(struct vcpu *vcpu)
+{
+    vcpu->entered_ns = monotonic_ns();
+    if (vcpu->area->first_entry_ns == 0) {
+        vcpu->area->first_entry_ns = vcpu->entered_ns;
+    }
+    for (;;) {
+        uint32_t exclusive;
+
+        __atomic_store_n(&vcpu->area->mode, MPVM_MODE_IN_GUEST, __ATOMIC_SEQ_CST);
+        exclusive = __atomic_load_n(&vcpu->vm->exclusive, __ATOMIC_SEQ_CST);
+        if (exclusive == 0 || exclusive == vcpu->index + 1) {
+            break;
+        }
+        __atomic_store_n(&vcpu->area->mode, MPVM_MODE_OUTSIDE, __ATOMIC_SEQ_CST);
+        if (vcpu->area->request & MPVM_REQUEST_STOP) {
+            return;
+        }
+        futex_wait(&vcpu->vm->exclusive, exclusive, NULL);
+    }
+    mail_read(vcpu);
+    attention_raise(vcpu);
+}
+
+void leave_guest(struct vcpu *vcpu, uint32_t mode)
+{
+    vcpu->area->counters.guest_ns += monotonic_ns() - vcpu->entered_ns;
+    __atomic_store_n(&vcpu->area->mode, mode, __ATOMIC_SEQ_CST);
+}
+
+/* Between two blocks: another vCPU wants to run alone. */
+void exclusive_wait(struct vcpu *vcpu)
+{
+    uint32_t exclusive = __atomic_load_n(&vcpu->vm->exclusive, __ATOMIC_SEQ_CST);
+
+    if (exclusive != 0 && exclusive != vcpu->index + 1) {
+        leave_guest(vcpu, MPVM_MODE_OUTSIDE);
+        enter_guest(vcpu);
+    }
+}
+
+/* Every other vCPU stands still, outside the guest, until exclusive_end(). */
+void exclusive_begin(struct vcpu *vcpu)
+{
+    lock_acquire(vcpu);
+    __atomic_store_n(&vcpu->vm->exclusive, vcpu->index + 1, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < vcpu->smp; i++) {
+        bool kicked = false;
+
+        while (i != vcpu->index && mode_of(vcpu_area(vcpu, i)) == MPVM_MODE_IN_GUEST &&
+               !(vcpu->area->request & MPVM_REQUEST_STOP)) {
+            if (!kicked) {
+                kick_vcpu(vcpu, i);
+                kicked = true;
+            }
+            sched_yield();
+        }
+    }
+    vcpu->area->counters.exclusive_steps++;
+}
+
+void exclusive_end(struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->vm->exclusive, 0, __ATOMIC_SEQ_CST);
+    futex_wake(&vcpu->vm->exclusive, INT32_MAX);
+    lock_release(vcpu);
+}

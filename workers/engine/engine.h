@@ -1,0 +1,188 @@
+/* The engine core: what joins one vCPU to its machine.
+ *
+ * One `struct vcpu` a process (thread-local, so that several fit into one process later). Guest code
+ * runs on a stack of its own: an exit in the middle of an instruction (port I/O, MMIO) switches
+ * back to the caller of engine_run(), and the next engine_run() goes on where the instruction stood.
+ */
+#ifndef MPVM_ENGINE_H
+#define MPVM_ENGINE_H
+
+/* First in every file: signals to threads, timers and contexts are beyond C11. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+#include <ucontext.h>
+
+#include "abi.h"
+#include "unicorn_private.h"
+
+#define ENGINE_EXPORT __attribute__((visibility("default")))
+/* Marks what may run inside a signal handler: async-signal-safe, no lock, no allocation. */
+#define SIGNAL_SAFE
+
+#define PAGE_SHIFT 12
+#define PAGE_BYTES 4096u
+#define NO_PAGE UINT32_MAX
+
+/* A piece of guest RAM as this process maps it. */
+struct ram_slot {
+    uint64_t gpa;
+    uint64_t size;
+    uint8_t *host;
+    ram_addr_t ram_addr; /* the engine's own number for its first byte */
+    uint32_t first_page; /* its first page in the page map */
+};
+
+struct vcpu {
+    uc_engine *engine;
+    CPUState *cpu;
+    CPUX86State *env;
+
+    struct mpvm_vm_page *vm;
+    struct mpvm_vcpu_area *area;
+    uint8_t *areas;
+    uint8_t *ram;
+    _Atomic uint64_t *holders;
+    _Atomic uint64_t *writers;
+    struct ram_slot slot[MPVM_MAX_MEMORY_SLOTS];
+    unsigned slot_count;
+
+    unsigned index;
+    unsigned smp;
+    uint64_t bit; /* 1 << index: this vCPU in a page-map word */
+
+    volatile sig_atomic_t attention; /* something may be pending; set by kicks and by ourselves */
+    bool irr_pending;                /* an interrupt is in the IRR that could not be taken yet */
+    bool triple_fault;
+    bool leave;                      /* the engine shall return to the guest loop */
+    bool exclusive_wanted;
+    int exclusive_step;              /* 0 none, 1 before the instruction, 2 after it */
+    bool init_received;
+    uint64_t int_eip;                /* RIP of the INT instruction whose event is being delivered */
+    bool store_page_writable;        /* verdict on the page of the store in progress */
+    uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
+
+    timer_t timer;
+    int doorbell; /* eventfd of the coordinator */
+    uint64_t timer_armed_ns;
+    uint64_t tsc_adjust;             /* IA32_TSC_ADJUST */
+    uint64_t tsc_sample, ns_sample;  /* where the TSC's rate is measured from */
+
+    ucontext_t host_context;
+    ucontext_t guest_context;
+    void *guest_stack;
+    uint64_t entered_ns;
+    unsigned selftest; /* which replacements the self-test has seen called */
+    char error[256];
+};
+
+enum {
+    SELFTEST_TRANSLATE = 1,
+    SELFTEST_INTERRUPT = 2,
+    SELFTEST_TLB_FILL = 4,
+    SELFTEST_CPUID = 8,
+    SELFTEST_CHECK_EXIT = 16,
+    SELFTEST_ALL = 31,
+};
+
+extern _Thread_local struct vcpu *self __attribute__((tls_model("initial-exec")));
+
+/* clock.c */
+uint64_t monotonic_ns(void);
+uint64_t host_tsc(void);
+uint64_t guest_tsc(const struct vcpu *vcpu);
+uint64_t tsc_to_ns(struct vcpu *vcpu, uint64_t ticks);
+
+/* kick.c */
+bool kick_init(struct vcpu *vcpu);
+void kick_deinit(struct vcpu *vcpu);
+SIGNAL_SAFE void attention_raise(struct vcpu *vcpu);
+void kick_vcpu(struct vcpu *vcpu, unsigned target);
+void timer_arm(struct vcpu *vcpu, uint64_t deadline_ns);
+void futex_wait(void *word, uint32_t value, const struct timespec *deadline);
+void futex_wake(void *word, int count);
+void doorbell_ring(struct vcpu *vcpu);
+
+/* run.c */
+uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason);
+void leave_engine(struct vcpu *vcpu);
+struct mpvm_vcpu_area *vcpu_area(struct vcpu *vcpu, unsigned index);
+
+/* coherence.c: the page map and the mailboxes (docs/coherence.md) */
+void enter_guest(struct vcpu *vcpu);
+void leave_guest(struct vcpu *vcpu, uint32_t mode);
+void mail_read(struct vcpu *vcpu);
+bool mail_waiting(const struct vcpu *vcpu);
+void exclusive_wait(struct vcpu *vcpu);
+void exclusive_begin(struct vcpu *vcpu);
+void exclusive_end(struct vcpu *vcpu);
+uint32_t page_of_ram_addr(const struct vcpu *vcpu, ram_addr_t address);
+uint32_t page_of_gpa(const struct vcpu *vcpu, uint64_t gpa);
+ram_addr_t ram_addr_of_page(const struct vcpu *vcpu, uint32_t page);
+void code_claim(struct vcpu *vcpu, uint32_t page);
+bool code_claimed(struct vcpu *vcpu, uint32_t page);
+bool write_claim(struct vcpu *vcpu, uint32_t page);
+void code_drop(struct vcpu *vcpu, uint32_t page);
+void code_forget(struct vcpu *vcpu);
+
+/* interrupts.c */
+bool events_take(struct vcpu *vcpu);
+bool events_wake(struct vcpu *vcpu);
+void event_deliver_exception(struct vcpu *vcpu);
+
+/* lapic.c */
+void lapic_reset(struct vcpu *vcpu, bool keep_base);
+uint32_t lapic_read(struct vcpu *vcpu, uint32_t offset);
+void lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t value);
+bool lapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool lapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+bool lapic_base_write(struct vcpu *vcpu, uint64_t value);
+uint64_t lapic_tpr(struct vcpu *vcpu);
+void lapic_set_tpr(struct vcpu *vcpu, uint32_t tpr);
+void lapic_inbox_take(struct vcpu *vcpu);
+void lapic_timer_check(struct vcpu *vcpu);
+int lapic_pending_vector(struct vcpu *vcpu);
+bool lapic_extint_enabled(struct vcpu *vcpu);
+void lapic_accept(struct vcpu *vcpu, int vector);
+void lapic_set_tsc_deadline(struct vcpu *vcpu, uint64_t deadline);
+
+/* msr.c, cpuid.c */
+bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+void cpuid_lookup(struct vcpu *vcpu, uint32_t function, uint32_t index, uint32_t out[4]);
+
+/* syscall.c */
+void syscall_enter(struct vcpu *vcpu, int length, uintptr_t retaddr);
+void sysenter_enter(struct vcpu *vcpu, uintptr_t retaddr);
+void segment_load(CPUX86State *env, int reg, uint32_t selector, uint64_t base, uint32_t limit, uint32_t flags);
+
+/* io.c */
+uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr);
+void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr);
+uint64_t mmio_read(uc_engine *engine, uint64_t offset, unsigned size, void *base);
+void mmio_write(uc_engine *engine, uint64_t offset, unsigned size, uint64_t value, void *base);
+void post_eoi(struct vcpu *vcpu, int vector);
+
+/* mmu.c */
+bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr);
+bool mmu_walk_debug(struct vcpu *vcpu, uint64_t address, uint64_t *gpa);
+
+/* state.c */
+void state_save(struct vcpu *vcpu);
+void state_load(struct vcpu *vcpu);
+void hflags_update(CPUX86State *env);
+void cpu_power_on(struct vcpu *vcpu);
+void cpu_init_signal(struct vcpu *vcpu);
+void cpu_sipi(struct vcpu *vcpu, uint32_t vector);
+
+/* engine_symbols.c, selftest.c */
+const char *engine_symbols_load(const char *library);
+const char *engine_selftest(struct vcpu *vcpu);
+
+#endif

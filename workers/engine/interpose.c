@@ -1,0 +1,314 @@
+/* The functions of the engine that ours replace, each thin: the work is done where the subject is.
+ *
+ * The dynamic linker binds the wheel's calls to these names here, because this library comes first in
+ * the symbol search order; `uc.NAME` is the original.
+ */
+#include "engine.h"
+
+#include <sched.h>
+#include <x86intrin.h>
+
+#define RETADDR ((uintptr_t)__builtin_extract_return_addr(__builtin_return_address(0)))
+#define EXCP_UD 6
+#define EXCP_GP 13
+#define PAUSES_PER_YIELD 8
+
+/* Prototypes for names that only the engine calls. */
+void gen_intermediate_code_x86_64(CPUState *cpu, TranslationBlock *tb, int max_insns);
+void check_exit_request_x86_64(TCGContext *tcg);
+bool x86_cpu_exec_interrupt_x86_64(CPUState *cpu, int request);
+void raise_interrupt_x86_64(CPUX86State *env, int intno, int is_int, int error_code, int next_eip_addend);
+void qemu_system_reset_request(uc_engine *engine);
+bool x86_cpu_tlb_fill_x86_64(CPUState *cpu, uint64_t address, int size, int access, int mmu_idx, bool probe,
+                             uintptr_t retaddr);
+void tb_invalidate_phys_page_fast_x86_64(uc_engine *engine, void *pages, ram_addr_t start, int len,
+                                         uintptr_t retaddr);
+void tlb_set_dirty_x86_64(CPUState *cpu, uint64_t vaddr);
+void cpu_loop_exit_atomic_x86_64(CPUState *cpu, uintptr_t retaddr);
+void helper_syscall_x86_64(CPUX86State *env, int length);
+void helper_sysenter_x86_64(CPUX86State *env, int length);
+void helper_cpuid_x86_64(CPUX86State *env);
+void helper_rdtsc_x86_64(CPUX86State *env);
+void helper_rdtscp_x86_64(CPUX86State *env);
+void helper_rdmsr_x86_64(CPUX86State *env);
+void helper_wrmsr_x86_64(CPUX86State *env);
+uint64_t helper_read_crN_x86_64(CPUX86State *env, int reg);
+void helper_write_crN_x86_64(CPUX86State *env, int reg, uint64_t value);
+void helper_pause_x86_64(CPUX86State *env, int length);
+uint64_t helper_inb_x86_64(CPUX86State *env, uint32_t port);
+uint64_t helper_inw_x86_64(CPUX86State *env, uint32_t port);
+uint64_t helper_inl_x86_64(CPUX86State *env, uint32_t port);
+void helper_outb_x86_64(CPUX86State *env, uint32_t port, uint32_t data);
+void helper_outw_x86_64(CPUX86State *env, uint32_t port, uint32_t data);
+void helper_outl_x86_64(CPUX86State *env, uint32_t port, uint32_t data);
+
+/* The page whose code starts at guest-virtual `pc`; NO_PAGE outside RAM. Faults as a fetch does. */
+static uint32_t code_page(struct vcpu *vcpu, uint64_t pc)
+{
+    uint64_t ram_addr = uc.get_page_addr_code_hostp(vcpu->env, pc, NULL);
+
+    return ram_addr == UINT64_MAX ? NO_PAGE : page_of_ram_addr(vcpu, ram_addr);
+}
+
+/* Translate with real atomics, and only from pages that nobody stores to unseen. */
+void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int max_insns)
+{
+    struct vcpu *vcpu = self;
+    TCGContext *tcg = UC_TCG_CTX(vcpu->engine);
+    uint32_t parallel = TB_CFLAGS(tb) & CF_LAST_IO ? 0 : CF_PARALLEL;
+    uint32_t first = code_page(vcpu, TB_PC(tb));
+    uint32_t second = NO_PAGE;
+
+    vcpu->selftest |= SELFTEST_TRANSLATE;
+    TCG_TB_CFLAGS(tcg) |= parallel;
+    TB_CFLAGS(tb) |= parallel;
+    for (;;) {
+        uint64_t last;
+        uint32_t crossed;
+
+        if (first != NO_PAGE) {
+            code_claim(vcpu, first);
+        }
+        if (second != NO_PAGE) {
+            /* Waiting for the second page may cost us the first. */
+            code_claim(vcpu, second);
+            if (first != NO_PAGE && !code_claimed(vcpu, first)) {
+                continue;
+            }
+        }
+        uc.gen_intermediate_code(cpu, tb, max_insns);
+        last = TB_PC(tb) + TB_SIZE(tb) - 1;
+        if ((last ^ TB_PC(tb)) < PAGE_BYTES) {
+            break;
+        }
+        crossed = code_page(vcpu, last & ~(uint64_t)(PAGE_BYTES - 1));
+        if (crossed == second) {
+            break;
+        }
+        /* Bytes of a page were read before it was ours to read: once more, now that we know it. */
+        second = crossed;
+        uc.tcg_func_start(tcg);
+    }
+    /* The hash of blocks compares these flags with those that are looked for, which never have it. */
+    TB_CFLAGS(tb) &= ~parallel;
+}
+
+/* A stop in the middle of an instruction would run its memory access twice: stops are at block starts only. */
+void REPLACES(check_exit_request)(TCGContext *tcg)
+{
+    (void)tcg;
+    self->selftest |= SELFTEST_CHECK_EXIT;
+}
+
+bool REPLACES(x86_cpu_exec_interrupt)(CPUState *cpu, int request)
+{
+    (void)cpu;
+    (void)request;
+    self->selftest |= SELFTEST_INTERRUPT;
+    return events_take(self);
+}
+
+void REPLACES(raise_interrupt)(CPUX86State *env, int intno, int is_int, int error_code, int next_eip_addend)
+{
+    self->int_eip = ENV_EIP(env);
+    uc.raise_interrupt(env, intno, is_int, error_code, next_eip_addend);
+}
+
+void REPLACES_PLAIN(qemu_system_reset_request)(uc_engine *engine)
+{
+    (void)engine;
+    self->triple_fault = true;
+}
+
+bool REPLACES(x86_cpu_tlb_fill)(CPUState *cpu, uint64_t address, int size, int access, int mmu_idx, bool probe,
+                                uintptr_t retaddr)
+{
+    (void)cpu;
+    (void)size;
+    self->selftest |= SELFTEST_TLB_FILL;
+    return mmu_fill(self, address, access, mmu_idx, probe, retaddr);
+}
+
+/* A store to a page of which somebody may hold code. May not return: the engine leaves the block when the
+ * store hits it, and runs the instruction again alone. */
+void REPLACES(tb_invalidate_phys_page_fast)(uc_engine *engine, void *pages, ram_addr_t start, int len,
+                                            uintptr_t retaddr)
+{
+    /* A page whose code and data mix often enough keeps its code, and each store is looked at. */
+    enum { MAX_FLIPS = 8 };
+    struct vcpu *vcpu = self;
+    uint32_t page = page_of_ram_addr(vcpu, start);
+
+    vcpu->store_page_writable = true;
+    if (page == NO_PAGE || write_claim(vcpu, page)) {
+        return;
+    }
+    for (ram_addr_t at = start, end = start + (unsigned)len; at < end;) {
+        /* The original looks at one word of its bitmap only. */
+        ram_addr_t stop = (at | 7) + 1 < end ? (at | 7) + 1 : end;
+
+        uc.tb_invalidate_phys_page_fast(engine, pages, at, (int)(stop - at), retaddr);
+        at = stop;
+    }
+    if (vcpu->flips[page] >= MAX_FLIPS) {
+        vcpu->store_page_writable = false;
+        return;
+    }
+    vcpu->flips[page]++;
+    start &= ~(ram_addr_t)(PAGE_BYTES - 1);
+    uc.tb_invalidate_phys_range(engine, start, start + PAGE_BYTES);
+    atomic_fetch_and(&vcpu->holders[page], ~vcpu->bit);
+}
+
+/* Called after each slow store: later ones need not be looked at, if no code is there. */
+void REPLACES(tlb_set_dirty)(CPUState *cpu, uint64_t vaddr)
+{
+    if (self->store_page_writable) {
+        uc.tlb_set_dirty(cpu, vaddr);
+    }
+}
+
+void REPLACES(cpu_loop_exit_atomic)(CPUState *cpu, uintptr_t retaddr)
+{
+    struct vcpu *vcpu = self;
+
+    vcpu->exclusive_wanted = true;
+    leave_engine(vcpu);
+    CPU_EXCEPTION_INDEX(cpu) = EXCP_INTERRUPT;
+    uc.cpu_loop_exit_restore(cpu, retaddr);
+}
+
+void REPLACES(helper_syscall)(CPUX86State *env, int length)
+{
+    (void)env;
+    syscall_enter(self, length, RETADDR);
+}
+
+void REPLACES(helper_sysenter)(CPUX86State *env, int length)
+{
+    (void)env;
+    (void)length;
+    sysenter_enter(self, RETADDR);
+}
+
+void REPLACES(helper_cpuid)(CPUX86State *env)
+{
+    uint64_t *regs = ENV_REGS(env);
+    uint32_t out[4];
+
+    self->selftest |= SELFTEST_CPUID;
+    cpuid_lookup(self, (uint32_t)regs[R_EAX], (uint32_t)regs[R_ECX], out);
+    regs[R_EAX] = out[0];
+    regs[R_EBX] = out[1];
+    regs[R_ECX] = out[2];
+    regs[R_EDX] = out[3];
+}
+
+#define CR4_TSD (1u << 2)
+
+static void tsc_read(CPUX86State *env, uintptr_t retaddr)
+{
+    uint64_t tsc;
+
+    if ((ENV_CR(env)[4] & CR4_TSD) && (ENV_HFLAGS(env) & HF_CPL_MASK) != 0) {
+        uc.raise_exception_err_ra(env, EXCP_GP, 0, retaddr);
+    }
+    tsc = guest_tsc(self);
+    ENV_REGS(env)[R_EAX] = (uint32_t)tsc;
+    ENV_REGS(env)[R_EDX] = tsc >> 32;
+}
+
+void REPLACES(helper_rdtsc)(CPUX86State *env)
+{
+    tsc_read(env, RETADDR);
+}
+
+void REPLACES(helper_rdtscp)(CPUX86State *env)
+{
+    tsc_read(env, RETADDR);
+    ENV_REGS(env)[R_ECX] = (uint32_t)ENV_TSC_AUX(env);
+}
+
+void REPLACES(helper_rdmsr)(CPUX86State *env)
+{
+    uint64_t *regs = ENV_REGS(env);
+    uint64_t value;
+
+    if (!msr_read(self, (uint32_t)regs[R_ECX], &value)) {
+        uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
+    }
+    regs[R_EAX] = (uint32_t)value;
+    regs[R_EDX] = value >> 32;
+}
+
+void REPLACES(helper_wrmsr)(CPUX86State *env)
+{
+    uint64_t *regs = ENV_REGS(env);
+
+    if (!msr_write(self, (uint32_t)regs[R_ECX], (uint32_t)regs[R_EAX] | regs[R_EDX] << 32)) {
+        uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
+    }
+}
+
+uint64_t REPLACES(helper_read_crN)(CPUX86State *env, int reg)
+{
+    return reg == 8 ? lapic_tpr(self) >> 4 : uc.helper_read_crN(env, reg);
+}
+
+void REPLACES(helper_write_crN)(CPUX86State *env, int reg, uint64_t value)
+{
+    if (reg == 8) {
+        lapic_set_tpr(self, (uint32_t)(value & 15) << 4);
+    } else {
+        uc.helper_write_crN(env, reg, value);
+    }
+}
+
+/* A guest that spins may be waiting for a vCPU that waits for our core. */
+void REPLACES(helper_pause)(CPUX86State *env, int length)
+{
+    struct vcpu *vcpu = self;
+
+    ENV_EIP(env) += (uint64_t)length;
+    vcpu->area->counters.pauses++;
+    if (vcpu->area->counters.pauses % PAUSES_PER_YIELD == 0) {
+        sched_yield();
+    }
+    uc.cpu_loop_exit_noexc(vcpu->cpu);
+}
+
+uint64_t REPLACES(helper_inb)(CPUX86State *env, uint32_t port)
+{
+    (void)env;
+    return port_read(self, port & 0xffff, 1, RETADDR);
+}
+
+uint64_t REPLACES(helper_inw)(CPUX86State *env, uint32_t port)
+{
+    (void)env;
+    return port_read(self, port & 0xffff, 2, RETADDR);
+}
+
+uint64_t REPLACES(helper_inl)(CPUX86State *env, uint32_t port)
+{
+    (void)env;
+    return port_read(self, port & 0xffff, 4, RETADDR);
+}
+
+void REPLACES(helper_outb)(CPUX86State *env, uint32_t port, uint32_t data)
+{
+    (void)env;
+    port_write(self, port & 0xffff, 1, data & 0xff, RETADDR);
+}
+
+void REPLACES(helper_outw)(CPUX86State *env, uint32_t port, uint32_t data)
+{
+    (void)env;
+    port_write(self, port & 0xffff, 2, data & 0xffff, RETADDR);
+}
+
+void REPLACES(helper_outl)(CPUX86State *env, uint32_t port, uint32_t data)
+{
+    (void)env;
+    port_write(self, port & 0xffff, 4, data, RETADDR);
+}

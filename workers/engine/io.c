@@ -1,0 +1,178 @@
+/* Port and memory-mapped I/O: shadowed reads and posted writes here, the rest exits. */
+#include "engine.h"
+
+#define EXCP_GP 13
+#define TSS_BUSY_TYPE 9
+#define TSS_IO_MAP_BASE 0x66
+#define APIC_BASE_ENABLE (1u << 11)
+#define APIC_BASE_EXTD (1u << 10)
+
+/* SDM vol. 1, 19.5.2: below IOPL the TSS's bitmap decides. */
+static void port_check(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr)
+{
+    CPUX86State *env = vcpu->env;
+    uint32_t hflags = ENV_HFLAGS(env);
+    const struct SegmentCache *tr = ENV_TR(env);
+    uint64_t eflags = ENV_EFLAGS(env);
+    uint32_t offset, bits;
+
+    if (!(hflags & HF_PE_MASK) ||
+        ((hflags & HF_CPL_MASK) <= (eflags >> 12 & 3) && !(hflags & HF_VM_MASK))) {
+        return;
+    }
+    /* Type 9 or 11: an available or busy 32-bit (or 64-bit) TSS. */
+    if ((tr->flags & DESC_P_MASK) && (tr->flags >> 8 & 0xd) == TSS_BUSY_TYPE && tr->limit >= 103) {
+        offset = uc.cpu_lduw_mmuidx_ra(env, tr->base + TSS_IO_MAP_BASE, MMU_KNOSMAP_IDX, retaddr) + (port >> 3);
+        if (offset + 1 <= tr->limit) {
+            bits = uc.cpu_lduw_mmuidx_ra(env, tr->base + offset, MMU_KNOSMAP_IDX, retaddr) >> (port & 7);
+            if ((bits & ((1u << size) - 1)) == 0) {
+                return;
+            }
+        }
+    }
+    uc.raise_exception_err_ra(env, EXCP_GP, 0, retaddr);
+}
+
+static bool shadow_read(struct vcpu *vcpu, unsigned slot, unsigned size, uint64_t *value)
+{
+    const struct mpvm_shadow *shadow = &vcpu->vm->shadow[slot];
+    struct mpvm_shadow copy;
+    uint32_t seq;
+
+    do {
+        seq = __atomic_load_n(&shadow->seq, __ATOMIC_ACQUIRE);
+        copy = *(const volatile struct mpvm_shadow *)shadow;
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    } while ((seq & 1) != 0 || seq != __atomic_load_n(&shadow->seq, __ATOMIC_ACQUIRE));
+    switch (copy.kind) {
+    case MPVM_SHADOW_CONSTANT:
+        *value = copy.value;
+        break;
+    case MPVM_SHADOW_COUNTER: {
+        uint64_t ns = monotonic_ns() - copy.base_ns;
+
+        *value = (copy.value + (uint64_t)((unsigned __int128)ns * copy.hz / 1000000000u)) & copy.mask;
+        break;
+    }
+    default:
+        return false;
+    }
+    *value &= size == 8 ? UINT64_MAX : (1ull << 8 * size) - 1;
+    vcpu->area->counters.shadowed_reads++;
+    return true;
+}
+
+/* Append to the ring of posted writes; false when it is full. Tickets give all vCPUs' writes one order. */
+static bool post(struct vcpu *vcpu, uint32_t kind, uint64_t address, unsigned size, uint64_t value)
+{
+    struct mpvm_vm_page *vm = vcpu->vm;
+    uint64_t ticket = __atomic_load_n(&vm->posted_tail, __ATOMIC_RELAXED);
+    struct mpvm_posted_write *entry;
+
+    do {
+        if (ticket - __atomic_load_n(&vm->posted_head, __ATOMIC_ACQUIRE) >= MPVM_POSTED_RING_ENTRIES) {
+            return false;
+        }
+    } while (!__atomic_compare_exchange_n(&vm->posted_tail, &ticket, ticket + 1, true, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_RELAXED));
+    entry = &vm->posted[ticket % MPVM_POSTED_RING_ENTRIES];
+    entry->address = address;
+    entry->value = value;
+    entry->kind = (uint8_t)kind;
+    entry->size = (uint8_t)size;
+    entry->vcpu = (uint16_t)vcpu->index;
+    __atomic_store_n(&entry->seq, ticket + 1, __ATOMIC_SEQ_CST);
+    vcpu->area->counters.posted_writes++;
+    if (__atomic_load_n(&vm->posted_armed, __ATOMIC_SEQ_CST) &&
+        __atomic_exchange_n(&vm->posted_armed, 0, __ATOMIC_SEQ_CST)) {
+        doorbell_ring(vcpu);
+    }
+    return true;
+}
+
+static uint64_t exit_io(struct vcpu *vcpu, uint32_t reason, uint8_t direction, uint64_t address, unsigned size,
+                        uint64_t value)
+{
+    struct mpvm_exit_information *exit = &vcpu->area->control.exit;
+
+    exit->direction = direction;
+    exit->size = (uint8_t)size;
+    exit->port = (uint16_t)address;
+    exit->guest_physical_address = address;
+    exit->count = 1;
+    exit->data = value;
+    return exit_to_host(vcpu, reason);
+}
+
+/* The registers are in the middle of a block: bring RIP and the flags up to the instruction. */
+static void sync_registers(struct vcpu *vcpu, uintptr_t retaddr)
+{
+    if (retaddr != 0) {
+        uc.cpu_restore_state(vcpu->cpu, retaddr, false);
+    }
+}
+
+uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr)
+{
+    unsigned shadow = vcpu->vm->port_shadow[port];
+    uint64_t value;
+
+    port_check(vcpu, port, size, retaddr);
+    if (shadow != 0 && shadow_read(vcpu, shadow - 1, size, &value)) {
+        return value;
+    }
+    sync_registers(vcpu, retaddr);
+    return exit_io(vcpu, MPVM_EXIT_IO, MPVM_IO_IN, port, size, 0);
+}
+
+void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr)
+{
+    port_check(vcpu, port, size, retaddr);
+    if (vcpu->vm->port_posted[port] && post(vcpu, MPVM_POSTED_PORT, port, size, value)) {
+        return;
+    }
+    sync_registers(vcpu, retaddr);
+    exit_io(vcpu, MPVM_EXIT_IO, MPVM_IO_OUT, port, size, value);
+}
+
+/* The end of a level-triggered interrupt: the I/O APICs hear of it. */
+void post_eoi(struct vcpu *vcpu, int vector)
+{
+    vcpu->area->counters.exits[MPVM_EXIT_IOAPIC_EOI]++;
+    if (!post(vcpu, MPVM_POSTED_EOI, (uint64_t)vector, 1, 0)) {
+        exit_io(vcpu, MPVM_EXIT_IOAPIC_EOI, MPVM_IO_OUT, (uint64_t)vector, 1, 0);
+    }
+}
+
+static bool is_local_apic(const struct vcpu *vcpu, uint64_t address)
+{
+    uint64_t base = vcpu->area->control.guest.apic_base;
+
+    return (base & (APIC_BASE_ENABLE | APIC_BASE_EXTD)) == APIC_BASE_ENABLE &&
+           (address ^ base) >> PAGE_SHIFT == 0;
+}
+
+uint64_t mmio_read(uc_engine *engine, uint64_t offset, unsigned size, void *base)
+{
+    struct vcpu *vcpu = self;
+    uint64_t address = (uintptr_t)base + offset;
+
+    (void)engine;
+    if (is_local_apic(vcpu, address)) {
+        return lapic_read(vcpu, (uint32_t)(address & 0xff0)) >> 8 * (address & 3);
+    }
+    return exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_IN, address, size, 0);
+}
+
+void mmio_write(uc_engine *engine, uint64_t offset, unsigned size, uint64_t value, void *base)
+{
+    struct vcpu *vcpu = self;
+    uint64_t address = (uintptr_t)base + offset;
+
+    (void)engine;
+    if (is_local_apic(vcpu, address)) {
+        lapic_write(vcpu, (uint32_t)(address & 0xff0), (uint32_t)value);
+        return;
+    }
+    exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_OUT, address, size, value);
+}

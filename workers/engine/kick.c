@@ -1,0 +1,116 @@
+/* Kicks: a signal whose handler only marks the engine, the local APIC's host timer, and futexes. */
+#include "engine.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define KICK_SIGNAL SIGUSR1
+
+/* `self` is thread-local; the handler may run in any thread of the process, so it has its own copy. */
+static struct vcpu *kicked_vcpu;
+
+SIGNAL_SAFE void attention_raise(struct vcpu *vcpu)
+{
+    vcpu->attention = 1;
+    if (vcpu->cpu != NULL) {
+        /* The engine tests this at the start of every translation block. */
+        CPU_ICOUNT_DECR_HIGH(vcpu->cpu) = UINT16_MAX;
+    }
+}
+
+SIGNAL_SAFE static void kick_handler(int signal_number)
+{
+    struct vcpu *vcpu = kicked_vcpu;
+
+    (void)signal_number;
+    if (vcpu == NULL) {
+        return;
+    }
+    /* A vCPU on its way into a futex wait must see the word changed. */
+    __atomic_fetch_add(&vcpu->area->wake, 1, __ATOMIC_SEQ_CST);
+    vcpu->area->counters.kicks++;
+    attention_raise(vcpu);
+}
+
+bool kick_init(struct vcpu *vcpu)
+{
+    struct sigaction action = {.sa_handler = kick_handler, .sa_flags = SA_RESTART};
+    struct sigevent event;
+
+    kicked_vcpu = vcpu;
+    vcpu->area->tid = (uint32_t)syscall(SYS_gettid);
+    vcpu->area->pid = (uint32_t)getpid();
+    sigemptyset(&action.sa_mask);
+    if (sigaction(KICK_SIGNAL, &action, NULL) != 0) {
+        return false;
+    }
+    memset(&event, 0, sizeof(event));
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = KICK_SIGNAL;
+    event._sigev_un._tid = (pid_t)vcpu->area->tid;
+    return timer_create(CLOCK_MONOTONIC, &event, &vcpu->timer) == 0;
+}
+
+void kick_deinit(struct vcpu *vcpu)
+{
+    kicked_vcpu = NULL;
+    timer_delete(vcpu->timer);
+}
+
+void kick_vcpu(struct vcpu *vcpu, unsigned target)
+{
+    struct mpvm_vcpu_area *area = vcpu_area(vcpu, target);
+
+    if (target == vcpu->index) {
+        attention_raise(vcpu);
+        return;
+    }
+    switch (__atomic_load_n(&area->mode, __ATOMIC_SEQ_CST)) {
+    case MPVM_MODE_IN_GUEST:
+        syscall(SYS_tgkill, area->pid, area->tid, KICK_SIGNAL);
+        break;
+    case MPVM_MODE_HALTED:
+    case MPVM_MODE_WAIT_FOR_SIPI:
+        __atomic_fetch_add(&area->wake, 1, __ATOMIC_SEQ_CST);
+        futex_wake(&area->wake, 1);
+        break;
+    default:
+        /* It looks at its inbox and its mail before it enters. */
+        break;
+    }
+}
+
+void timer_arm(struct vcpu *vcpu, uint64_t deadline_ns)
+{
+    struct itimerspec spec = {
+        .it_value = {.tv_sec = (time_t)(deadline_ns / 1000000000u), .tv_nsec = (long)(deadline_ns % 1000000000u)},
+    };
+
+    if (deadline_ns == vcpu->timer_armed_ns) {
+        return;
+    }
+    vcpu->timer_armed_ns = deadline_ns;
+    timer_settime(vcpu->timer, TIMER_ABSTIME, &spec, NULL);
+}
+
+void futex_wait(void *word, uint32_t value, const struct timespec *deadline)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, deadline, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+void futex_wake(void *word, int count)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+}
+
+void doorbell_ring(struct vcpu *vcpu)
+{
+    const uint64_t one = 1;
+
+    /* An eventfd takes 8 bytes at once or its counter is at its limit; then the coordinator is awake anyway. */
+    while (write(vcpu->doorbell, &one, sizeof(one)) < 0 && errno == EINTR) {
+    }
+}

@@ -1,0 +1,333 @@
+/* The page walk (SDM vol. 3, chapter 4), straight in the shared RAM.
+ *
+ * Accessed and dirty bits are set by compare-and-swap; if the entry has changed since it was read, the
+ * walk starts over, as on hardware: another vCPU's update of the entry is never undone.
+ */
+#include "engine.h"
+
+#define CR0_WP (1u << 16)
+#define CR0_PG (1u << 31)
+#define CR4_PSE (1u << 4)
+#define CR4_PAE (1u << 5)
+#define CR4_SMEP (1u << 20)
+#define CR4_PKE (1u << 22)
+#define EFER_NXE (1u << 11)
+
+#define PTE_P 1ull
+#define PTE_W (1ull << 1)
+#define PTE_U (1ull << 2)
+#define PTE_A (1ull << 5)
+#define PTE_D (1ull << 6)
+#define PTE_PS (1ull << 7)
+#define PTE_PAT_LARGE (1ull << 12)
+#define PTE_NX (1ull << 63)
+#define PTE_ADDRESS 0x000ffffffffff000ull
+#define PTE_PKEY_SHIFT 59
+/* The CPU models say 40 physical address bits. */
+#define PTE_RESERVED 0x000fff0000000000ull
+#define PDPTE_PAE_RESERVED 0x7ff00000000001e6ull
+#define PSE36_RESERVED (1ull << 21)
+
+#define PF_PRESENT 1
+#define PF_WRITE 2
+#define PF_USER 4
+#define PF_RESERVED 8
+#define PF_FETCH 16
+#define PF_PKEY 32
+#define EXCP_GP 13
+#define EXCP_PF 14
+
+struct walk {
+    uint64_t address;
+    int access;
+    bool user;
+    bool set_bits;  /* a real access: accessed and dirty bits are set */
+    uint64_t physical;
+    uint64_t page_size;
+    int prot;
+    int error_code;
+};
+
+enum walk_result { WALK_OK, WALK_FAULT, WALK_AGAIN };
+
+/* Where a page-table entry of `bytes` lies in this process; NULL outside RAM. */
+static void *entry_host(const struct vcpu *vcpu, uint64_t gpa)
+{
+    gpa &= (uint64_t)(int64_t)ENV_A20_MASK(vcpu->env);
+    for (unsigned i = 0; i < vcpu->slot_count; i++) {
+        const struct ram_slot *slot = &vcpu->slot[i];
+
+        if (gpa - slot->gpa < slot->size) {
+            return slot->host + (gpa - slot->gpa);
+        }
+    }
+    return NULL;
+}
+
+static uint64_t entry_load(const void *host, bool wide)
+{
+    /* Nobody's memory reads as ones. */
+    static const uint64_t nobody = UINT64_MAX;
+
+    if (host == NULL) {
+        host = &nobody;
+    }
+    return wide ? __atomic_load_n((const uint64_t *)host, __ATOMIC_RELAXED)
+                : __atomic_load_n((const uint32_t *)host, __ATOMIC_RELAXED);
+}
+
+/* Set `bits` in an entry that still reads `seen`. */
+static bool entry_mark(struct vcpu *vcpu, void *host, bool wide, uint64_t seen, uint64_t bits)
+{
+    uint32_t seen32 = (uint32_t)seen;
+    uint32_t page;
+
+    if (host == NULL || (seen & bits) == bits) {
+        return true;
+    }
+    page = (uint32_t)(((uint8_t *)host - vcpu->ram) >> PAGE_SHIFT);
+    if (!write_claim(vcpu, page)) {
+        code_drop(vcpu, page);
+    }
+    return wide ? __atomic_compare_exchange_n((uint64_t *)host, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
+                                              __ATOMIC_RELAXED)
+                : __atomic_compare_exchange_n((uint32_t *)host, &seen32, seen32 | (uint32_t)bits, false,
+                                              __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+/* What the leaf `pte` allows, with `rights` the AND of the rights of all levels. */
+static enum walk_result leaf_check(struct vcpu *vcpu, struct walk *walk, int mmu_index, uint64_t pte,
+                                   uint64_t rights)
+{
+    CPUX86State *env = vcpu->env;
+    uint64_t cr0 = ENV_CR(env)[0], cr4 = ENV_CR(env)[4];
+    bool nx = (rights & PTE_NX) == 0;
+
+    walk->prot = 0;
+    if (walk->user && !(rights & PTE_U)) {
+        return WALK_FAULT;
+    }
+    if (mmu_index != MMU_KSMAP_IDX || !(rights & PTE_U)) {
+        walk->prot |= PROT_R;
+        if ((rights & PTE_W) || (!walk->user && !(cr0 & CR0_WP))) {
+            walk->prot |= PROT_W;
+        }
+    }
+    if (!nx && (walk->user || !((cr4 & CR4_SMEP) && (rights & PTE_U)))) {
+        walk->prot |= PROT_X;
+    }
+    if ((cr4 & CR4_PKE) && (ENV_HFLAGS(env) & HF_LMA_MASK) && (rights & PTE_U) && ENV_PKRU(env) != 0) {
+        unsigned key = pte >> PTE_PKEY_SHIFT & 15;
+        unsigned denied = ENV_PKRU(env) >> 2 * key & 3;
+        int allowed = PROT_R | PROT_W | PROT_X;
+
+        if (denied & 1) {
+            allowed &= ~(PROT_R | PROT_W);
+        } else if ((denied & 2) && (walk->user || (cr0 & CR0_WP))) {
+            allowed &= ~PROT_W;
+        }
+        walk->prot &= allowed;
+        if (!(allowed & 1 << walk->access)) {
+            walk->error_code |= PF_PKEY;
+            return WALK_FAULT;
+        }
+    }
+    return walk->prot & 1 << walk->access ? WALK_OK : WALK_FAULT;
+}
+
+/* `rights` keeps NX inverted, so that all rights combine by AND. */
+static enum walk_result leaf(struct vcpu *vcpu, struct walk *walk, int mmu_index, void *host, bool wide,
+                             uint64_t pte, uint64_t rights, uint64_t reserved, uint64_t frame)
+{
+    uint64_t bits = PTE_A;
+
+    if (pte & reserved) {
+        walk->error_code |= PF_RESERVED | PF_PRESENT;
+        return WALK_FAULT;
+    }
+    if (leaf_check(vcpu, walk, mmu_index, pte, rights) != WALK_OK) {
+        walk->error_code |= PF_PRESENT;
+        return WALK_FAULT;
+    }
+    if (walk->access == MMU_DATA_STORE) {
+        bits |= PTE_D;
+    }
+    if (walk->set_bits) {
+        if (!entry_mark(vcpu, host, wide, pte, bits)) {
+            return WALK_AGAIN;
+        }
+        pte |= bits;
+    }
+    if (!(pte & PTE_D)) {
+        /* The first store shall come here, to set the dirty bit. */
+        walk->prot &= ~PROT_W;
+    }
+    walk->physical = frame | (walk->address & (walk->page_size - 1));
+    return WALK_OK;
+}
+
+static enum walk_result walk_32bit(struct vcpu *vcpu, struct walk *walk, int mmu_index)
+{
+    uint64_t directory = ENV_CR(vcpu->env)[3] & 0xfffff000u;
+    void *host = entry_host(vcpu, directory + (walk->address >> 20 & 0xffc));
+    uint64_t entry = entry_load(host, false), rights;
+
+    if (!(entry & PTE_P)) {
+        return WALK_FAULT;
+    }
+    if ((entry & PTE_PS) && (ENV_CR(vcpu->env)[4] & CR4_PSE)) {
+        walk->page_size = 4u << 20;
+        return leaf(vcpu, walk, mmu_index, host, false, entry, entry | PTE_NX, PSE36_RESERVED,
+                    (entry & 0xffc00000u) | (entry & 0x1fe000u) << 19);
+    }
+    if (walk->set_bits && !entry_mark(vcpu, host, false, entry, PTE_A)) {
+        return WALK_AGAIN;
+    }
+    rights = entry | PTE_NX;
+    host = entry_host(vcpu, (entry & 0xfffff000u) + (walk->address >> 10 & 0xffc));
+    entry = entry_load(host, false);
+    if (!(entry & PTE_P)) {
+        return WALK_FAULT;
+    }
+    walk->page_size = PAGE_BYTES;
+    return leaf(vcpu, walk, mmu_index, host, false, entry, rights & (entry | PTE_NX), 0, entry & 0xfffff000u);
+}
+
+/* PAE (3 levels from the PDPTE) and long mode (4 levels). */
+static enum walk_result walk_64bit(struct vcpu *vcpu, struct walk *walk, int mmu_index, bool long_mode)
+{
+    CPUX86State *env = vcpu->env;
+    uint64_t reserved = PTE_RESERVED | (ENV_EFER(env) & EFER_NXE ? 0 : PTE_NX);
+    uint64_t rights = PTE_NX | PTE_U | PTE_W;
+    uint64_t table = ENV_CR(env)[3] & (long_mode ? PTE_ADDRESS : 0xffffffe0u);
+
+    for (int level = long_mode ? 4 : 3; level > 0; level--) {
+        int shift = 12 + 9 * (level - 1);
+        bool pdpte = level == 3 && !long_mode;
+        uint64_t index = walk->address >> shift & (pdpte ? 3 : 511);
+        void *host = entry_host(vcpu, table + index * 8);
+        uint64_t entry = entry_load(host, true), frame_mask;
+
+        if (!(entry & PTE_P)) {
+            return WALK_FAULT;
+        }
+        if (pdpte) {
+            if (entry & (PDPTE_PAE_RESERVED | reserved | PTE_NX)) {
+                walk->error_code |= PF_RESERVED | PF_PRESENT;
+                return WALK_FAULT;
+            }
+            table = entry & PTE_ADDRESS;
+            continue;
+        }
+        if (entry & (reserved | (level == 4 ? PTE_PS : 0))) {
+            walk->error_code |= PF_RESERVED | PF_PRESENT;
+            return WALK_FAULT;
+        }
+        rights &= entry ^ PTE_NX;
+        if (level == 1 || (entry & PTE_PS)) {
+            walk->page_size = 1ull << shift;
+            frame_mask = PTE_ADDRESS & ~(walk->page_size - 1);
+            return leaf(vcpu, walk, mmu_index, host, true, entry, rights,
+                        level == 1 ? 0 : (walk->page_size - 1) & PTE_ADDRESS & ~PTE_PAT_LARGE, entry & frame_mask);
+        }
+        if (walk->set_bits && !entry_mark(vcpu, host, true, entry, PTE_A)) {
+            return WALK_AGAIN;
+        }
+        table = entry & PTE_ADDRESS;
+    }
+    return WALK_FAULT;
+}
+
+static enum walk_result walk_once(struct vcpu *vcpu, struct walk *walk, int mmu_index)
+{
+    CPUX86State *env = vcpu->env;
+
+    walk->error_code = 0;
+    if (!(ENV_CR(env)[0] & CR0_PG)) {
+        walk->physical = ENV_HFLAGS(env) & HF_LMA_MASK ? walk->address : (uint32_t)walk->address;
+        walk->page_size = PAGE_BYTES;
+        walk->prot = PROT_R | PROT_W | PROT_X;
+        return WALK_OK;
+    }
+    if (ENV_CR(env)[4] & CR4_PAE) {
+        return walk_64bit(vcpu, walk, mmu_index, (ENV_HFLAGS(env) & HF_LMA_MASK) != 0);
+    }
+    return walk_32bit(vcpu, walk, mmu_index);
+}
+
+static void fault_code(const struct vcpu *vcpu, struct walk *walk)
+{
+    CPUX86State *env = vcpu->env;
+
+    if (walk->access == MMU_DATA_STORE) {
+        walk->error_code |= PF_WRITE;
+    }
+    if (walk->user) {
+        walk->error_code |= PF_USER;
+    }
+    if (walk->access == MMU_INST_FETCH && (((ENV_EFER(env) & EFER_NXE) && (ENV_CR(env)[4] & CR4_PAE)) ||
+                                           (ENV_CR(env)[4] & CR4_SMEP))) {
+        walk->error_code |= PF_FETCH;
+    }
+}
+
+/* Enter the translation of `address` into the TLB, or raise the fault. False: a probe found none. */
+bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr)
+{
+    CPUX86State *env = vcpu->env;
+    struct walk walk = {.address = address, .access = access, .user = mmu_index == MMU_USER_IDX, .set_bits = true};
+    enum walk_result result;
+    uint32_t page;
+    bool writable;
+
+    ENV_RETADDR(env) = retaddr;
+    if ((ENV_CR(env)[0] & CR0_PG) && (ENV_HFLAGS(env) & HF_LMA_MASK)) {
+        int64_t sign = (int64_t)address >> 47;
+
+        if (sign != 0 && sign != -1) {
+            if (probe) {
+                return false;
+            }
+            uc.raise_exception_err_ra(env, EXCP_GP, 0, retaddr);
+        }
+    }
+    do {
+        result = walk_once(vcpu, &walk, mmu_index);
+    } while (result == WALK_AGAIN);
+    if (result == WALK_FAULT) {
+        fault_code(vcpu, &walk);
+        if (probe) {
+            return false;
+        }
+        ENV_CR(env)[2] = address;
+        uc.raise_exception_err_ra(env, EXCP_PF, walk.error_code, retaddr);
+    }
+    walk.physical &= (uint64_t)(int64_t)ENV_A20_MASK(env);
+    /* An entry serves data or fetches, never both: the engine keeps entries that can be executed from
+     * on the slow path of stores for good. */
+    walk.prot &= access == MMU_INST_FETCH ? ~PROT_W : ~PROT_X;
+    page = page_of_gpa(vcpu, walk.physical);
+    writable = page != NO_PAGE && (walk.prot & PROT_W) &&
+               (access == MMU_DATA_STORE ||
+                (atomic_load_explicit(&vcpu->writers[page], memory_order_relaxed) & vcpu->bit)) &&
+               write_claim(vcpu, page);
+    uc.tlb_set_page_with_attrs(vcpu->cpu, address & ~(uint64_t)(PAGE_BYTES - 1),
+                               walk.physical & ~(uint64_t)(PAGE_BYTES - 1), (MemTxAttrs){0}, walk.prot, mmu_index,
+                               walk.page_size);
+    if (writable) {
+        uc.tlb_set_dirty(vcpu->cpu, address);
+    }
+    return true;
+}
+
+/* A look at the page tables that changes nothing. False where nothing is mapped. */
+bool mmu_walk_debug(struct vcpu *vcpu, uint64_t address, uint64_t *gpa)
+{
+    struct walk walk = {.address = address, .access = MMU_DATA_LOAD};
+
+    if (walk_once(vcpu, &walk, MMU_KNOSMAP_IDX) != WALK_OK) {
+        return false;
+    }
+    *gpa = walk.physical;
+    return true;
+}

@@ -1,0 +1,245 @@
+/* Model-specific registers (SDM vol. 4). What neither we nor the engine have is #GP. */
+#include "engine.h"
+
+enum {
+    MSR_TSC = 0x10,
+    MSR_APIC_BASE = 0x1b,
+    MSR_TSC_ADJUST = 0x3b,
+    MSR_BIOS_SIGN_ID = 0x8b,
+    MSR_MTRR_CAP = 0xfe,
+    MSR_SYSENTER_CS = 0x174,
+    MSR_SYSENTER_EIP = 0x176,
+    MSR_MCG_CAP = 0x179,
+    MSR_MCG_CTL = 0x17b,
+    MSR_PERF_STATUS = 0x198,
+    MSR_MISC_ENABLE = 0x1a0,
+    MSR_MTRR_PHYS_FIRST = 0x200,
+    MSR_MTRR_PHYS_LAST = 0x20f,
+    MSR_MTRR_FIX_64K = 0x250,
+    MSR_MTRR_FIX_16K_80000 = 0x258,
+    MSR_MTRR_FIX_16K_A0000 = 0x259,
+    MSR_MTRR_FIX_4K_FIRST = 0x268,
+    MSR_MTRR_FIX_4K_LAST = 0x26f,
+    MSR_PAT = 0x277,
+    MSR_MTRR_DEF_TYPE = 0x2ff,
+    MSR_TSC_DEADLINE = 0x6e0,
+    MSR_X2APIC_FIRST = 0x800,
+    MSR_X2APIC_LAST = 0x8ff,
+};
+#define MSR_EFER 0xc0000080u
+#define MSR_TSC_AUX 0xc0000103u
+#define MSR_MC0_CTL 0x400u
+#define MC_BANK_REGISTERS 4u
+#define MC_BANKS 10u
+#define APERTURE(first, last) (msr >= (first) && msr <= (last))
+
+#define FEATURE_WORD_1_ECX 1
+#define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
+#define CPUID_1_ECX_X2APIC (1u << 21)
+#define FEATURE_WORD_8000_0001_EDX 6
+#define EFER_SCE 1u
+#define EFER_LME (1u << 8)
+#define EFER_LMA (1u << 10)
+#define EFER_NXE (1u << 11)
+#define EFER_FFXSR (1u << 14)
+#define CPUID_EXT2_SYSCALL (1u << 11)
+#define CPUID_EXT2_NX (1u << 20)
+#define CPUID_EXT2_FFXSR (1u << 25)
+#define CPUID_EXT2_LM (1u << 29)
+#define CR0_PG (1u << 31)
+
+/* Registers that the engine keeps. */
+static bool engine_has(uint32_t msr)
+{
+    if (APERTURE(MSR_SYSENTER_CS, MSR_SYSENTER_EIP) || APERTURE(MSR_MCG_CAP, MSR_MCG_CTL) ||
+        APERTURE(MSR_MTRR_PHYS_FIRST, MSR_MTRR_PHYS_LAST) ||
+        APERTURE(MSR_MTRR_FIX_4K_FIRST, MSR_MTRR_FIX_4K_LAST) ||
+        APERTURE(MSR_MC0_CTL, MSR_MC0_CTL + MC_BANKS * MC_BANK_REGISTERS - 1)) {
+        return true;
+    }
+    switch (msr) {
+    case MSR_MTRR_CAP:
+    case MSR_PERF_STATUS:
+    case MSR_MISC_ENABLE:
+    case MSR_MTRR_FIX_64K:
+    case MSR_MTRR_FIX_16K_80000:
+    case MSR_MTRR_FIX_16K_A0000:
+    case MSR_PAT:
+    case MSR_MTRR_DEF_TYPE:
+    case 0xc0000080u: /* EFER */
+    case 0xc0000081u: /* STAR */
+    case 0xc0000082u: /* LSTAR */
+    case 0xc0000083u: /* CSTAR */
+    case 0xc0000084u: /* SFMASK */
+    case 0xc0000100u: /* FS.base */
+    case 0xc0000101u: /* GS.base */
+    case 0xc0000102u: /* KernelGSbase */
+    case 0xc0000103u: /* TSC_AUX */
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool read_only(uint32_t msr)
+{
+    return msr == MSR_MTRR_CAP || msr == MSR_MCG_CAP || msr == MSR_PERF_STATUS;
+}
+
+static bool canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+static bool holds_address(uint32_t msr)
+{
+    return msr == MSR_SYSENTER_CS + 1 || msr == MSR_SYSENTER_EIP || msr == 0xc0000082u || msr == 0xc0000083u ||
+           (msr >= 0xc0000100u && msr <= 0xc0000102u);
+}
+
+/* SDM vol. 3, 11.12.4: memory types that a PAT entry may have. */
+static bool pat_valid(uint64_t value)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned type = value >> 8 * i & 0xff;
+
+        if (type > 7 || type == 2 || type == 3) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool efer_valid(struct vcpu *vcpu, uint64_t value)
+{
+    uint64_t features = ENV_FEATURES(vcpu->env)[FEATURE_WORD_8000_0001_EDX];
+    uint64_t allowed = EFER_LMA;
+
+    allowed |= features & CPUID_EXT2_SYSCALL ? EFER_SCE : 0;
+    allowed |= features & CPUID_EXT2_LM ? EFER_LME : 0;
+    allowed |= features & CPUID_EXT2_NX ? EFER_NXE : 0;
+    allowed |= features & CPUID_EXT2_FFXSR ? EFER_FFXSR : 0;
+    if (value & ~allowed) {
+        return false;
+    }
+    return !((value ^ ENV_EFER(vcpu->env)) & EFER_LME) || !(ENV_CR(vcpu->env)[0] & CR0_PG);
+}
+
+static uint64_t engine_read(struct vcpu *vcpu, uint32_t msr)
+{
+    uint64_t *regs = ENV_REGS(vcpu->env);
+    uint64_t rax = regs[R_EAX], rcx = regs[R_ECX], rdx = regs[R_EDX], value;
+
+    regs[R_ECX] = msr;
+    uc.helper_rdmsr(vcpu->env);
+    value = (uint32_t)regs[R_EAX] | regs[R_EDX] << 32;
+    regs[R_EAX] = rax;
+    regs[R_ECX] = rcx;
+    regs[R_EDX] = rdx;
+    return value;
+}
+
+static void engine_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    uint64_t *regs = ENV_REGS(vcpu->env);
+    uint64_t rax = regs[R_EAX], rcx = regs[R_ECX], rdx = regs[R_EDX];
+
+    regs[R_ECX] = msr;
+    regs[R_EAX] = (uint32_t)value;
+    regs[R_EDX] = value >> 32;
+    uc.helper_wrmsr(vcpu->env);
+    regs[R_EAX] = rax;
+    regs[R_ECX] = rcx;
+    regs[R_EDX] = rdx;
+}
+
+/* False: #GP. */
+bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    uint64_t features = ENV_FEATURES(vcpu->env)[FEATURE_WORD_1_ECX];
+
+    vcpu->area->counters.exits[MPVM_EXIT_X86_RDMSR]++;
+    switch (msr) {
+    case MSR_TSC:
+        *value = guest_tsc(vcpu);
+        return true;
+    case MSR_TSC_ADJUST:
+        *value = vcpu->tsc_adjust;
+        return true;
+    case MSR_APIC_BASE:
+        *value = vcpu->area->control.guest.apic_base;
+        return true;
+    case MSR_BIOS_SIGN_ID:
+        *value = 1ull << 32; /* microcode revision 1 */
+        return true;
+    case MSR_TSC_DEADLINE:
+        *value = vcpu->area->lapic.tsc_deadline;
+        return (features & CPUID_1_ECX_TSC_DEADLINE) != 0;
+    default:
+        break;
+    }
+    if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
+        return lapic_msr_read(vcpu, msr, value);
+    }
+    if (!engine_has(msr)) {
+        return false;
+    }
+    *value = engine_read(vcpu, msr);
+    return true;
+}
+
+/* False: #GP. */
+bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    uint64_t features = ENV_FEATURES(vcpu->env)[FEATURE_WORD_1_ECX];
+
+    vcpu->area->counters.exits[MPVM_EXIT_X86_WRMSR]++;
+    switch (msr) {
+    case MSR_TSC:
+        vcpu->tsc_adjust += value - guest_tsc(vcpu);
+        return true;
+    case MSR_TSC_ADJUST:
+        vcpu->tsc_adjust = value;
+        return true;
+    case MSR_APIC_BASE:
+        return ((features & CPUID_1_ECX_X2APIC) || !(value & 1u << 10)) && lapic_base_write(vcpu, value);
+    case MSR_BIOS_SIGN_ID:
+        return true; /* written before CPUID, to make the CPU load its revision */
+    case MSR_TSC_DEADLINE:
+        if (!(features & CPUID_1_ECX_TSC_DEADLINE)) {
+            return false;
+        }
+        lapic_set_tsc_deadline(vcpu, value);
+        return true;
+    case MSR_PAT:
+        if (!pat_valid(value)) {
+            return false;
+        }
+        break;
+    case MSR_EFER:
+        if (!efer_valid(vcpu, value)) {
+            return false;
+        }
+        /* The engine does not keep LMA; NXE changes what translations mean. */
+        value = (value & ~(uint64_t)EFER_LMA) | (ENV_EFER(vcpu->env) & EFER_LMA);
+        if ((value ^ ENV_EFER(vcpu->env)) & EFER_NXE) {
+            uc.tlb_flush(vcpu->cpu);
+        }
+        break;
+    case MSR_TSC_AUX:
+        if (value >> 32) {
+            return false;
+        }
+        break;
+    default:
+        break;
+    }
+    if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
+        return lapic_msr_write(vcpu, msr, value);
+    }
+    if (!engine_has(msr) || read_only(msr) || (holds_address(msr) && !canonical(value))) {
+        return false;
+    }
+    engine_write(vcpu, msr, value);
+    return true;
+}

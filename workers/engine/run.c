@@ -1,0 +1,315 @@
+/* The exported interface, and the guest loop on its own stack. */
+#include "engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define GUEST_STACK_BYTES (2u << 20)
+#define CODE_BUFFER_BYTES (256u << 20)
+#define FOUR_GIB (1ull << 32)
+#define PHYSICAL_LIMIT (1ull << 40)
+
+_Thread_local struct vcpu *self __attribute__((tls_model("initial-exec")));
+
+struct mpvm_vcpu_area *vcpu_area(struct vcpu *vcpu, unsigned index)
+{
+    return (struct mpvm_vcpu_area *)(vcpu->areas + index * vcpu->vm->vcpu_stride);
+}
+
+/* Hand an exit to the caller of engine_run() and wait for the next one. Its data, if any. */
+uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason)
+{
+    struct mpvm_exit_information *exit = &vcpu->area->control.exit;
+    bool in_guest = vcpu->area->mode == MPVM_MODE_IN_GUEST;
+
+    exit->reason = reason;
+    vcpu->area->counters.exits[reason]++;
+    if (in_guest) {
+        leave_guest(vcpu, MPVM_MODE_OUTSIDE);
+    }
+    swapcontext(&vcpu->guest_context, &vcpu->host_context);
+    if (in_guest) {
+        enter_guest(vcpu);
+    }
+    return exit->data;
+}
+
+/* Let uc_emu_start() return at the next block boundary. Called between blocks. */
+void leave_engine(struct vcpu *vcpu)
+{
+    vcpu->leave = true;
+    UC_STOP_REQUEST(vcpu->engine) = true;
+    CPU_EXIT_REQUEST(vcpu->cpu) = true;
+}
+
+static void wait_halted(struct vcpu *vcpu)
+{
+    struct mpvm_vcpu_area *area = vcpu->area;
+    uint32_t mode = area->mp_state == MPVM_MODE_WAIT_FOR_SIPI ? MPVM_MODE_WAIT_FOR_SIPI : MPVM_MODE_HALTED;
+    uint64_t start = monotonic_ns();
+
+    leave_guest(vcpu, mode);
+    for (;;) {
+        uint32_t wake = __atomic_load_n(&area->wake, __ATOMIC_SEQ_CST);
+
+        if (events_wake(vcpu)) {
+            break;
+        }
+        /* The APIC timer's signal ends the wait, too: its handler changes the word. */
+        futex_wait(&area->wake, wake, NULL);
+    }
+    area->counters.halted_ns += monotonic_ns() - start;
+    enter_guest(vcpu);
+}
+
+/* One instruction while the others stand still (atomics that the engine can't do in place). */
+static void run_alone(struct vcpu *vcpu)
+{
+    vcpu->exclusive_wanted = false;
+    exclusive_begin(vcpu);
+    vcpu->exclusive_step = 1;
+    CPU_CFLAGS_NEXT_TB(vcpu->cpu) = CF_LAST_IO | 1;
+    uc.uc_emu_start(vcpu->engine, ENV_EIP(vcpu->env), 0, 0, 0);
+    vcpu->exclusive_step = 0;
+    CPU_CFLAGS_NEXT_TB(vcpu->cpu) = UINT32_MAX;
+    exclusive_end(vcpu);
+    attention_raise(vcpu);
+}
+
+static void guest_main(void)
+{
+    struct vcpu *vcpu = self;
+
+    enter_guest(vcpu);
+    for (;;) {
+        struct mpvm_vcpu_area *area = vcpu->area;
+        int error;
+
+        if (area->request != 0) {
+            state_save(vcpu);
+            exit_to_host(vcpu, MPVM_EXIT_INTR);
+            continue;
+        }
+        if (area->mp_state == MPVM_MODE_WAIT_FOR_SIPI || CPU_HALTED(vcpu->cpu)) {
+            wait_halted(vcpu);
+            continue;
+        }
+        vcpu->leave = false;
+        vcpu->triple_fault = false;
+        error = uc.uc_emu_start(vcpu->engine, ENV_EIP(vcpu->env), 0, 0, 0);
+        if (vcpu->triple_fault) {
+            CPU_HALTED(vcpu->cpu) = 0;
+            state_save(vcpu);
+            exit_to_host(vcpu, MPVM_EXIT_SHUTDOWN);
+        } else if (error != 0) {
+            snprintf(vcpu->error, sizeof(vcpu->error), "unicorn: %s", uc.uc_strerror(error));
+            state_save(vcpu);
+            exit_to_host(vcpu, MPVM_EXIT_INTERNAL_ERROR);
+        } else if (CPU_HALTED(vcpu->cpu)) {
+            area->counters.halts++;
+            area->counters.exits[MPVM_EXIT_HLT]++;
+        } else if (vcpu->exclusive_wanted) {
+            run_alone(vcpu);
+        }
+        if (vcpu->init_received) {
+            vcpu->init_received = false;
+            cpu_init_signal(vcpu);
+        }
+    }
+}
+
+static bool map_memory(struct vcpu *vcpu)
+{
+    uint64_t next = 0;
+    uint32_t page = 0;
+
+    for (unsigned i = 0; i < vcpu->vm->slot_count; i++) {
+        const struct mpvm_memory_slot *from = &vcpu->vm->slot[i];
+        struct ram_slot *slot = &vcpu->slot[i];
+
+        *slot = (struct ram_slot){
+            .gpa = from->gpa,
+            .size = from->size,
+            .host = vcpu->ram + from->offset,
+            .first_page = (uint32_t)(from->offset >> PAGE_SHIFT),
+        };
+        page = slot->first_page + (uint32_t)(slot->size >> PAGE_SHIFT);
+        if (page > vcpu->vm->page_count ||
+            uc.uc_mem_map_ptr(vcpu->engine, slot->gpa, slot->size, UC_PROT_ALL, slot->host) != 0) {
+            return false;
+        }
+        slot->ram_addr = uc.qemu_ram_addr_from_host(vcpu->engine, slot->host);
+        vcpu->slot_count = i + 1;
+        /* What is not RAM is somebody's register or nobody's. */
+        if (slot->gpa > next && uc.uc_mmio_map(vcpu->engine, next, slot->gpa - next, (void *)mmio_read,
+                                               (void *)(uintptr_t)next, (void *)mmio_write,
+                                               (void *)(uintptr_t)next) != 0) {
+            return false;
+        }
+        next = slot->gpa + slot->size;
+    }
+    return uc.uc_mmio_map(vcpu->engine, next, PHYSICAL_LIMIT - next, (void *)mmio_read,
+                          (void *)(uintptr_t)next, (void *)mmio_write, (void *)(uintptr_t)next) == 0;
+}
+
+/* Load the wheel's library behind ours. NULL, or what is wrong with it. */
+ENGINE_EXPORT const char *engine_load(const char *library)
+{
+    return engine_symbols_load(library);
+}
+
+ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
+{
+    if (vcpu == NULL) {
+        return;
+    }
+    if (vcpu->area != NULL) {
+        kick_deinit(vcpu);
+    }
+    if (vcpu->engine != NULL) {
+        uc.uc_close(vcpu->engine);
+    }
+    if (vcpu->guest_stack != NULL) {
+        munmap(vcpu->guest_stack, GUEST_STACK_BYTES);
+    }
+    free(vcpu->flips);
+    if (self == vcpu) {
+        self = NULL;
+    }
+    free(vcpu);
+}
+
+static void exception_hook(uc_engine *engine, uint32_t number, void *data)
+{
+    (void)engine;
+    (void)number;
+    event_deliver_exception(data);
+}
+
+static const char *engine_open(struct vcpu *vcpu)
+{
+    size_t hook;
+    const char *wrong;
+    int error = uc.uc_open(UC_ARCH_X86, UC_MODE_64, &vcpu->engine);
+
+    if (error == 0) {
+        error = uc.uc_ctl(vcpu->engine, UC_CTL_WRITE(UC_CTL_TCG_BUFFER_SIZE, 1), CODE_BUFFER_BYTES);
+    }
+    if (error == 0) {
+        /* No address stops emulation: the "until" of uc_emu_start() would be a guest address. */
+        error = uc.uc_ctl(vcpu->engine, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1);
+    }
+    if (error == 0) {
+        error = uc.uc_hook_add(vcpu->engine, &hook, UC_HOOK_INTR, (void *)exception_hook, vcpu, 1, 0);
+    }
+    if (error != 0) {
+        return uc.uc_strerror(error);
+    }
+    vcpu->cpu = UC_CPU(vcpu->engine);
+    vcpu->env = CPU_ENV(vcpu->cpu);
+    /* #UD is an exception like any other. */
+    UC_STOP_INTERRUPT(vcpu->engine) = NULL;
+    wrong = engine_selftest(vcpu);
+    if (wrong != NULL) {
+        return wrong;
+    }
+    return map_memory(vcpu) ? NULL : "guest RAM could not be mapped into the engine";
+}
+
+/* Create the engine of vCPU `index` over the VM block and the RAM block. NULL and `*why` on failure. */
+ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t index, int doorbell,
+                                         const char **why)
+{
+    struct vcpu *vcpu = calloc(1, sizeof(*vcpu));
+
+    if (vcpu == NULL) {
+        *why = strerror(errno);
+        return NULL;
+    }
+    self = vcpu;
+    vcpu->vm = vm_block;
+    vcpu->areas = (uint8_t *)vm_block + vcpu->vm->vcpu_offset;
+    vcpu->area = vcpu_area(vcpu, index);
+    vcpu->ram = ram;
+    vcpu->holders = (_Atomic uint64_t *)((uint8_t *)vm_block + vcpu->vm->holders_offset);
+    vcpu->writers = (_Atomic uint64_t *)((uint8_t *)vm_block + vcpu->vm->writers_offset);
+    vcpu->index = index;
+    vcpu->doorbell = doorbell;
+    vcpu->smp = vcpu->vm->smp;
+    vcpu->bit = 1ull << index;
+    vcpu->tsc_sample = host_tsc();
+    vcpu->ns_sample = monotonic_ns();
+    if (vcpu->vm->magic != MPVM_ABI_MAGIC || vcpu->vm->version != MPVM_ABI_VERSION) {
+        *why = "the VM block is of another ABI version than the engine core; build both anew";
+        vcpu->area = NULL;
+        engine_destroy(vcpu);
+        return NULL;
+    }
+    vcpu->flips = calloc(vcpu->vm->page_count, 1);
+    vcpu->guest_stack = mmap(NULL, GUEST_STACK_BYTES, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+    if (vcpu->flips == NULL || vcpu->guest_stack == MAP_FAILED) {
+        *why = strerror(errno);
+        vcpu->guest_stack = NULL;
+        vcpu->area = NULL;
+        engine_destroy(vcpu);
+        return NULL;
+    }
+    mprotect(vcpu->guest_stack, PAGE_BYTES, PROT_NONE);
+    *why = engine_open(vcpu);
+    if (*why == NULL && !kick_init(vcpu)) {
+        *why = strerror(errno);
+    }
+    if (*why != NULL) {
+        engine_destroy(vcpu);
+        return NULL;
+    }
+    return vcpu;
+}
+
+/* Power-on reset. The BSP then runs from the control block's guest state if `load_state`; others wait for SIPI. */
+ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
+{
+    cpu_power_on(vcpu);
+    uc.tb_flush(vcpu->cpu);
+    uc.tlb_flush(vcpu->cpu);
+    code_forget(vcpu);
+    memset(vcpu->flips, 0, vcpu->vm->page_count);
+    memset(&vcpu->area->mailbox, 0, sizeof(vcpu->area->mailbox));
+    memset(&vcpu->area->inbox, 0, sizeof(vcpu->area->inbox));
+    lapic_reset(vcpu, false);
+    vcpu->area->mp_state = vcpu->area->is_bsp ? MPVM_MODE_IN_GUEST : MPVM_MODE_WAIT_FOR_SIPI;
+    if (load_state && vcpu->area->is_bsp) {
+        state_load(vcpu);
+    }
+    vcpu->init_received = false;
+    vcpu->exclusive_wanted = false;
+    getcontext(&vcpu->guest_context);
+    vcpu->guest_context.uc_stack.ss_sp = vcpu->guest_stack;
+    vcpu->guest_context.uc_stack.ss_size = GUEST_STACK_BYTES;
+    vcpu->guest_context.uc_link = NULL;
+    makecontext(&vcpu->guest_context, guest_main, 0);
+}
+
+/* Run until the next exit; its reason. What it is about stands in the control block's exit information,
+ * and the answer (what was read) goes into its `data` before the next call. */
+ENGINE_EXPORT uint32_t engine_run(struct vcpu *vcpu)
+{
+    self = vcpu;
+    swapcontext(&vcpu->host_context, &vcpu->guest_context);
+    return vcpu->area->control.exit.reason;
+}
+
+ENGINE_EXPORT const char *engine_error(const struct vcpu *vcpu)
+{
+    return vcpu->error;
+}
+
+/* Write all architectural registers to the control block. */
+ENGINE_EXPORT void engine_save_state(struct vcpu *vcpu)
+{
+    state_save(vcpu);
+}

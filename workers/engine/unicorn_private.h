@@ -1,0 +1,212 @@
+/* What the engine core knows of unicorn 2.1.4's insides (x86-64 Linux wheel).
+ *
+ * The one place for private names, offsets and constants of the engine. Everything here is proved
+ * at start-up by selftest.c. Unicorn is QEMU 5.0's TCG; the names are QEMU's.
+ */
+#ifndef MPVM_UNICORN_PRIVATE_H
+#define MPVM_UNICORN_PRIVATE_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define UNICORN_VERSION_MAJOR 2
+#define UNICORN_VERSION_MINOR 1
+#define UNICORN_VERSION_PATCH 4
+
+/* A function of the engine that one of ours replaces: ours comes earlier in the symbol search order. */
+#define REPLACES(name) __attribute__((visibility("default"))) name##_x86_64
+#define REPLACES_PLAIN(name) __attribute__((visibility("default"))) name
+
+typedef struct uc_struct uc_engine;
+typedef struct CPUState CPUState;
+typedef struct CPUX86State CPUX86State;
+typedef struct TranslationBlock TranslationBlock;
+typedef struct TCGContext TCGContext;
+typedef struct MemTxAttrs {
+    uint32_t bits;
+} MemTxAttrs;
+typedef uint64_t ram_addr_t;
+
+#define FIELD(object, type, offset) (*(type *)((uintptr_t)(object) + (offset)))
+
+/* uc_struct */
+#define UC_CPU(uc) FIELD(uc, CPUState *, 440)
+#define UC_TCG_CTX(uc) FIELD(uc, TCGContext *, 768)
+#define UC_STOP_REQUEST(uc) FIELD(uc, volatile bool, 1389)
+#define UC_STOP_INTERRUPT(uc) FIELD(uc, void *, 224)
+
+/* TCGContext, TranslationBlock */
+#define TCG_TB_CFLAGS(tcg) FIELD(tcg, uint32_t, 100)
+#define TB_PC(tb) FIELD(tb, uint64_t, 0)
+#define TB_SIZE(tb) FIELD(tb, uint16_t, 20)
+#define TB_CFLAGS(tb) FIELD(tb, uint32_t, 24)
+#define CF_LAST_IO 0x00008000u
+#define CF_PARALLEL 0x00080000u
+
+/* CPUState */
+#define CPU_EXIT_REQUEST(cpu) FIELD(cpu, volatile bool, 21)
+#define CPU_CFLAGS_NEXT_TB(cpu) FIELD(cpu, uint32_t, 24)
+#define CPU_INTERRUPT_REQUEST(cpu) FIELD(cpu, uint32_t, 28)
+#define CPU_ENV(cpu) FIELD(cpu, CPUX86State *, 296)
+#define CPU_ICOUNT_DECR_HIGH(cpu) (*(volatile uint16_t *)(FIELD(cpu, uintptr_t, 304) + 2))
+#define CPU_HALTED(cpu) FIELD(cpu, uint32_t, 33176)
+#define CPU_EXCEPTION_INDEX(cpu) FIELD(cpu, int32_t, 33184)
+#define ENV_CPU(env) ((CPUState *)((uintptr_t)(env) - 35408))
+#define CPU_INTERRUPT_HARD 2u
+#define EXCP_INTERRUPT 0x10000
+#define EXCP_HLT 0x10001
+
+/* CPUX86State */
+struct SegmentCache {
+    uint32_t selector;
+    uint64_t base;
+    uint32_t limit;
+    uint32_t flags;
+};
+#define ENV_REGS(env) (&FIELD(env, uint64_t, 0))
+#define ENV_EIP(env) FIELD(env, uint64_t, 128)
+#define ENV_EFLAGS(env) FIELD(env, uint64_t, 136)
+#define ENV_CC_SRC(env) FIELD(env, uint64_t, 152)
+#define ENV_CC_OP(env) FIELD(env, uint32_t, 168)
+#define ENV_DF(env) FIELD(env, int32_t, 172)
+#define ENV_HFLAGS(env) FIELD(env, uint32_t, 176)
+#define ENV_HFLAGS2(env) FIELD(env, uint32_t, 180)
+#define ENV_SEGS(env) (&FIELD(env, struct SegmentCache, 184))
+#define ENV_LDT(env) (&FIELD(env, struct SegmentCache, 328))
+#define ENV_TR(env) (&FIELD(env, struct SegmentCache, 352))
+#define ENV_GDT(env) (&FIELD(env, struct SegmentCache, 376))
+#define ENV_IDT(env) (&FIELD(env, struct SegmentCache, 400))
+#define ENV_CR(env) (&FIELD(env, uint64_t, 424))
+#define ENV_A20_MASK(env) FIELD(env, int32_t, 496)
+#define ENV_EFER(env) FIELD(env, uint64_t, 592)
+#define ENV_FPSTT(env) FIELD(env, uint32_t, 604)
+#define ENV_FPUS(env) FIELD(env, uint16_t, 608)
+#define ENV_FPUC(env) FIELD(env, uint16_t, 610)
+#define ENV_FPTAGS(env) (&FIELD(env, uint8_t, 612))
+#define ENV_FPREG(env, n) (&FIELD(env, uint8_t, 624 + 16 * (n)))
+#define ENV_MXCSR(env) FIELD(env, uint32_t, 816)
+#define ENV_XMM(env, n) (&FIELD(env, uint8_t, 824 + 64 * (n)))
+#define ENV_SYSENTER_CS(env) FIELD(env, uint32_t, 4800)
+#define ENV_SYSENTER_ESP(env) FIELD(env, uint64_t, 4808)
+#define ENV_SYSENTER_EIP(env) FIELD(env, uint64_t, 4816)
+#define ENV_STAR(env) FIELD(env, uint64_t, 4824)
+#define ENV_LSTAR(env) FIELD(env, uint64_t, 4840)
+#define ENV_CSTAR(env) FIELD(env, uint64_t, 4848)
+#define ENV_FMASK(env) FIELD(env, uint64_t, 4856)
+#define ENV_KERNELGSBASE(env) FIELD(env, uint64_t, 4864)
+#define ENV_TSC_AUX(env) FIELD(env, uint64_t, 4896)
+#define ENV_XCR0(env) FIELD(env, uint64_t, 4904)
+#define ENV_PAT(env) FIELD(env, uint64_t, 5280)
+#define ENV_PKRU(env) FIELD(env, uint32_t, 5304)
+#define ENV_ERROR_CODE(env) FIELD(env, int32_t, 5384)
+#define ENV_EXCEPTION_IS_INT(env) FIELD(env, int32_t, 5388)
+#define ENV_DR(env) (&FIELD(env, uint64_t, 5400))
+#define ENV_RETADDR(env) FIELD(env, uintptr_t, 5560)
+#define ENV_CPUID_VENDOR1(env) (&FIELD(env, uint32_t, 5616))
+#define ENV_CPUID_VERSION(env) FIELD(env, uint32_t, 5628)
+#define ENV_FEATURES(env) (&FIELD(env, uint64_t, 5632))
+#define ENV_MTRR_DEFTYPE(env) FIELD(env, uint64_t, 6408)
+
+enum { R_ES, R_CS, R_SS, R_DS, R_FS, R_GS };
+enum { R_EAX, R_ECX, R_EDX, R_EBX, R_ESP, R_EBP, R_ESI, R_EDI };
+
+/* hflags: what translation depends on (QEMU's HF_*) */
+#define HF_CPL_MASK 3u
+#define HF_INHIBIT_IRQ_MASK (1u << 3)
+#define HF_CS32_MASK (1u << 4)
+#define HF_SS32_MASK (1u << 5)
+#define HF_ADDSEG_MASK (1u << 6)
+#define HF_PE_MASK (1u << 7)
+#define HF_TF_MASK (1u << 8)
+#define HF_MP_SHIFT 9
+#define HF_MP_EM_TS_MASK (7u << HF_MP_SHIFT)
+#define HF_IOPL_MASK (3u << 12)
+#define HF_LMA_MASK (1u << 14)
+#define HF_CS64_MASK (1u << 15)
+#define HF_VM_MASK (1u << 17)
+#define HF_OSFXSR_MASK (1u << 22)
+#define HF2_NMI_MASK (1u << 2)
+
+/* Segment flags: the descriptor's second word */
+#define DESC_A_MASK (1u << 8)
+#define DESC_R_MASK (1u << 9)
+#define DESC_W_MASK (1u << 9)
+#define DESC_CS_MASK (1u << 11)
+#define DESC_S_MASK (1u << 12)
+#define DESC_DPL_SHIFT 13
+#define DESC_P_MASK (1u << 15)
+#define DESC_L_MASK (1u << 21)
+#define DESC_B_MASK (1u << 22)
+#define DESC_G_MASK (1u << 23)
+
+/* MMU */
+enum { MMU_DATA_LOAD, MMU_DATA_STORE, MMU_INST_FETCH };
+enum { MMU_KSMAP_IDX, MMU_USER_IDX, MMU_KNOSMAP_IDX };
+#define PROT_R 1
+#define PROT_W 2
+#define PROT_X 4
+
+/* The engine's own functions, found in the wheel's library (engine_symbols.c). */
+#define ENGINE_FUNCTIONS(X)                                                                             \
+    X(void, gen_intermediate_code, "_x86_64", (CPUState *, TranslationBlock *, int))                    \
+    X(void, x86_cpu_do_interrupt, "_x86_64", (CPUState *))                                              \
+    X(void, do_interrupt_x86_hardirq, "_x86_64", (CPUX86State *, int, int))                             \
+    X(void, tlb_set_page_with_attrs, "_x86_64",                                                         \
+      (CPUState *, uint64_t, uint64_t, MemTxAttrs, int, int, uint64_t))                                 \
+    X(void, tb_invalidate_phys_page_fast, "_x86_64", (uc_engine *, void *, ram_addr_t, int, uintptr_t)) \
+    X(void, tb_invalidate_phys_range, "_x86_64", (uc_engine *, ram_addr_t, ram_addr_t))                 \
+    X(void, tlb_set_dirty, "_x86_64", (CPUState *, uint64_t))                                           \
+    X(void, tlb_reset_dirty, "_x86_64", (CPUState *, uint64_t, uint64_t))                               \
+    X(void, tlb_flush, "_x86_64", (CPUState *))                                                         \
+    X(void, tb_flush, "_x86_64", (CPUState *))                                                          \
+    X(void, tcg_func_start, "_x86_64", (TCGContext *))                                                  \
+    X(uint64_t, get_page_addr_code_hostp, "_x86_64", (CPUX86State *, uint64_t, void **))                \
+    X(ram_addr_t, qemu_ram_addr_from_host, "_x86_64", (uc_engine *, void *))                            \
+    X(void, cpu_reset, "", (CPUState *))                                                                \
+    X(void, do_cpu_init, "_x86_64", (CPUState *))                                                       \
+    X(void, cpu_x86_update_cr0, "_x86_64", (CPUX86State *, uint32_t))                                   \
+    X(void, cpu_x86_update_cr4, "_x86_64", (CPUX86State *, uint32_t))                                   \
+    X(uint32_t, cpu_cc_compute_all, "_x86_64", (CPUX86State *, int))                                    \
+    X(void, update_fp_status, "_x86_64", (CPUX86State *))                                               \
+    X(void, update_mxcsr_status, "_x86_64", (CPUX86State *))                                            \
+    X(void, cpu_loop_exit, "_x86_64", (CPUState *))                                                     \
+    X(void, cpu_loop_exit_restore, "_x86_64", (CPUState *, uintptr_t))                                  \
+    X(bool, cpu_restore_state, "_x86_64", (CPUState *, uintptr_t, bool))                                \
+    X(void, raise_exception_err_ra, "_x86_64", (CPUX86State *, int, int, uintptr_t))                    \
+    X(void, raise_interrupt, "_x86_64", (CPUX86State *, int, int, int, int))                            \
+    X(uint32_t, cpu_lduw_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))               \
+    X(void, cpu_loop_exit_noexc, "_x86_64", (CPUState *))                                               \
+    X(void, helper_rdmsr, "_x86_64", (CPUX86State *))                                                   \
+    X(void, helper_wrmsr, "_x86_64", (CPUX86State *))                                                   \
+    X(uint64_t, helper_read_crN, "_x86_64", (CPUX86State *, int))                                       \
+    X(void, helper_write_crN, "_x86_64", (CPUX86State *, int, uint64_t))                                \
+    X(int, uc_open, "", (int, int, uc_engine **))                                                       \
+    X(int, uc_close, "", (uc_engine *))                                                                 \
+    X(int, uc_mem_map_ptr, "", (uc_engine *, uint64_t, uint64_t, uint32_t, void *))                     \
+    X(int, uc_mem_unmap, "", (uc_engine *, uint64_t, uint64_t))                                         \
+    X(int, uc_mmio_map, "", (uc_engine *, uint64_t, uint64_t, void *, void *, void *, void *))          \
+    X(int, uc_hook_add, "", (uc_engine *, size_t *, int, void *, void *, uint64_t, uint64_t, ...))      \
+    X(int, uc_emu_start, "", (uc_engine *, uint64_t, uint64_t, uint64_t, size_t))                       \
+    X(int, uc_reg_read, "", (uc_engine *, int, void *))                                                 \
+    X(int, uc_ctl, "", (uc_engine *, int, ...))                                                         \
+    X(unsigned, uc_version, "", (unsigned *, unsigned *))                                               \
+    X(const char *, uc_strerror, "", (int))
+
+#define DECLARE(result, name, suffix, arguments) result(*name) arguments;
+struct engine_functions {
+    ENGINE_FUNCTIONS(DECLARE)
+};
+#undef DECLARE
+
+/* The originals. */
+extern struct engine_functions uc;
+
+/* unicorn's public API, as far as we use it */
+enum { UC_ARCH_X86 = 4, UC_MODE_64 = 8, UC_HOOK_INTR = 1, UC_PROT_ALL = 7 };
+#define UC_CTL_WRITE(type, count) ((type) | ((count) << 26) | (1 << 30))
+enum { UC_CTL_UC_USE_EXITS = 4, UC_CTL_TCG_BUFFER_SIZE = 13 };
+enum { UC_X86_REG_EFLAGS = 25, UC_X86_REG_RAX = 35, UC_X86_REG_RIP = 41, UC_X86_REG_CR0 = 50 };
+
+#endif

@@ -1,0 +1,172 @@
+"""The main of a vCPU process: handshake, then the exit loop.
+
+The fork server imports this module, and with it the accelerator's library, before it forks workers.
+"""
+
+import importlib
+import os
+import signal
+import time
+from multiprocessing.shared_memory import SharedMemory
+from typing import Protocol
+
+import zmq
+
+from mpvm.abi.errors import MpvmError, ProtocolError
+from mpvm.abi.exits import ExitReason
+from mpvm.abi.layout import VCPU_OFFSET, VCPU_STRIDE, Request, ResumeFlag, VcpuArea, VcpuMode
+from mpvm.abi.messages import Kind, Message, decode, encode
+from workers import shm, watchdog
+from workers.unicorn import vcpu as _preloaded  # noqa: F401  (the default accelerator's library)
+
+#: Exits that the coordinator answers; the others end the run loop's turn here.
+_ANSWERED = frozenset(
+    {ExitReason.IO, ExitReason.MMIO, ExitReason.IRQ_WINDOW_OPEN, ExitReason.IOAPIC_EOI, ExitReason.SHUTDOWN}
+)
+
+
+class Accelerator(Protocol):
+    """What an accelerator's vCPU side offers (`workers.<name>.vcpu.Vcpu`)."""
+
+    def reset(self, *, load_state: bool) -> None:
+        """Power-on reset."""
+        ...
+
+    def run(self) -> int:
+        """Run until the next exit."""
+        ...
+
+    def error(self) -> str:
+        """What an INTERNAL_ERROR exit was about."""
+        ...
+
+    def close(self) -> None:
+        """Free it."""
+        ...
+
+
+class Link:
+    """The ZeroMQ connection to the coordinator."""
+
+    def __init__(self, endpoint: str, index: int) -> None:
+        self._context = zmq.Context(io_threads=1)
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.IDENTITY, index.to_bytes(2, "big"))
+        self._socket.setsockopt(zmq.LINGER, 1000)
+        self._socket.connect(endpoint)
+
+    def send(self, kind: Kind, *fields: int | str) -> None:
+        """Send one message."""
+        self._socket.send(encode(kind, *fields))
+
+    def receive(self) -> Message:
+        """Wait for the next message."""
+        return decode(self._socket.recv())
+
+    def close(self) -> None:
+        """Send what is left and disconnect."""
+        self._socket.close()
+        self._context.term()
+
+
+class Worker:
+    """One vCPU: an accelerator, its area of the VM block, and the link."""
+
+    def __init__(self, area: VcpuArea, accelerator: Accelerator, link: Link) -> None:
+        self._area = area
+        self._accelerator = accelerator
+        self._link = link
+
+    def serve(self) -> None:
+        """Wait to be started, then run until told to stop."""
+        running = self._wait_for_resume()
+        while running:
+            reason = self._accelerator.run()
+            if reason in _ANSWERED:
+                running = self._ask(reason)
+            elif reason == ExitReason.INTR:
+                running = self._interrupted()
+            else:
+                raise MpvmError(f"vCPU {self._area.index}: exit {reason}: {self._accelerator.error()}")
+
+    def _ask(self, reason: int) -> bool:
+        exit_information = self._area.control.exit
+        self._link.send(
+            Kind.EXIT,
+            reason,
+            exit_information.direction,
+            exit_information.guest_physical_address,
+            exit_information.size,
+            exit_information.data,
+        )
+        answer = self._link.receive()
+        if answer.kind is Kind.REPLY:
+            exit_information.data = answer.fields[0]
+            return True
+        return self._command(answer)
+
+    def _interrupted(self) -> bool:
+        request = self._area.request
+        if request & Request.STOP:
+            return False
+        if request & Request.PAUSE:
+            return self._wait_paused()
+        return True
+
+    def _wait_paused(self) -> bool:
+        self._area.mode = VcpuMode.PAUSED
+        self._link.send(Kind.PAUSED)
+        return self._wait_for_resume()
+
+    def _wait_for_resume(self) -> bool:
+        return self._command(self._link.receive())
+
+    def _command(self, message: Message) -> bool:
+        """Carry out RESUME or STOP; whether to go on."""
+        if message.kind is Kind.STOP:
+            return False
+        if message.kind is not Kind.RESUME:
+            raise ProtocolError(f"vCPU {self._area.index} got {message.kind.name}, RESUME or STOP is right")
+        flags = ResumeFlag(message.fields[0])
+        if flags & ResumeFlag.RESET:
+            self._accelerator.reset(load_state=bool(flags & ResumeFlag.LOAD_STATE))
+        return True
+
+
+def main(
+    index: int,
+    vm_block: str,
+    ram_block: str,
+    endpoint: str,
+    doorbell_fd: int,
+    runtime_dir: str,
+    coordinator_pid: int,
+    accel: str,
+) -> int:
+    """Be vCPU `index` until told to stop; the process's exit status."""
+    started = time.monotonic_ns()
+    # Ctrl-C is for the coordinator, which then stops us in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    watchdog.watch(coordinator_pid, runtime_dir)
+    link = Link(endpoint, index)
+    vm, ram = SharedMemory(vm_block), SharedMemory(ram_block)
+    area = VcpuArea.from_buffer(shm.view(vm), VCPU_OFFSET + index * VCPU_STRIDE)
+    try:
+        before = time.monotonic_ns()
+        module = importlib.import_module(f"workers.{accel}.vcpu")
+        accelerator: Accelerator = module.Vcpu(shm.address(vm), shm.address(ram), index, doorbell_fd)
+        link.send(Kind.CREATED, os.getpid(), module.VERSION, time.monotonic_ns() - before)
+        link.send(Kind.READY, time.monotonic_ns() - started)
+        Worker(area, accelerator, link).serve()
+        area.mode = VcpuMode.STOPPED
+        accelerator.close()
+        link.send(Kind.STOPPED)
+    except MpvmError as error:
+        link.send(Kind.FAILED, str(error), type(error).__name__)
+        return 1
+    finally:
+        link.close()
+        del area
+        vm.close()
+        ram.close()
+    return 0

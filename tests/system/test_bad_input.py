@@ -1,4 +1,4 @@
-"""Bad input is one line that says what is wrong and what would be right; no traceback, nothing left behind."""
+"""Bad input is one line that says what is wrong and what would be right; nothing is left behind."""
 
 import os
 from pathlib import Path

@@ -1,0 +1,45 @@
+"""The machines that are compared: the command line with which each starts the same guest."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+MPVM = "mpvm"
+QEMU = "qemu"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What every contender is given: `smp` vCPUs, `memory` as in 512M, and what to boot."""
+
+    kernel: Path
+    smp: int
+    memory: str
+    initrd: Path | None = None
+    append: str = ""
+
+
+def mpvm_command(guest: Guest, *options: str) -> list[str]:
+    """`mpvm run`, with the interpreter that runs the benchmark."""
+    command = [sys.executable, "-m", "mpvm", "run", "--quiet", *options, *_common("--", guest)]
+    return [*command, "--memory", guest.memory]
+
+
+def qemu_command(guest: Guest, *options: str) -> list[str]:
+    """QEMU's TCG with a thread a vCPU; -nodefaults spares it the devices that mpvm has not got either."""
+    command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-nodefaults", "-display", "none"]
+    command += ["-serial", "stdio", "-no-reboot", *options, *_common("-", guest)]
+    return [*command, "-m", guest.memory]
+
+
+def _common(dash: str, guest: Guest) -> list[str]:
+    words = [f"{dash}kernel", str(guest.kernel), f"{dash}smp", str(guest.smp)]
+    if guest.initrd is not None:
+        words += [f"{dash}initrd", str(guest.initrd)]
+    if guest.append:
+        words += [f"{dash}append", guest.append]
+    return words
+
+
+CONTENDERS: dict[str, Callable[..., list[str]]] = {MPVM: mpvm_command, QEMU: qemu_command}

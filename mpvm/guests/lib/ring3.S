@@ -2,7 +2,7 @@
 
 	.section .text.ring3, "ax"
 	.code64
-	.globl ring3_enter, ring3_leave
+	.globl ring3_enter, ring3_leave, ring3_saved_stack
 ring3_enter:
 	pushq %rbx
 	pushq %rbp
@@ -10,7 +10,7 @@ ring3_enter:
 	pushq %r13
 	pushq %r14
 	pushq %r15
-	movq %rsp, saved_stack(%rip)
+	movq %rsp, ring3_saved_stack(%rip)
 	pushq $(USER_DATA | 3)
 	pushq %rsi
 	pushq %rdx
@@ -21,7 +21,7 @@ ring3_enter:
 ring3_leave:
 	cli
 	movq %rdi, %rax
-	movq saved_stack(%rip), %rsp
+	movq ring3_saved_stack(%rip), %rsp
 	popq %r15
 	popq %r14
 	popq %r13
@@ -32,7 +32,7 @@ ring3_leave:
 
 	.bss
 	.balign 8
-saved_stack:
+ring3_saved_stack:
 	.skip 8
 
 	.section .note.GNU-stack, "", @progbits

@@ -280,6 +280,16 @@ def test_in_the_special_fully_nested_mode_a_higher_slave_level_comes_through() -
     assert bench.pic.acknowledge() == 0x38
 
 
+def test_in_the_special_fully_nested_mode_a_level_without_a_slave_still_waits_for_its_own_eoi() -> None:
+    bench = Bench()
+    bench.initialize(master_icw4=0x11)
+    bench.pic.set_irq(4, 1)
+    bench.pic.acknowledge()
+    bench.pic.set_irq(4, 0)
+    bench.pic.set_irq(4, 1)
+    assert bench.intr.level == 0
+
+
 def test_a_slave_in_automatic_eoi_mode_hands_over_one_request_after_the_other() -> None:
     bench = Bench()
     bench.initialize(master_icw4=0x03, slave_icw4=0x03)
@@ -317,12 +327,26 @@ def test_polling_master_and_slave_serves_a_slave_request(bench: Bench) -> None:
     assert bench.pic.acknowledge() == 0x3A
 
 
-def test_the_read_register_choice_stays_until_the_next_ocw3(bench: Bench) -> None:
+def test_a_polled_slave_in_automatic_eoi_mode_raises_a_new_edge_for_its_next_request() -> None:
+    bench = Bench()
+    bench.initialize(slave_icw4=0x03)
+    bench.pic.set_irq(9, 1)
+    bench.pic.set_irq(10, 1)
+    for port, level in ((MASTER_PORT, 0x82), (SLAVE_PORT, 0x81)):
+        bench.out(port, POLL)
+        assert bench.in_(port) == level
+    bench.out(MASTER_PORT, EOI)
+    assert bench.pic.acknowledge() == 0x3A
+
+
+def test_the_read_register_choice_stays_until_an_ocw3_makes_another(bench: Bench) -> None:
     bench.pic.set_irq(4, 1)
     bench.pic.acknowledge()
     bench.pic.set_irq(6, 1)
     bench.out(MASTER_PORT, READ_ISR)
     assert [bench.in_(MASTER_PORT), bench.in_(MASTER_PORT)] == [0x10, 0x10]
+    bench.out(MASTER_PORT, RESET_SPECIAL_MASK)  # an OCW3 without RR
+    assert bench.in_(MASTER_PORT) == 0x10
     bench.out(MASTER_PORT, READ_IRR)
     assert bench.in_(MASTER_PORT) == 0x40
 

@@ -366,6 +366,14 @@ def test_the_high_mode_bit_of_the_periodic_modes_is_a_dont_care(
     assert bench.status(2) & 0x3F == LSB_ONLY | mode(written)
 
 
+@pytest.mark.parametrize(("number", "wave"), [(2, "-_-_-_"), (3, "-_-_-_")])
+def test_the_illegal_count_of_1_in_a_periodic_mode_acts_as_2(bench: Bench, number: int, wave: str) -> None:
+    bench.gate(1)
+    bench.control(2, LSB_ONLY | mode(number))
+    bench.out(0x42, 1)
+    assert bench.wave(6) == wave
+
+
 def test_a_latched_count_stays_until_it_is_read_and_a_second_latch_is_ignored(bench: Bench) -> None:
     bench.gate(1)
     bench.control(2, LSB_THEN_MSB | mode(0))
@@ -504,6 +512,31 @@ def test_irq_0_rises_at_the_end_of_the_strobe_of_mode_4(bench: Bench) -> None:
     assert bench.edge_pulses() == [12]
 
 
+@pytest.mark.parametrize("number", [0, 4], ids=["terminal-count", "strobe"])
+def test_a_one_shot_that_is_over_leaves_no_timer_armed(bench: Bench, number: int) -> None:
+    bench.control(0, LSB_ONLY | mode(number))
+    bench.out(0x40, 10)
+    assert bench.clock.queue.next_deadline() is not None
+    bench.to(12)
+    assert bench.clock.queue.next_deadline() is None
+
+
+def test_a_square_wave_is_waited_for_once_a_period(bench: Bench) -> None:
+    bench.control(0, LSB_THEN_MSB | mode(3))
+    bench.count(0, 1000)
+    bench.to(1)
+    deadline = bench.clock.queue.next_deadline()
+    assert deadline is not None
+    assert deadline * CLOCK_HZ // NS_PER_SECOND == 1001
+
+
+def test_a_control_word_that_takes_out_high_is_an_edge_of_irq_0(bench: Bench) -> None:
+    bench.control(0, LSB_ONLY | mode(0))
+    bench.edges.clear()
+    bench.control(0, LSB_ONLY | mode(2))
+    assert bench.edge_pulses() == [0]
+
+
 @pytest.mark.parametrize("number", [2, 3], ids=["rate-generator", "square-wave"])
 def test_irq_0_rises_once_a_period_without_drift(number: int) -> None:
     bench = Bench(start=123_456_789)
@@ -584,7 +617,7 @@ def test_no_port_is_posted(bench: Bench) -> None:
 # -- one step or many
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(
     number=st.integers(0, 5),
     count=st.integers(0, 9),

@@ -308,7 +308,7 @@ class Rtc(Device):
             self._write_register_b(value)
         elif self._index not in (REGISTER_C, REGISTER_D):
             self._ram[self._index] = value
-            if self._index in TIME_REGISTERS and not self._halted:
+            if self._index in TIME_REGISTERS:
                 self._take_time()
         self._settle()
 

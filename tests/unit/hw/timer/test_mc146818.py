@@ -140,6 +140,11 @@ def test_format_bits_set_along_with_set_say_how_the_new_bytes_read(bench: Bench)
     assert bench.time() == [20, 31, 1, 1, 4, 12, 0, 0]
 
 
+def test_format_bits_changed_along_with_set_leave_the_bytes_as_they_are(bench: Bench) -> None:
+    bench.write(0x0B, SET | DM | H24)
+    assert bench.time() == [0x20, 0x24, 0x03, 0x15, 6, 0x13, 0x45, 0x50]
+
+
 def test_a_byte_written_without_set_moves_the_time_from_there(bench: Bench) -> None:
     bench.write(4, 0x20)
     bench.write(2, 0x59)

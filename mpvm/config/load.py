@@ -150,6 +150,7 @@ def _resolve(config: Config, source: _Source) -> Config:
     serial = tuple(_chardev(source, ("serial", index), spec) for index, spec in enumerate(config.serial))
     debugcon = _chardev(source, ("debugcon",), config.debugcon)
     _one_stdio(source, serial, debugcon)
+    _check_cpu(source, config.cpu.model)
     return replace(config, boot=boot, serial=serial, debugcon=debugcon)
 
 
@@ -198,3 +199,13 @@ def _one_stdio(source: _Source, serial: tuple[ChardevSpec, ...], debugcon: Chard
 
         taken = f"stdio is taken by {dotted(owners[0])} already"
         raise source.error(owners[1], f"{taken}, null or file:PATH is right")
+
+
+def _check_cpu(source: _Source, model: str) -> None:
+    # Imported here: a text that is not YAML needs no CPU.
+    from mpvm.cpu.models import resolve_model
+
+    try:
+        resolve_model(model)
+    except ConfigError as error:
+        raise source.error(("cpu", "model"), str(error).removeprefix("cpu.model: ")) from error

@@ -152,6 +152,27 @@ def test_a_wrong_value_is_named_with_its_line_and_what_is_right(
     assert caught.value.exit_status == ExitStatus.BAD_CONFIGURATION
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("486", "'486' is no CPU model; max or qemu64 is right"),
+        ("max,+avx", "the engine has no 'avx'; leave out +avx"),
+        ("max,-x2apik", "'x2apik' is no CPU feature; x2apic or extapic or apic is right"),
+        ("max,x2apic", "'x2apic' is no change of a feature; +name or -name is right"),
+    ],
+)
+def test_a_cpu_that_the_engine_is_not_is_named_with_its_line(
+    write_config: WriteConfig, guest: Path, model: str, message: str
+) -> None:
+    path = write_config(f'boot: {{kernel: {guest}}}\ncpu:\n  model: "{model}"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value) == f"{path}:3: cpu.model: {message}"
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [Override("cpu.model", model, "--cpu")])
+    assert str(caught.value) == f"--cpu: {message}"
+
+
 def test_of_several_errors_the_first_in_the_file_is_told_and_the_others_counted(
     write_config: WriteConfig,
 ) -> None:

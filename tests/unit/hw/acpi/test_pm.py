@@ -143,6 +143,16 @@ def test_the_power_button_sets_its_status_and_interrupts_when_enabled(rig: Rig) 
     assert (rig.word(STS), rig.sci.level) == (0, 0)
 
 
+def test_an_event_that_is_enabled_interrupts_at_once(rig: Rig) -> None:
+    rig.set_word(EN, PWRBTN_BIT)
+    rig.set_word(GPE_EN, 1 << 3)
+    rig.pm.press_power_button()
+    assert rig.sci.level == 1
+    rig.set_word(STS, PWRBTN_BIT)
+    rig.pm.signal_gpe(3)
+    assert rig.sci.level == 1
+
+
 def test_the_rtc_alarm_sets_its_status_and_interrupts_when_enabled(rig: Rig) -> None:
     rig.set_word(EN, RTC_BIT)
     rig.pm.signal_rtc_alarm()

@@ -315,3 +315,12 @@ def test_state_takes_bytes_on_their_way_and_a_due_argument_along(rig: Rig) -> No
     other.space.write(DATA, 1, 0xDF)
     assert other.a20[-1] is True
     assert other.answer() == [0xFA, 0x99, 0xAB, 0x41]
+
+
+def test_a_time_out_in_the_output_buffer_moves_with_its_flags(rig: Rig) -> None:
+    rig.command(0x60, 0x47)
+    rig.command(0xD4, 0x00)
+    other = Rig()
+    other.device.load(rig.device.state())
+    assert other.status() & (OBF | AUX_OBF | TIMEOUT) == OBF | AUX_OBF | TIMEOUT
+    assert (other.irq1.level, other.irq12.level) == (0, 1)

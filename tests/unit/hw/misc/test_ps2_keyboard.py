@@ -60,8 +60,8 @@ def test_a_scan_code_set_that_does_not_exist_is_refused(keyboard: Ps2Keyboard) -
 
 def test_the_typematic_rate_is_taken_and_defaults_bring_it_back(keyboard: Ps2Keyboard) -> None:
     keyboard.write(0xF3)
-    keyboard.write(0x7F)
-    assert keyboard.typematic == 0x7F
+    keyboard.write(0xC4)
+    assert keyboard.typematic == 0x44, "bit 7 is always 0"
     keyboard.write(0xF6)
     assert keyboard.typematic == 0x2B
 
@@ -88,9 +88,10 @@ def test_reset_returns_to_defaults(keyboard: Ps2Keyboard) -> None:
 
 
 def test_state_takes_a_due_argument_along(keyboard: Ps2Keyboard) -> None:
-    for byte in (0xF5, 0xF0, 0x01, 0xED):
+    for byte in (0xF5, 0xF0, 0x01, 0xF3, 0x11, 0xED, 0x04, 0xED):
         keyboard.write(byte)
     other = Ps2Keyboard()
     other.load(keyboard.state())
+    assert (other.state(), other.leds, other.typematic) == (keyboard.state(), 0x04, 0x11)
     other.write(0x02)
     assert (other.leds, other.scan_code_set, other.scanning) == (0x02, 1, False)

@@ -1,0 +1,215 @@
+"""CPUID leaf by leaf, as SDM vol. 2 and APM vol. 3 lay them out."""
+
+import struct
+
+import pytest
+
+from mpvm.abi.layout import MAX_CPUID_ENTRIES
+from mpvm.cpu.cpuid import CpuidEntry, cpuid_entries, tsc_ratio
+from mpvm.cpu.features import FEATURES, FeatureWord
+from mpvm.cpu.models import MODELS, CpuModel, feature_words, resolve_model
+
+MAX, QEMU64 = MODELS["max"], MODELS["qemu64"]
+TSC_KHZ = 2_394_451
+
+
+def leaves(
+    model: CpuModel = MAX, index: int = 0, smp: int = 4, tsc_khz: int = TSC_KHZ
+) -> dict[tuple[int, int], CpuidEntry]:
+    return {(e.function, e.subleaf): e for e in cpuid_entries(model, index, smp, tsc_khz)}
+
+
+def text(*words: int) -> bytes:
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
+@pytest.mark.parametrize("smp", [1, 64])
+def test_entries_fit_into_the_area_and_none_comes_twice(model: CpuModel, smp: int) -> None:
+    entries = cpuid_entries(model, 0, smp, TSC_KHZ)
+    assert len(entries) <= MAX_CPUID_ENTRIES
+    assert len({(e.function, e.subleaf) for e in entries}) == len(entries)
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
+def test_no_leaf_lies_beyond_the_highest_that_is_announced(model: CpuModel) -> None:
+    table = leaves(model)
+    for function, _ in table:
+        assert function <= table[function & 0xC0000000, 0].eax
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
+def test_every_register_has_32_bits(model: CpuModel) -> None:
+    for entry in cpuid_entries(model, 63, 64, 4_999_999):
+        assert all(0 <= value < 1 << 32 for value in entry)
+
+
+def test_leaf_0_has_the_vendor_in_ebx_edx_ecx() -> None:
+    for model, vendor, level in ((MAX, b"GenuineIntel", 0x16), (QEMU64, b"AuthenticAMD", 0xD)):
+        leaf = leaves(model)[0, 0]
+        assert leaf.eax == level
+        assert text(leaf.ebx, leaf.edx, leaf.ecx) == vendor
+
+
+def test_leaf_1_has_signature_apic_id_cores_and_cache_line() -> None:
+    leaf = leaves(index=3, smp=6)[1, 0]
+    assert leaf.eax == 0x30661
+    assert leaf.ebx >> 24 == 3
+    assert leaf.ebx >> 16 & 0xFF == 8, "the power of two that holds 6 cores"
+    assert leaf.ebx >> 8 & 0xFF == 64 // 8
+
+
+def test_the_ht_flag_tells_one_cpu_from_several() -> None:
+    assert leaves(smp=1)[1, 0].edx & 1 << 28 == 0
+    assert leaves(smp=2)[1, 0].edx & 1 << 28
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
+def test_feature_leaves_hold_the_feature_words(model: CpuModel) -> None:
+    table, words = leaves(model, smp=1), feature_words(model)
+    assert table[1, 0].ecx == words[FeatureWord.CPUID_1_ECX]
+    assert table[1, 0].edx == words[FeatureWord.CPUID_1_EDX]
+    assert table[6, 0].eax == words[FeatureWord.CPUID_6_EAX]
+    assert table[7, 0][3:] == (
+        0,
+        words[FeatureWord.CPUID_7_0_EBX],
+        words[FeatureWord.CPUID_7_0_ECX],
+        words[FeatureWord.CPUID_7_0_EDX],
+    )
+    assert table[0x80000001, 0].ecx == words[FeatureWord.CPUID_8000_0001_ECX]
+    assert table[0x80000001, 0].edx == words[FeatureWord.CPUID_8000_0001_EDX]
+    assert table[0x80000007, 0].edx == words[FeatureWord.CPUID_8000_0007_EDX] == 1 << 8
+
+
+@pytest.mark.parametrize("bit", [FEATURES["x2apic"], FEATURES["tsc-deadline"], FEATURES["hypervisor"]])
+def test_leaf_1_announces_what_the_machine_gives(bit: tuple[FeatureWord, int]) -> None:
+    for model in MODELS.values():
+        assert leaves(model)[1, 0].ecx >> bit[1] & 1
+
+
+def test_osxsave_and_ospke_are_left_to_the_worker() -> None:
+    table = leaves()
+    assert table[1, 0].ecx & 1 << 27 == 0
+    assert table[7, 0].ecx & 1 << 4 == 0
+
+
+@pytest.mark.parametrize(("smp", "bits"), [(1, 0), (2, 1), (3, 2), (4, 2), (8, 3), (64, 6)])
+def test_the_topology_is_one_package_of_single_threaded_cores(smp: int, bits: int) -> None:
+    table = leaves(index=smp - 1, smp=smp)
+    threads, cores, end = (table[0xB, number] for number in range(3))
+    assert (threads.eax, threads.ebx, threads.ecx) == (0, 1, 0x100)
+    assert (cores.eax, cores.ebx, cores.ecx) == (bits, smp, 0x201)
+    assert (end.eax, end.ebx, end.ecx) == (0, 0, 2)
+    assert {threads.edx, cores.edx, end.edx} == {smp - 1}
+
+
+def test_subleaves_are_marked_as_such() -> None:
+    for entry in cpuid_entries(MAX, 0, 4, TSC_KHZ):
+        assert entry.flags == (entry.function in (4, 7, 0xB, 0xD))
+
+
+def decode_cache(leaf: CpuidEntry) -> tuple[int, int, int]:
+    line, ways, sets = (leaf.ebx & 0xFFF) + 1, (leaf.ebx >> 22) + 1, leaf.ecx + 1
+    return leaf.eax & 31, leaf.eax >> 5 & 7, line * ways * sets
+
+
+def test_leaf_4_describes_four_caches_and_ends() -> None:
+    table = leaves()
+    caches = [decode_cache(table[4, number]) for number in range(4)]
+    assert caches == [(1, 1, 32 << 10), (2, 1, 32 << 10), (3, 2, 1 << 20), (3, 3, 16 << 20)]
+    assert table[4, 4][3:] == (0, 0, 0, 0)
+
+
+def test_only_the_last_cache_is_shared_by_the_cores() -> None:
+    table = leaves(smp=64)
+    assert [(table[4, number].eax >> 14 & 0xFFF) + 1 for number in range(4)] == [1, 1, 1, 64]
+    assert table[4, 0].eax >> 26 == 63
+
+
+def test_leaf_2_sends_to_leaf_4() -> None:
+    assert leaves()[2, 0][3:] == (0xFF01, 0, 0, 0)
+
+
+def test_leaf_0xd_lays_out_the_xsave_area() -> None:
+    table = leaves()
+    assert table[0xD, 0][3:] == (0x203, 0xA88, 0xA88, 0)
+    assert table[0xD, 1].eax == 0b101
+    assert table[0xD, 9][3:] == (8, 0xA80, 0, 0)
+
+
+def test_without_protection_keys_the_xsave_area_ends_with_its_header() -> None:
+    table = leaves(resolve_model("max,-pku"))
+    assert table[0xD, 0][3:] == (3, 576, 576, 0)
+    assert (0xD, 9) not in table
+
+
+def test_without_xsave_there_is_no_leaf_0xd() -> None:
+    assert (0xD, 0) not in leaves(QEMU64)
+
+
+def linux_tsc_khz(leaf: CpuidEntry) -> int:
+    """native_calibrate_tsc() of Linux, with its 32-bit arithmetic."""
+    crystal_khz = leaf.ecx // 1000
+    return (crystal_khz * leaf.ebx & 0xFFFFFFFF) // leaf.eax
+
+
+@pytest.mark.parametrize(
+    "tsc_khz", [1_000_000, 1_000_300, 2_000_000, 2_099_998, 2_394_451, 2_899_999, 3_700_012, 4_999_999]
+)
+def test_leaf_0x15_gives_the_tsc_rate_even_in_32_bits(tsc_khz: int) -> None:
+    leaf = leaves(tsc_khz=tsc_khz)[0x15, 0]
+    assert leaf.ecx == 1_000_000_000
+    assert linux_tsc_khz(leaf) == pytest.approx(tsc_khz, rel=10e-6)
+
+
+def test_the_tsc_ratio_is_never_off_by_more_than_150_ppm() -> None:
+    for tsc_khz in range(800_000, 5_000_000, 7919):
+        denominator, numerator = tsc_ratio(tsc_khz)
+        assert numerator * 1_000_000 < 1 << 32
+        assert 1_000_000 * numerator / denominator == pytest.approx(tsc_khz, rel=150e-6)
+
+
+def test_leaf_0x16_has_the_rate_in_mhz() -> None:
+    assert leaves()[0x16, 0][3:] == (2394, 2394, 100, 0)
+
+
+def test_the_hypervisor_leaves_name_us_and_the_exact_rate() -> None:
+    table = leaves()
+    leaf = table[0x40000000, 0]
+    assert leaf.eax == 0x40000010
+    assert text(leaf.ebx, leaf.ecx, leaf.edx) == b"mpvmmpvmmpvm"
+    assert table[0x40000010, 0][3:5] == (TSC_KHZ, 1_000_000)
+
+
+def test_a_cpu_that_hides_the_hypervisor_has_no_hypervisor_leaves() -> None:
+    assert [f for f, _ in leaves(resolve_model("max,-hypervisor")) if f >> 28 == 4] == []
+
+
+def test_the_model_name_is_in_the_extended_leaves() -> None:
+    table = leaves()
+    name = b"".join(text(*table[0x80000002 + part, 0][3:]) for part in range(3))
+    assert name.rstrip(b"\0") == b"mpvm max CPU"
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
+def test_addresses_have_40_physical_and_48_linear_bits(model: CpuModel) -> None:
+    assert leaves(model)[0x80000008, 0].eax == 48 << 8 | 40
+
+
+def test_amd_counts_its_cores_in_leaf_80000008() -> None:
+    assert leaves(QEMU64, smp=6)[0x80000008, 0].ecx == 3 << 12 | 5
+    assert leaves(MAX, smp=6)[0x80000008, 0].ecx == 0
+
+
+def test_amd_has_cmp_legacy_only_with_several_cores() -> None:
+    assert leaves(QEMU64, smp=2)[0x80000001, 0].ecx & 2
+    assert leaves(QEMU64, smp=1)[0x80000001, 0].ecx & 2 == 0
+    assert leaves(MAX, smp=2)[0x80000001, 0].ecx & 2 == 0
+
+
+def test_amd_describes_its_caches_in_the_extended_leaves() -> None:
+    table = leaves(QEMU64)
+    l1, l2 = table[0x80000005, 0], table[0x80000006, 0]
+    assert (l1.ecx >> 24, l1.edx >> 24, l1.ecx & 0xFF) == (32, 32, 64)
+    assert (l2.ecx >> 16, l2.ecx >> 12 & 15, l2.ecx & 0xFF) == (1024, 8, 64)
+    assert ((l2.edx >> 18) * 512, l2.edx >> 12 & 15) == (16384, 8)

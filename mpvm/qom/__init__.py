@@ -1,0 +1,1 @@
+"""The object model: what types there are, by name."""

@@ -1,0 +1,18 @@
+"""The `kvm` accelerator. Its vCPU side is not written yet, and it says so."""
+
+from typing import ClassVar
+
+from mpvm.abi.errors import StartError
+from mpvm.accel.base import ACCELERATORS, Accelerator
+
+
+@ACCELERATORS.register("kvm")
+class KvmAccelerator(Accelerator):
+    """One KVM VM with one vCPU a process."""
+
+    name: ClassVar[str] = "kvm"
+    worker_module: ClassVar[str] = "workers.vcpu"
+
+    def check(self) -> None:
+        """Always refuses."""
+        raise StartError("accelerator kvm is not there yet, unicorn is right")

@@ -1,0 +1,108 @@
+"""The interrupt messages' way from the I/O APIC to local APICs (SDM vol. 3, 10.6.2).
+
+Destinations are matched against the local APICs' register pages in shared memory; the interrupt is
+left in the target's inbox and the target is kicked.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from mpvm.abi.layout import VcpuArea
+from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
+
+# Registers of the local APIC's page, offset / 4 (SDM vol. 3, table 10-1).
+TPR: Final = 0x080 // 4
+LDR: Final = 0x0D0 // 4
+DFR: Final = 0x0E0 // 4
+SVR: Final = 0x0F0 // 4
+LVT_LINT0: Final = 0x350 // 4
+
+SVR_APIC_ENABLED: Final = 1 << 8
+LVT_MASKED: Final = 1 << 16
+LVT_DELIVERY_MODE_SHIFT: Final = 8
+APIC_BASE_X2APIC: Final = 1 << 10
+DFR_FLAT: Final = 0xF
+# An I/O APIC's 8-bit destination of all ones is everyone, to an x2APIC, too.
+BROADCAST: Final = 0xFF
+
+EDGE: Final = 1
+LEVEL: Final = 2
+
+
+def accepts(area: VcpuArea, destination: int, logical: bool) -> bool:
+    """Whether `destination` (8 bits) names the local APIC of `area`."""
+    if destination == BROADCAST:
+        return True
+    x2apic = area.control.guest.apic_base & APIC_BASE_X2APIC
+    if not logical:
+        return bool(area.apic_id == destination)
+    if x2apic:
+        # LDR is derived from the id: cluster in the upper half, a bit in the lower (SDM vol. 3, 10.12.10.2).
+        return not area.apic_id >> 4 and bool(1 << (area.apic_id & 0xF) & destination)
+    ldr: int = area.lapic.regs[LDR] >> 24
+    if area.lapic.regs[DFR] >> 28 == DFR_FLAT:
+        return bool(ldr & destination)
+    return ldr >> 4 == destination >> 4 and bool(ldr & destination & 0xF)
+
+
+class ApicBus:
+    """Carries messages to the local APICs of `areas`; `kick(index)` makes a vCPU look into its inbox."""
+
+    def __init__(self, areas: Sequence[VcpuArea], kick: Callable[[int], None]) -> None:
+        self._areas = areas
+        self._kick = kick
+        self._last_arbitrated = 0
+
+    def send(self, message: InterruptMessage) -> None:
+        """Deliver `message` to every local APIC that it names, or to one of them by lowest priority."""
+        targets = [a for a in self._areas if accepts(a, message.destination, message.logical)]
+        mode = message.delivery_mode
+        if mode in (DeliveryMode.FIXED, DeliveryMode.LOWEST_PRIORITY):
+            # A software-disabled APIC takes only NMI, INIT, SMI and SIPI (SDM vol. 3, 10.4.7.2).
+            targets = [a for a in targets if a.lapic.regs[SVR] & SVR_APIC_ENABLED]
+            if mode == DeliveryMode.LOWEST_PRIORITY and targets:
+                targets = [self._arbitrate(targets)]
+        for area in targets:
+            self._leave(area, message)
+
+    def raise_intr(self) -> None:
+        """The 8259s' INTR went high: kick every vCPU whose LINT0 takes it, and the BSP in any case."""
+        for area in self._areas:
+            lint0 = area.lapic.regs[LVT_LINT0]
+            extint = lint0 >> LVT_DELIVERY_MODE_SHIFT & 7 == DeliveryMode.EXTINT and not lint0 & LVT_MASKED
+            if area.is_bsp or extint:
+                self._kick(area.index)
+
+    def clear(self) -> None:
+        """Take every interrupt back that no vCPU has seen yet (at a reset)."""
+        for area in self._areas:
+            for name, _type in area.inbox._fields_[1:]:
+                setattr(area.inbox, name, 0)
+            area.inbox.vector[:] = bytes(256)
+
+    def _arbitrate(self, targets: list[VcpuArea]) -> VcpuArea:
+        # Equal priorities take turns, as the arbitration priority makes them on hardware.
+        count = len(self._areas)
+        chosen = min(
+            targets,
+            key=lambda a: (a.lapic.regs[TPR] >> 4 & 0xF, (a.index - self._last_arbitrated - 1) % count),
+        )
+        self._last_arbitrated = chosen.index
+        return chosen
+
+    def _leave(self, area: VcpuArea, message: InterruptMessage) -> None:
+        inbox = area.inbox
+        match message.delivery_mode:
+            case DeliveryMode.FIXED | DeliveryMode.LOWEST_PRIORITY:
+                inbox.vector[message.vector] = LEVEL if message.level_triggered else EDGE
+            case DeliveryMode.SMI:
+                inbox.smi = 1
+            case DeliveryMode.NMI:
+                inbox.nmi = 1
+            case DeliveryMode.INIT:
+                inbox.init = 1
+            case DeliveryMode.EXTINT:
+                inbox.extint = 1
+        # Last: x86 keeps stores in order, so that whoever sees `any` sees the interrupt.
+        inbox.any = 1
+        self._kick(area.index)

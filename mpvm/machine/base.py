@@ -1,0 +1,106 @@
+"""What every machine class is made of, and what it asks of whoever runs it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from mpvm.abi.layout import VcpuArea, VmPage
+from mpvm.hw.char.chardev import Chardev
+from mpvm.hw.clock import Clock
+from mpvm.memory.address_space import AddressSpace
+from mpvm.memory.ram import GuestRam
+from mpvm.qom.registry import TypeRegistry
+
+IO_PORTS = 0x10000
+PHYSICAL_ADDRESS_BITS = 52
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootSpec:
+    """What is booted; `protocol` None: look at the image. `modules` are (path, string) pairs."""
+
+    kernel: Path
+    protocol: str | None = None
+    initrd: Path | None = None
+    append: str = ""
+    modules: tuple[tuple[Path, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSpec:
+    """What a machine is made of. `serial` has a backend per UART, None where there is none."""
+
+    smp: int
+    memory_bytes: int
+    boot: BootSpec
+    cpu_model: str = "max"
+    serial: tuple[Chardev | None, ...] = ()
+    debugcon: Chardev | None = None
+    isa_debug_exit: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """What a machine gets from whoever runs it: time, the shared blocks, and ways to ask for something.
+
+    `kick(index)` makes a vCPU look at its inbox, `wall_clock` is Unix time in seconds,
+    `tsc_khz` is 0 where it is not known, `debug_exit(status)` ends the run with the guest's own exit status.
+    """
+
+    clock: Clock
+    page: VmPage
+    areas: Sequence[VcpuArea]
+    ram_block: memoryview
+    wall_clock: Callable[[], float]
+    tsc_khz: int
+    kick: Callable[[int], None]
+    power_off: Callable[[], None]
+    request_reset: Callable[[], None]
+    debug_exit: Callable[[int], None]
+
+
+class Machine(ABC):
+    """A board: RAM, devices, and the address spaces that they answer in.
+
+    Life: constructed, `realize` once, then `reset` and `load_boot_image` before every start from the
+    reset state.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+
+    def __init__(self, spec: MachineSpec, host: Host) -> None:
+        self.spec = spec
+        self.host = host
+        self.ports = AddressSpace("I/O ports", IO_PORTS)
+        self.memory = AddressSpace("memory", 1 << PHYSICAL_ADDRESS_BITS)
+        self.ram: GuestRam
+
+    @abstractmethod
+    def realize(self) -> None:
+        """Make the devices and connect them, and tell the vCPUs' areas which CPU they are."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Put every device into its power-on state."""
+
+    @abstractmethod
+    def load_boot_image(self) -> None:
+        """Write firmware tables and the boot image into RAM, and the first CPU state into the BSP's area."""
+
+    @abstractmethod
+    def acknowledge_interrupt(self) -> int | None:
+        """A vCPU's INTA cycle: the vector of the external interrupt controller, None when none is due."""
+
+    @abstractmethod
+    def end_of_interrupt(self, vector: int) -> None:
+        """A local APIC has ended the level-triggered interrupt `vector`."""
+
+    @abstractmethod
+    def press_power_button(self) -> None:
+        """What a person does to ask for an orderly end."""
+
+
+MACHINES = TypeRegistry("machine type")

@@ -1,0 +1,52 @@
+"""What firmware would have done before the boot image runs: CMOS, ACPI and MP tables, the memory map."""
+
+from typing import Final
+
+from mpvm.boot.e820 import e820_map
+from mpvm.boot.loader import load as load_image
+from mpvm.boot.request import BootMachine, BootRequest
+from mpvm.cpu.state import CpuState
+from mpvm.machine.base import BootSpec
+from mpvm.memory.ram import HIGH_RAM_START, GuestRam
+
+# CMOS bytes as AT and later firmware keep them (Ralf Brown's CMOS memory map).
+_EQUIPMENT: Final = 0x14
+_BASE_MEMORY: Final = 0x15
+_EXTENDED_MEMORY: Final = (0x17, 0x30)
+_MEMORY_ABOVE_16M: Final = 0x34
+_MEMORY_ABOVE_4G: Final = 0x5B
+
+_EQUIPMENT_FPU: Final = 0x02
+_BASE_MEMORY_KIB: Final = 640
+
+
+def _field(address: int, size: int, value: int) -> dict[int, int]:
+    """`value`, or the largest that fits, in `size` bytes from `address` on."""
+    return dict(enumerate(min(value, (1 << 8 * size) - 1).to_bytes(size, "little"), address))
+
+
+def cmos(ram: GuestRam) -> dict[int, int]:
+    """The CMOS bytes that tell how much memory there is."""
+    low = max(slot.gpa + slot.size for slot in ram.slots if slot.gpa < HIGH_RAM_START)
+    high = sum(slot.size for slot in ram.slots if slot.gpa >= HIGH_RAM_START)
+    above_16m = max(low - (16 << 20), 0) >> 16
+    return {
+        _EQUIPMENT: _EQUIPMENT_FPU,
+        **_field(_BASE_MEMORY, 2, _BASE_MEMORY_KIB),
+        **_field(_EXTENDED_MEMORY[0], 2, (low >> 10) - 1024),
+        **_field(_EXTENDED_MEMORY[1], 2, (low >> 10) - 1024),
+        **_field(_MEMORY_ABOVE_16M, 2, above_16m),
+        **_field(_MEMORY_ABOVE_4G, 3, high >> 16),
+    }
+
+
+def load(boot: BootSpec, ram: GuestRam, smp: int) -> CpuState:
+    """Write the tables and the boot image into `ram`; the state in which the first CPU starts."""
+    request = BootRequest(
+        protocol=boot.protocol,
+        kernel=boot.kernel,
+        initrd=boot.initrd,
+        append=boot.append,
+        modules=boot.modules,
+    )
+    return load_image(request, BootMachine(ram=ram, e820=e820_map(ram.slots), rsdp_address=0))

@@ -1,0 +1,58 @@
+"""The board's interrupt wires: from ISA lines and GSIs to the 8259 pair and the I/O APIC."""
+
+from collections.abc import Callable
+from typing import Final
+
+from mpvm.hw.device import IrqLine
+
+ISA_IRQS: Final = 16
+GSIS: Final = 24
+# The PIT's line is wired to pin 2 of the I/O APIC (the MADT's interrupt source override says so); line 2
+# of the 8259s is their cascade and no device's.
+PIT_IRQ: Final = 0
+PIT_GSI: Final = 2
+CASCADE_IRQ: Final = 2
+RTC_IRQ: Final = 8
+SCI_IRQ: Final = 9
+KEYBOARD_IRQ: Final = 1
+MOUSE_IRQ: Final = 12
+
+
+class SharedWire:
+    """A wire that several devices drive: high while any of them drives it high."""
+
+    def __init__(self, sink: Callable[[int], None]) -> None:
+        self._out = IrqLine(sink)
+        self._high = 0
+
+    def input(self) -> IrqLine:
+        """A new line onto the wire."""
+        return IrqLine(self._drive)
+
+    def _drive(self, level: int) -> None:
+        self._high += 1 if level else -1
+        self._out.set(int(self._high > 0))
+
+
+class IrqRouter:
+    """`line(irq)` is a new line of a device that is wired to ISA interrupt `irq`."""
+
+    def __init__(self, set_pic: Callable[[int, int], None], set_ioapic: Callable[[int, int], None]) -> None:
+        self._wires = [SharedWire(self._sink(irq, set_pic, set_ioapic)) for irq in range(ISA_IRQS)]
+
+    def line(self, irq: int) -> IrqLine:
+        """A new line to ISA interrupt `irq` (0 to 15)."""
+        return self._wires[irq].input()
+
+    @staticmethod
+    def _sink(
+        irq: int, set_pic: Callable[[int, int], None], set_ioapic: Callable[[int, int], None]
+    ) -> Callable[[int], None]:
+        gsi = PIT_GSI if irq == PIT_IRQ else irq
+
+        def drive(level: int) -> None:
+            if irq != CASCADE_IRQ:
+                set_pic(irq, level)
+            set_ioapic(gsi, level)
+
+        return drive

@@ -1,0 +1,57 @@
+"""Publishes what devices declare about their ports in the VM page, where workers look first.
+
+Posted ports go to the ring of posted writes, shadowed registers are read by the workers themselves.
+"""
+
+from typing import Final
+
+from mpvm.abi.errors import DeviceError
+from mpvm.abi.layout import MAX_SHADOWS, ShadowKind, VmPage
+from mpvm.memory.address_space import AddressSpace
+from mpvm.memory.region import ShadowRegister
+
+_SEQUENCE_MASK: Final = 0xFFFFFFFF
+
+
+class Publisher:
+    """Fills `port_posted`, `port_shadow` and `shadow` of `page`."""
+
+    def __init__(self, page: VmPage) -> None:
+        self._page = page
+        self._slots: dict[int, int] = {}
+        # Registers are kept so that their identities stay theirs.
+        self._registers: list[ShadowRegister] = []
+
+    def publish(self, ports: AddressSpace) -> None:
+        """Publish every region of `ports`; call once, when all are mapped."""
+        for base, region in ports.regions():
+            for offset in region.posted:
+                self._page.port_posted[base + offset] = 1
+            for offset, register in region.shadows.items():
+                self._page.port_shadow[base + offset] = self._slot(register) + 1
+
+    def _slot(self, register: ShadowRegister) -> int:
+        known = self._slots.get(id(register))
+        if known is not None:
+            return known
+        slot = len(self._registers)
+        if slot == MAX_SHADOWS:
+            raise DeviceError(f"more than {MAX_SHADOWS} shadowed registers")
+        self._registers.append(register)
+        self._slots[id(register)] = slot
+        register.bind(lambda changed: self._write(slot, changed))
+        return slot
+
+    def _write(self, slot: int, register: ShadowRegister) -> None:
+        """A seqlock's write side: x86 keeps the three groups of stores in order."""
+        shadow = self._page.shadow[slot]
+        shadow.seq = (shadow.seq + 1) & _SEQUENCE_MASK
+        if not register.published:
+            shadow.kind = ShadowKind.NONE
+        elif register.counter is None:
+            shadow.kind = ShadowKind.CONSTANT
+            shadow.value = register.value
+        else:
+            shadow.kind = ShadowKind.COUNTER
+            shadow.value, shadow.base_ns, shadow.hz, shadow.mask = register.counter
+        shadow.seq = (shadow.seq + 1) & _SEQUENCE_MASK

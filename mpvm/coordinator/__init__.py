@@ -1,0 +1,1 @@
+"""The coordinator: the event loop, the vCPUs' lives, dispatch of exits, the run state."""

@@ -1,0 +1,126 @@
+"""The VM's private runtime directory: its sockets, and what its workers say on stderr.
+
+``<parent>/mpvm-<pid>-<random>``, mode 0700. A lock on the directory is held while its VM lives, so
+that a later run can tell a directory that a killed VM has left from one in use, and sweep it away
+together with its shared-memory segments (`segment_name`).
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from mpvm.abi.errors import StartError
+
+SHM_DIRECTORY: Final = Path("/dev/shm")  # noqa: S108 - where shm_open(3) puts its segments
+SEGMENTS: Final = ("vm", "ram")
+
+# sun_path of a Unix socket takes 107 bytes (unix(7)); the longest name in the directory is "listener-" + 8
+_LONGEST_SOCKET_NAME: Final = len("listener-12345678")
+_SUN_PATH_MAX: Final = 107
+
+_NAME = re.compile(r"mpvm-(\d+)-[0-9a-f]{8}")
+
+
+def parent_directory() -> Path:
+    """Where runtime directories are made: $MPVM_RUNTIME_DIR, $XDG_RUNTIME_DIR, or the temporary directory."""
+    if wanted := os.environ.get("MPVM_RUNTIME_DIR"):
+        return Path(wanted)
+    xdg = os.environ.get("XDG_RUNTIME_DIR")
+    if xdg and os.access(xdg, os.W_OK | os.X_OK):
+        return Path(xdg)
+    return Path(tempfile.gettempdir())
+
+
+def segment_name(instance: str, part: str) -> str:
+    """Name of the shared-memory segment `part` (one of `SEGMENTS`) of the VM called `instance`."""
+    return f"{instance}-{part}"
+
+
+class RuntimeDir:
+    """One VM's directory. `name` (``mpvm-<pid>-<random>``) names the VM's segments, too."""
+
+    def __init__(self, parent: Path | None = None) -> None:
+        parent = parent_directory() if parent is None else parent
+        self.name = f"mpvm-{os.getpid()}-{secrets.token_hex(4)}"
+        self.path = parent.absolute() / self.name
+        longest = len(os.fsencode(self.path)) + 1 + _LONGEST_SOCKET_NAME
+        if longest > _SUN_PATH_MAX:
+            raise StartError(
+                f"runtime directory {self.path} is too long for a socket's name by {longest - _SUN_PATH_MAX} "
+                "bytes; set MPVM_RUNTIME_DIR to a shorter directory"
+            )
+        try:
+            self.path.mkdir(mode=0o700)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StartError(
+                f"can't make the runtime directory {self.path}: {error.strerror}; "
+                "MPVM_RUNTIME_DIR may name a directory that can be written to"
+            ) from error
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def remove(self) -> None:
+        """Delete the directory and what is in it; no error when it has gone already."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether no process has `path` locked. Its maker holds the lock from the start to the end."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        if os.fstat(fd).st_uid != os.geteuid() or not stat.S_ISDIR(os.fstat(fd).st_mode):
+            return False
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(fd)
+
+
+def sweep(parent: Path | None = None, shm: Path = SHM_DIRECTORY) -> list[str]:
+    """Remove what killed VMs have left in `parent` and their segments in `shm`; returns the VMs' names.
+
+    Both the process id in the name and the lock must say that the VM is dead: the first alone is wrong
+    across PID namespaces, the second alone in the instant between making and locking.
+    """
+    parent = parent_directory() if parent is None else parent
+    swept = []
+    try:
+        candidates = sorted(parent.iterdir())
+    except OSError:
+        return []
+    for path in candidates:
+        match = _NAME.fullmatch(path.name)
+        if match is None or _process_exists(int(match[1])) or not _is_stale(path):
+            continue
+        for part in SEGMENTS:
+            with contextlib.suppress(OSError):
+                (shm / segment_name(path.name, part)).unlink()
+        shutil.rmtree(path, ignore_errors=True)
+        swept.append(path.name)
+    return swept

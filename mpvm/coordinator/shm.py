@@ -1,0 +1,126 @@
+"""The two shared-memory blocks of a VM: the VM block (mpvm/abi/layout.py) and guest RAM.
+
+Both have names, so that workers can map them, and are registered with multiprocessing's resource
+tracker, which unlinks them when the coordinator and its workers are gone, however they died.
+"""
+
+import contextlib
+import gc
+import os
+import time
+from collections.abc import Sequence
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Protocol
+
+from mpvm.abi import layout
+from mpvm.abi.errors import StartError
+from mpvm.coordinator.runtime_dir import SHM_DIRECTORY, segment_name
+
+A20_ENABLED = 0xFFFFFFFF
+
+
+class SlotLike(Protocol):
+    """A memory slot: `size` bytes at guest-physical `gpa`, at `offset` of the RAM block."""
+
+    @property
+    def gpa(self) -> int: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+
+
+def required_bytes(smp: int, memory_bytes: int) -> int:
+    """Bytes of shared memory that a VM needs when every page of its RAM is in use."""
+    return layout.vm_block_size(smp, memory_bytes) + memory_bytes
+
+
+def check_room(needed: int, directory: Path = SHM_DIRECTORY) -> None:
+    """Raise `StartError` when `directory`'s file system has less than `needed` bytes free.
+
+    A segment takes its pages at their first use, and one too many is a SIGBUS in the middle of a run.
+    """
+    try:
+        status = os.statvfs(directory)
+    except OSError as error:
+        raise StartError(f"{directory}: {error.strerror}; shared memory needs a tmpfs there") from error
+    free = status.f_bavail * status.f_frsize
+    if needed > free:
+        raise StartError(
+            f"the guest needs {needed >> 20} MiB of shared memory, {directory} has {free >> 20} MiB free; "
+            "give it less memory or make the tmpfs larger"
+        )
+
+
+class _Segment(SharedMemory):
+    """A segment whose closing is silent while a view of it is still alive: the process's end unmaps it."""
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except BufferError:
+            # Views that only garbage holds.
+            gc.collect()
+            with contextlib.suppress(BufferError):
+                super().close()
+
+
+class VmMemory:
+    """The mapped blocks. `page` and `areas` are ctypes views of the VM block, `ram` is the RAM block."""
+
+    def __init__(self, instance: str, smp: int, memory_bytes: int, slots: Sequence[SlotLike]) -> None:
+        check_room(required_bytes(smp, memory_bytes))
+        vm_bytes = layout.vm_block_size(smp, memory_bytes)
+        self._segments: list[_Segment] = []
+        try:
+            for part, size in (("vm", vm_bytes), ("ram", memory_bytes)):
+                self._segments.append(_Segment(segment_name(instance, part), create=True, size=size))
+        except OSError as error:
+            self.close()
+            raise StartError(f"can't make {size >> 20} MiB of shared memory: {error.strerror}") from error
+        vm, ram = self._segments
+        self.vm_name, self.ram_name = vm.name, ram.name
+        # The segment of a page-rounded size may map longer than was asked for.
+        assert vm.buf is not None
+        assert ram.buf is not None
+        self.vm = vm.buf[:vm_bytes]
+        self.ram = ram.buf[:memory_bytes]
+        self.page = layout.VmPage.from_buffer(self.vm)
+        self.areas = [
+            layout.VcpuArea.from_buffer(self.vm, layout.VCPU_OFFSET + i * layout.VCPU_STRIDE)
+            for i in range(smp)
+        ]
+        self._fill(smp, memory_bytes, slots)
+
+    def _fill(self, smp: int, memory_bytes: int, slots: Sequence[SlotLike]) -> None:
+        page = self.page
+        page.smp = smp
+        page.run_state = layout.RunState.PRELAUNCH
+        page.vm_block_size = len(self.vm)
+        page.vcpu_stride = layout.VCPU_STRIDE
+        page.vcpu_offset = layout.VCPU_OFFSET
+        page.holders_offset = layout.holders_offset(smp)
+        page.writers_offset = layout.writers_offset(smp, memory_bytes)
+        page.page_count = memory_bytes // layout.PAGE_SIZE
+        page.ram_block_size = memory_bytes
+        page.clock_base_ns = time.monotonic_ns()
+        page.a20_mask = A20_ENABLED
+        page.slot_count = len(slots)
+        for entry, slot in zip(page.slot, slots, strict=False):
+            entry.gpa, entry.size, entry.offset = slot.gpa, slot.size, slot.offset
+        for index, area in enumerate(self.areas):
+            area.index = area.apic_id = index
+            area.is_bsp = index == 0
+        page.version = layout.ABI_VERSION
+        page.magic = layout.ABI_MAGIC
+
+    def close(self) -> None:
+        """Drop the views and unlink both segments. Views that others still hold stay valid."""
+        for name in ("page", "areas", "vm", "ram"):
+            self.__dict__.pop(name, None)
+        for segment in self._segments:
+            segment.close()
+            with contextlib.suppress(FileNotFoundError):
+                segment.unlink()
+        self._segments.clear()

@@ -1,0 +1,169 @@
+"""The event loop: exits first, then the doorbell, timers, signals, dead workers and chardevs.
+
+The vCPUs' socket is polled beside one epoll descriptor that holds all the rest, so that the price of
+an exit's round trip does not grow with the number of vCPUs.
+"""
+
+import os
+import select
+from collections.abc import Callable
+from typing import Final
+
+import zmq
+
+from mpvm.coordinator.clock import MonotonicClock, TimerFd
+from mpvm.coordinator.posted import PostedRing
+
+# How many messages are taken in a row before the loop looks at anything else.
+_MESSAGES_IN_A_ROW: Final = 64
+
+
+class EventLoop:
+    """One thread's loop. Callbacks run in it, one at a time."""
+
+    def __init__(self, clock: MonotonicClock) -> None:
+        self.clock = clock
+        self.doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._timer_fd = TimerFd()
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, tuple[Callable[[], None] | None, Callable[[], None] | None]] = {}
+        self._poll_set: list[tuple[zmq.Socket[bytes] | int, int]] = [(self._epoll.fileno(), zmq.POLLIN)]
+        self._socket: zmq.Socket[bytes] | None = None
+        self._on_message: Callable[[bytes, bytes], None] | None = None
+        self._ring: PostedRing | None = None
+        self._deferred: list[Callable[[], None]] = []
+        self.add_reader(self.doorbell, self._acknowledge_doorbell)
+        self.add_reader(self._timer_fd.fd, self._timer_fd.acknowledge)
+
+    def serve(self, socket: "zmq.Socket[bytes]", on_message: Callable[[bytes, bytes], None]) -> None:
+        """Call ``on_message(identity, payload)`` for every two-part message of the ROUTER `socket`.
+
+        Messages of another shape come as payload b"", which no decoder takes.
+        """
+        self._socket = socket
+        self._on_message = on_message
+        self._poll_set.insert(0, (socket, zmq.POLLIN))
+
+    def drain_from(self, ring: PostedRing | None) -> None:
+        """Deliver the posted writes of `ring` from now on."""
+        self._ring = ring
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `fd` is readable or hung up."""
+        self._watch(fd, callback, self._callbacks.get(fd, (None, None))[1])
+
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `fd` takes data."""
+        self._watch(fd, self._callbacks.get(fd, (None, None))[0], callback)
+
+    def remove_reader(self, fd: int) -> None:
+        """Undo `add_reader`; harmless when there was none."""
+        self._watch(fd, None, self._callbacks.get(fd, (None, None))[1])
+
+    def remove_writer(self, fd: int) -> None:
+        """Undo `add_writer`; harmless when there was none."""
+        self._watch(fd, self._callbacks.get(fd, (None, None))[0], None)
+
+    def _watch(self, fd: int, reader: Callable[[], None] | None, writer: Callable[[], None] | None) -> None:
+        events = (select.EPOLLIN if reader else 0) | (select.EPOLLOUT if writer else 0)
+        known = fd in self._callbacks
+        if not events:
+            if known:
+                del self._callbacks[fd]
+                self._epoll.unregister(fd)
+            return
+        if known:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.register(fd, events)
+        self._callbacks[fd] = (reader, writer)
+
+    def defer(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, before the loop sleeps next."""
+        self._deferred.append(callback)
+
+    def run(self, until: Callable[[], bool], deadline: int | None = None) -> bool:
+        """Run until `until()` holds (True) or `deadline` (ns of the clock) has passed (False)."""
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+
+        timer = self.clock.timer(expire)
+        if deadline is not None:
+            timer.arm(deadline)
+        try:
+            while not until():
+                if expired:
+                    return False
+                self.iterate()
+            return True
+        finally:
+            timer.cancel()
+
+    def iterate(self, block: bool = True) -> None:
+        """Wait for one event, unless `block` is false, and serve all that are there."""
+        ring, queue = self._ring, self.clock.queue
+        if ring is not None:
+            ring.drain()
+        deadline = queue.next_deadline()
+        if deadline is not None and deadline <= self.clock.now():
+            queue.run_due(self.clock.now())
+            deadline = queue.next_deadline()
+        while self._deferred:
+            deferred, self._deferred = self._deferred, []
+            for callback in deferred:
+                callback()
+            deadline = queue.next_deadline()
+        # A deadline that has passed meanwhile makes the descriptor readable at once.
+        self._timer_fd.set(deadline)
+        if ring is not None and block and not ring.arm():
+            block = False
+        ready = zmq.zmq_poll(self._poll_set, -1 if block else 0)
+        if ring is not None:
+            ring.disarm()
+        epoll_fd = self._poll_set[-1][0]
+        for which, _events in ready:
+            if which == epoll_fd:
+                self._serve_epoll()
+            else:
+                self._serve_socket()
+
+    def _serve_socket(self) -> None:
+        socket, on_message = self._socket, self._on_message
+        assert socket is not None
+        assert on_message is not None
+        for _ in range(_MESSAGES_IN_A_ROW):
+            try:
+                identity = socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            payload = b""
+            if socket.get(zmq.RCVMORE):
+                payload = socket.recv()
+                if socket.get(zmq.RCVMORE):
+                    socket.recv_multipart()
+                    payload = b""
+            on_message(identity, payload)
+
+    def _serve_epoll(self) -> None:
+        for fd, events in self._epoll.poll(0):
+            # A callback may have removed a later one.
+            reader, writer = self._callbacks.get(fd, (None, None))
+            if reader is not None and events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+                reader()
+            if writer is not None and events & (select.EPOLLOUT | select.EPOLLERR):
+                writer()
+
+    def _acknowledge_doorbell(self) -> None:
+        try:
+            os.eventfd_read(self.doorbell)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        """Close the loop's own descriptors."""
+        self._epoll.close()
+        self._timer_fd.close()
+        os.close(self.doorbell)

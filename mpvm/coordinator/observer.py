@@ -1,0 +1,20 @@
+"""What a run tells whoever watches it. All times are nanoseconds since the bring-up began."""
+
+
+class Observer:
+    """Hears of a run's events; this one does nothing with them, others override what they want."""
+
+    def vcpu_created(self, index: int, pid: int, ns: int) -> None:
+        """VCPU `index` is process `pid`, and has its engine."""
+
+    def vcpu_ready(self, index: int, ns: int) -> None:
+        """VCPU `index` could run."""
+
+    def machine_started(self, ns: int) -> None:
+        """All vCPUs run from here on; the console is the guest's."""
+
+    def vcpu_failed(self, index: int, text: str) -> None:
+        """VCPU `index` has not come up or has died, `text` says why."""
+
+    def machine_stopped(self) -> None:
+        """No vCPU runs any more; the console is restored."""

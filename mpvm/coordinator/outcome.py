@@ -1,0 +1,76 @@
+"""How a run ended, and what each vCPU did in it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mpvm.abi.exits import ExitReason
+from mpvm.coordinator.vcpu import Vcpu
+
+
+@dataclass(frozen=True, kw_only=True)
+class VcpuSummary:
+    """One vCPU's counters (`layout.Counters`); `exits` by KVM's name of the reason, times in ns.
+
+    `created_ns` and `ready_ns` are what its worker measured of its own start.
+    """
+
+    index: int
+    pid: int
+    exits: dict[str, int]
+    interrupts: int
+    nmis: int
+    halts: int
+    kicks: int
+    ipis_sent: int
+    posted_writes: int
+    shadowed_reads: int
+    guest_ns: int
+    halted_ns: int
+    created_ns: int
+    ready_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """`status` is the exit status of `mpvm run`, `cause` says in a few words why the run ended."""
+
+    status: int
+    cause: str
+    summary: list[VcpuSummary]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON types."""
+        return asdict(self)
+
+
+_COPIED = (
+    "interrupts",
+    "nmis",
+    "halts",
+    "kicks",
+    "ipis_sent",
+    "posted_writes",
+    "shadowed_reads",
+    "guest_ns",
+    "halted_ns",
+)
+
+
+def summarize(vcpus: Iterable[Vcpu]) -> list[VcpuSummary]:
+    """The summary of every vCPU, from its counters as they are now."""
+    return [
+        VcpuSummary(
+            index=vcpu.index,
+            pid=vcpu.pid,
+            exits={
+                reason.name: int(vcpu.area.counters.exits[reason])
+                for reason in ExitReason
+                if vcpu.area.counters.exits[reason]
+            },
+            created_ns=vcpu.created_ns,
+            ready_ns=vcpu.ready_ns,
+            **{name: int(getattr(vcpu.area.counters, name)) for name in _COPIED},
+        )
+        for vcpu in vcpus
+    ]

@@ -1,0 +1,217 @@
+"""All vCPUs of a VM: their socket, their messages, and what is asked of all of them together."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import zmq
+
+from mpvm.abi import errors, messages
+from mpvm.abi.errors import MpvmError, ProtocolError, StartError, WorkerError
+from mpvm.abi.layout import Request, ResumeFlag, VcpuArea
+from mpvm.abi.messages import Kind, Message, decode, encode
+from mpvm.coordinator.dispatch import Exit
+from mpvm.coordinator.loop import EventLoop
+from mpvm.coordinator.vcpu import Vcpu, VcpuState
+from mpvm.hw.clock import NS_PER_SECOND
+
+# How long a worker may take for one thing. Generous: 64 of them on two cores share the time.
+TIME_LIMIT_SECONDS: Final = 30.0
+# A worker's last message may arrive after the news of its death.
+_LAST_WORDS_NS: Final = 100_000_000
+
+_NEEDS: Final = {
+    Kind.CREATED: frozenset({VcpuState.STARTING}),
+    Kind.READY: frozenset({VcpuState.CREATED}),
+    Kind.EXIT: frozenset({VcpuState.RUNNING}),
+    Kind.PAUSED: frozenset({VcpuState.RUNNING}),
+}
+
+
+class VcpuSet:
+    """`on_exit(exit)` serves an exit and calls `reply`; `observe(vcpu)` hears of CREATED and READY.
+
+    Failures are raised in the event loop, out of whoever runs it.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        areas: Sequence[VcpuArea],
+        endpoint: str,
+        on_exit: Callable[[Exit], None],
+        observe: Callable[[Vcpu], None] = lambda vcpu: None,
+        limit_seconds: float = TIME_LIMIT_SECONDS,
+    ) -> None:
+        self.vcpus = [Vcpu(index, area) for index, area in enumerate(areas)]
+        self._by_identity = {vcpu.identity: vcpu for vcpu in self.vcpus}
+        self._loop = loop
+        self._on_exit = on_exit
+        self._observe = observe
+        self._limit_ns = int(limit_seconds * NS_PER_SECOND)
+        self._stopping = False
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
+        self._socket.linger = 0
+        self._socket.maxmsgsize = messages.MAX_MESSAGE_BYTES
+        self._socket.router_mandatory = True
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise StartError(f"can't make the socket {endpoint}: {error.strerror}") from error
+        loop.serve(self._socket, self._on_message)
+
+    def watch(self, vcpu: Vcpu) -> None:
+        """Hear of the end of `vcpu`'s process, which has been started."""
+        self._loop.add_reader(vcpu.pidfd, lambda: self._on_death(vcpu))
+
+    def all_alive(self) -> bool:
+        """Whether every worker's process is there."""
+        return not any(vcpu.gone for vcpu in self.vcpus)
+
+    def wait_for(self, state: VcpuState) -> None:
+        """Run the loop until every vCPU has reached `state`; `WorkerError` names one that is silent."""
+        if not self._run_until(lambda: all(vcpu.state >= state for vcpu in self.vcpus)):
+            late = next(vcpu for vcpu in self.vcpus if vcpu.state < state)
+            raise WorkerError(
+                f"vCPU {late.index}: its worker (process {late.pid}) did not become {state.name.lower()} "
+                f"within {self._limit_ns // NS_PER_SECOND} s"
+            )
+
+    def resume(self, flags: ResumeFlag = ResumeFlag(0)) -> None:  # noqa: B008 - an immutable flag
+        """Let every vCPU, ready or paused, run."""
+        for vcpu in self.vcpus:
+            vcpu.area.request &= ~Request.PAUSE
+        for vcpu in self.vcpus:
+            vcpu.state = VcpuState.RUNNING
+            self._send(vcpu, encode(Kind.RESUME, int(flags)))
+
+    def ask_pause(self) -> None:
+        """Ask every running vCPU to pause, without waiting."""
+        for vcpu in self.vcpus:
+            if vcpu.state == VcpuState.RUNNING:
+                vcpu.ask(Request.PAUSE)
+
+    def pause(self) -> None:
+        """Bring every running vCPU to a halt between two instructions; their exits are served meanwhile."""
+        self.ask_pause()
+        if not self._run_until(lambda: all(vcpu.state != VcpuState.RUNNING for vcpu in self.vcpus)):
+            late = next(vcpu for vcpu in self.vcpus if vcpu.state == VcpuState.RUNNING)
+            raise WorkerError(
+                f"vCPU {late.index}: its worker (process {late.pid}) did not pause within "
+                f"{self._limit_ns // NS_PER_SECOND} s"
+            )
+
+    def reply(self, index: int, data: int) -> None:
+        """Answer the exit that vCPU `index` waits in."""
+        self._send(self.vcpus[index], encode(Kind.REPLY, data))
+
+    def kick(self, index: int) -> None:
+        """Make vCPU `index` look at its requests and its inbox."""
+        self.vcpus[index].kick()
+
+    def stop(self, grace_seconds: float = 5.0) -> None:
+        """End every worker: by a message and a kick, by SIGKILL when that does not help."""
+        self._stopping = True
+        started = [vcpu for vcpu in self.vcpus if vcpu.pidfd >= 0]
+        for vcpu in started:
+            vcpu.area.request |= Request.STOP
+            # One that has not connected yet gets none; it finds the request, or is killed.
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.send(vcpu.identity, zmq.SNDMORE | zmq.NOBLOCK)
+                self._socket.send(encode(Kind.STOP), zmq.NOBLOCK)
+            vcpu.kick()
+        unready = [vcpu for vcpu in started if vcpu.state < VcpuState.READY]
+        for vcpu in unready:
+            vcpu.kill()
+        deadline = self._loop.clock.now() + int(grace_seconds * NS_PER_SECOND)
+        if not self._loop.run(lambda: all(vcpu.gone for vcpu in started), deadline):
+            for vcpu in started:
+                vcpu.kill()
+            self._run_until(lambda: all(vcpu.gone for vcpu in started))
+
+    def close(self) -> None:
+        """Close the socket and the process handles; every worker has ended."""
+        self._context.destroy(linger=0)
+        for vcpu in self.vcpus:
+            vcpu.close()
+
+    def _run_until(self, until: Callable[[], bool]) -> bool:
+        return self._loop.run(until, self._loop.clock.now() + self._limit_ns)
+
+    def _send(self, vcpu: Vcpu, payload: bytes) -> None:
+        try:
+            self._socket.send(vcpu.identity, zmq.SNDMORE)
+            self._socket.send(payload)
+        except zmq.ZMQError as error:
+            # Its death is about to be noticed, and says more.
+            if not vcpu.gone and error.errno != zmq.EHOSTUNREACH:
+                raise WorkerError(f"vCPU {vcpu.index}: can't send to it: {error.strerror}") from error
+
+    def _on_message(self, identity: bytes, payload: bytes) -> None:
+        vcpu = self._by_identity.get(identity)
+        if vcpu is None:
+            raise ProtocolError(f"a message from {identity!r}, which is no vCPU of this VM")
+        try:
+            message = decode(payload)
+        except ProtocolError as error:
+            raise ProtocolError(f"vCPU {vcpu.index}: {error}") from error
+        needed = _NEEDS.get(message.kind)
+        if needed is not None and vcpu.state not in needed and not self._stopping:
+            raise ProtocolError(
+                f"vCPU {vcpu.index}: message {message.kind.name} while it is {vcpu.state.name.lower()}"
+            )
+        if message.kind is Kind.EXIT:
+            if not self._stopping:
+                self._on_exit(Exit(vcpu.index, *message.fields))
+        else:
+            self._on_report(vcpu, message)
+
+    def _on_report(self, vcpu: Vcpu, message: Message) -> None:
+        match message.kind:
+            case Kind.CREATED:
+                _pid, vcpu.engine, vcpu.created_ns = message.fields
+                vcpu.state = VcpuState.CREATED
+                self._observe(vcpu)
+            case Kind.READY:
+                (vcpu.ready_ns,) = message.fields
+                vcpu.state = VcpuState.READY
+                self._observe(vcpu)
+            case Kind.PAUSED:
+                vcpu.state = VcpuState.PAUSED
+            case Kind.STOPPED:
+                vcpu.state = VcpuState.STOPPED
+            case Kind.FAILED:
+                vcpu.failure = message.fields
+                if not self._stopping:
+                    raise failure_of(vcpu)
+            case _:
+                raise ProtocolError(
+                    f"vCPU {vcpu.index}: message {message.kind.name} is the coordinator's to send"
+                )
+
+    def _on_death(self, vcpu: Vcpu) -> None:
+        self._loop.remove_reader(vcpu.pidfd)
+        vcpu.gone = True
+        if self._stopping:
+            return
+
+        def bury() -> None:
+            if not self._stopping:
+                raise failure_of(vcpu)
+
+        self._loop.clock.timer(bury).arm(self._loop.clock.now() + _LAST_WORDS_NS)
+
+
+def failure_of(vcpu: Vcpu) -> MpvmError:
+    """The error that `vcpu`'s FAILED message or its process's end stands for."""
+    if vcpu.failure is not None:
+        text, name = vcpu.failure
+        known = getattr(errors, name, None)
+        if isinstance(known, type) and issubclass(known, MpvmError):
+            return known(f"vCPU {vcpu.index}: {text}")
+        return WorkerError(f"vCPU {vcpu.index}: {name}: {text}")
+    words = vcpu.last_words()
+    said = f"; it said last: {words}" if words else ""
+    return WorkerError(f"vCPU {vcpu.index}: {vcpu.exit_status()} (process {vcpu.pid}){said}")

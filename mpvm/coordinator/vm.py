@@ -1,0 +1,297 @@
+"""A virtual machine from its configuration to its end: create, realize, start, run, and all of it undone."""
+
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from mpvm.abi.errors import ExitStatus, GuestCrash, MpvmError, WorkerError
+from mpvm.abi.layout import ResumeFlag, RunState
+from mpvm.accel import Accelerator, accelerator
+from mpvm.config import Config
+from mpvm.coordinator import build, crash_report, forkserver, runtime_dir, tsc
+from mpvm.coordinator.clock import MonotonicClock
+from mpvm.coordinator.dispatch import Exit, deliver_posted, handle_exit
+from mpvm.coordinator.exit_notifiers import ExitNotifiers
+from mpvm.coordinator.launch import endpoint, launch
+from mpvm.coordinator.loop import EventLoop
+from mpvm.coordinator.observer import Observer
+from mpvm.coordinator.outcome import Outcome, summarize
+from mpvm.coordinator.posted import PostedRing
+from mpvm.coordinator.run_state import RunStateMachine
+from mpvm.coordinator.runtime_dir import RuntimeDir
+from mpvm.coordinator.shm import VmMemory
+from mpvm.coordinator.signals import Signals
+from mpvm.coordinator.vcpu import Vcpu, VcpuState
+from mpvm.coordinator.vcpus import VcpuSet
+from mpvm.hw.clock import NS_PER_SECOND
+from mpvm.machine import MACHINES, Host, Machine
+from mpvm.memory.ram import ram_slots
+
+# The part of a status that a process can hand on (exit(3)).
+_STATUS_MASK: Final = 0xFF
+# How many vCPUs a report about all of them shows.
+_REPORTED_VCPUS: Final = 8
+_START_STATE: Final = ResumeFlag.RESET | ResumeFlag.LOAD_STATE
+
+
+class End(NamedTuple):
+    """Why a run is over, and its exit status."""
+
+    status: int
+    cause: str
+
+
+class _EndedEarly(Exception):  # noqa: N818 - no error: leaves the bring-up
+    """The run is to end before the guest has started."""
+
+
+class VirtualMachine:
+    """One run of the machine that `config` describes; `run` does it all.
+
+    The other methods are for whoever acts inside its event loop: devices, the console, the monitor.
+    """
+
+    loop: EventLoop
+    machine: Machine
+    vcpus: VcpuSet
+    state: RunStateMachine
+    _memory: VmMemory
+    _ring: PostedRing
+    _directory: RuntimeDir
+    _accelerator: Accelerator
+
+    def __init__(self, config: Config, observer: Observer | None = None) -> None:
+        self._config = config
+        self._observer = observer or Observer()
+        self._notifiers = ExitNotifiers()
+        # What the main loop is to do between two events: a callback of the loop must not run the loop.
+        self._actions: deque[Callable[[], None]] = deque()
+        self._end: End | None = None
+        self._bringing_up = True
+        self._reset_requested = False
+        self._began_ns = time.monotonic_ns()
+        self.clock = MonotonicClock()
+        self.chardevs = build.Chardevs(self.quit)
+
+    def run(self) -> Outcome:
+        """Bring the machine up, run it to its end and undo everything.
+
+        Raises `MpvmError` when it can't be brought up and when a worker or a device fails.
+        """
+        try:
+            try:
+                self._create()
+                self._realize()
+                self._start()
+                self._main_loop()
+            except _EndedEarly:
+                pass
+            assert self._end is not None
+            self.vcpus.stop()
+            return Outcome(
+                status=self._end.status, cause=self._end.cause, summary=summarize(self.vcpus.vcpus)
+            )
+        finally:
+            self._notifiers.run_and_report()
+            self._observer.machine_stopped()
+
+    # What follows is in the order of a run.
+
+    def _create(self) -> None:
+        """The runtime directory, shared memory, the event loop and the vCPUs' socket."""
+        config, undo = self._config, self._notifiers.add
+        self._accelerator = accelerator(config.machine.accel)
+        self._accelerator.check()
+        undo("stopping the fork server", forkserver.stop)
+        self._directory = forkserver.take_runtime_dir()
+        runtime_dir.sweep(self._directory.path.parent)
+        smp, memory_bytes = config.machine.smp, config.machine.memory
+        self._memory = VmMemory(self._directory.name, smp, memory_bytes, ram_slots(memory_bytes))
+        undo("removing the shared memory", self._memory.close)
+        undo("dropping the machine", self._drop)
+        self.state = RunStateMachine(self._memory.page)
+        self.loop = EventLoop(self.clock)
+        undo("closing the event loop", self.loop.close)
+        undo("restoring the signals' handlers", self._handle_signals().close)
+        self._ring = PostedRing(self._memory.vm, lambda write: deliver_posted(write, self.machine))
+        undo("closing the ring of posted writes", self._ring.close)
+        socket = endpoint(self._directory)
+        self.vcpus = VcpuSet(self.loop, self._memory.areas, socket, self._on_exit, self._on_vcpu)
+        undo("closing the vCPUs' socket", self.vcpus.close)
+
+    def _handle_signals(self) -> Signals:
+        def ends(status: ExitStatus, name: str) -> Callable[[], None]:
+            return lambda: self.end(status, f"ended by {name}")
+
+        return Signals(
+            self.loop,
+            {
+                signal.SIGINT: ends(ExitStatus.INTERRUPTED, "SIGINT"),
+                signal.SIGTERM: ends(ExitStatus.TERMINATED, "SIGTERM"),
+                signal.SIGHUP: ends(ExitStatus.TERMINATED, "SIGHUP"),
+                signal.SIGCONT: self.chardevs.terminals_again,
+            },
+        )
+
+    def _realize(self) -> None:
+        """The machine with its devices, reset, and its boot image in RAM."""
+        self._notifiers.add("closing the chardevs", self.chardevs.close)
+        host = Host(
+            clock=self.clock,
+            page=self._memory.page,
+            areas=self._memory.areas,
+            ram_block=self._memory.ram,
+            wall_clock=time.time,
+            tsc_khz=tsc.METER.frequency_khz(),
+            kick=self.vcpus.kick,
+            power_off=self.power_off,
+            request_reset=self.request_reset,
+            debug_exit=self.debug_exit,
+        )
+        spec = build.machine_spec(self._config, self.chardevs)
+        self.machine = MACHINES.get(self._config.machine.type)(spec, host)
+        self._notifiers.add("releasing guest RAM", self.machine.ram.release)
+        self.machine.realize()
+        self.machine.reset()
+        self.machine.load_boot_image()
+
+    def _start(self) -> None:
+        """The workers, then the console, then the guest."""
+        self._notifiers.add("stopping the workers", self.vcpus.stop)
+        try:
+            launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory)
+        except MpvmError as error:
+            self._tell_failure(error)
+            raise
+        self._bringing_up = False
+        self.loop.drain_from(self._ring)
+        self._observer.machine_started(time.monotonic_ns() - self._began_ns)
+        self.chardevs.start(self.loop)
+        self.state.set(RunState.RUNNING)
+        self.vcpus.resume(_START_STATE)
+
+    def _main_loop(self) -> None:
+        if self._config.timeout is not None:
+            timer = self.clock.timer(lambda: self._actions.append(self._time_limit))
+            timer.arm(self.clock.now() + int(self._config.timeout * NS_PER_SECOND))
+        try:
+            while self._end is None:
+                self.loop.run(lambda: self._end is not None or bool(self._actions))
+                while self._actions and self._end is None:
+                    self._actions.popleft()()
+        except MpvmError as error:
+            self._tell_failure(error)
+            self._report("", [vcpu for vcpu in self.vcpus.vcpus if vcpu.gone or vcpu.failure])
+            raise
+        self.state.set(RunState.SHUTDOWN)
+
+    def _drop(self) -> None:
+        """Let go of the machine and its views of the shared memory."""
+        for name in ("machine", "vcpus", "state", "_ring"):
+            self.__dict__.pop(name, None)
+        self._actions.clear()
+
+    # What the machine, the console and signals ask for.
+
+    def end(self, status: int, cause: str) -> None:
+        """End the run; the first to say so decides how."""
+        if self._end is None:
+            self._end = End(status, cause)
+            if self._bringing_up:
+                raise _EndedEarly
+
+    def quit(self) -> None:
+        """The person at the console has had enough."""
+        self.end(ExitStatus.OK, "quit")
+
+    def power_off(self) -> None:
+        """The guest has switched itself off."""
+        self.end(ExitStatus.OK, "powered off by the guest")
+
+    def debug_exit(self, status: int) -> None:
+        """The guest ends the run with a status of its own."""
+        self.end(status & _STATUS_MASK, f"ended by the guest with status {status & _STATUS_MASK}")
+
+    def request_reset(self) -> None:
+        """The guest wants a reset; it happens as soon as the vCPU's present exit is served."""
+        if self._config.no_reboot:
+            self.end(ExitStatus.OK, "reset by the guest, and no_reboot is set")
+        elif not self._reset_requested:
+            self._reset_requested = True
+            self.call(self.reset)
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Have the main loop call `action`, outside of any callback: it may pause and reset the VM."""
+        self._actions.append(action)
+
+    def pause(self) -> None:
+        """Stop every vCPU between two instructions; all registers are in the control blocks then."""
+        self.vcpus.pause()
+        self._ring.drain_through(self.vcpus.all_alive)
+        self.state.set(RunState.PAUSED)
+
+    def resume(self) -> None:
+        """Let a paused VM go on."""
+        self.state.set(RunState.RUNNING)
+        self.vcpus.resume()
+
+    def reset(self) -> None:
+        """Restart the machine from its power-on state, with the boot image loaded anew."""
+        self.pause()
+        self._reset_requested = False
+        if self._end is not None:
+            return
+        self.machine.reset()
+        self.machine.load_boot_image()
+        self.state.set(RunState.RUNNING)
+        self.vcpus.resume(_START_STATE)
+
+    # What the vCPUs say.
+
+    def _on_vcpu(self, vcpu: Vcpu) -> None:
+        since = time.monotonic_ns() - self._began_ns
+        if vcpu.state is VcpuState.CREATED:
+            self._observer.vcpu_created(vcpu.index, vcpu.pid, since)
+        else:
+            self._observer.vcpu_ready(vcpu.index, since)
+
+    def _on_exit(self, exit_: Exit) -> None:
+        """Serve an exit: the posted writes that came before it first, then the exit, then its reply."""
+        self.vcpus.vcpus[exit_.vcpu].last_exits.append(exit_)
+        self._ring.drain_through(self.vcpus.all_alive)
+        try:
+            data = handle_exit(exit_, self.machine)
+        except GuestCrash as error:
+            self._report(str(error), [self.vcpus.vcpus[exit_.vcpu]])
+            self.end(ExitStatus.GUEST_CRASH, f"guest crash: {error}")
+        if self._end is not None:
+            # The vCPU stays in its exit: a guest that has switched itself off runs no further.
+            return
+        if self._actions:
+            self.vcpus.ask_pause()
+        self.vcpus.reply(exit_.vcpu, data)
+
+    # Abnormal ends.
+
+    def _time_limit(self) -> None:
+        cause = f"time limit: the guest still ran after {self._config.timeout:g} s"
+        try:
+            self.pause()
+        except WorkerError as error:
+            cause += f"; {error}"
+        if self._end is None:
+            self._report(cause, self.vcpus.vcpus[:_REPORTED_VCPUS])
+            self.end(ExitStatus.TIME_LIMIT, cause)
+
+    def _tell_failure(self, error: MpvmError) -> None:
+        for vcpu in self.vcpus.vcpus:
+            if vcpu.gone or vcpu.failure is not None:
+                self._observer.vcpu_failed(vcpu.index, str(error))
+
+    def _report(self, cause: str, vcpus: Sequence[Vcpu]) -> None:
+        command = ["mpvm", *sys.argv[1:]]
+        text = crash_report.report(cause, vcpus, self.machine.ram, self.chardevs.tail(), command)
+        print(text, file=sys.stderr, flush=True)

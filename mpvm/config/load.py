@@ -141,12 +141,13 @@ def _put(data: dict[str, Any], override: Override) -> None:
 def _resolve(config: Config, source: _Source) -> Config:
     """`config` with absolute paths, of files that are there."""
     boot = config.boot
+    kernel = _kernel(source, boot.kernel)
+    initrd = boot.initrd and _file(source, ("boot", "initrd"), boot.initrd, "an initial RAM disk")
     modules = tuple(
         replace(module, path=_file(source, ("boot", "modules", index, "path"), module.path, "a module"))
         for index, module in enumerate(boot.modules)
     )
-    initrd = boot.initrd and _file(source, ("boot", "initrd"), boot.initrd, "an initial RAM disk")
-    boot = replace(boot, kernel=_kernel(source, boot.kernel), initrd=initrd, modules=modules)
+    boot = replace(boot, kernel=kernel, initrd=initrd, modules=modules)
     serial = tuple(_chardev(source, ("serial", index), spec) for index, spec in enumerate(config.serial))
     debugcon = _chardev(source, ("debugcon",), config.debugcon)
     _one_stdio(source, serial, debugcon)

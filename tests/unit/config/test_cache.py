@@ -106,7 +106,7 @@ def test_the_oldest_entries_make_room(
     write_config: WriteConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "MAX_ENTRIES", 2)
-    entries = []
+    entries: list[Path] = []
     for smp in (1, 2, 3):
         load_config(write_config(TEXT.replace("smp: 3", f"smp: {smp}")))
         (new,) = set(folder.iterdir()) - set(entries)

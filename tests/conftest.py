@@ -92,7 +92,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail the run when a VM that has ended has left a segment: whoever started it, nobody has cleaned up."""
     if hasattr(session.config, "workerinput"):
         return
-    left = [name for name in _segments() - session.config.stash[_before] if not _owner_lives(name)]
+    before = session.config.stash[_before]
+    left = [name for name in _segments() if name not in before and not _owner_lives(name)]
     if left:
         print(f"\nshared-memory segments left behind: {', '.join(sorted(left))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

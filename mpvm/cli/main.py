@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(error)
     except BrokenPipeError:
         # Nobody reads our output any more; the interpreter's last flush must not complain either.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return ExitStatus.INTERNAL_ERROR
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED

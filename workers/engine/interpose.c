@@ -16,6 +16,8 @@
 /* Prototypes for names that only the engine calls. */
 void gen_intermediate_code_x86_64(CPUState *cpu, TranslationBlock *tb, int max_insns);
 void check_exit_request_x86_64(TCGContext *tcg);
+void tcg_gen_callN_x86_64(TCGContext *tcg, void *function, void *result, int count, void **arguments);
+void tcg_gen_exit_tb_x86_64(TCGContext *tcg, TranslationBlock *tb, unsigned index);
 bool x86_cpu_exec_interrupt_x86_64(CPUState *cpu, int request);
 void raise_interrupt_x86_64(CPUX86State *env, int intno, int is_int, int error_code, int next_eip_addend);
 void qemu_system_reset_request(uc_engine *engine);
@@ -98,6 +100,34 @@ void REPLACES(check_exit_request)(TCGContext *tcg)
 {
     (void)tcg;
     self->selftest |= SELFTEST_CHECK_EXIT;
+}
+
+/* The check at the start of a block is a call of a helper in unicorn. In QEMU it is a load and a branch to the
+ * block's end, and so it is here: the branch where the helper's call would be emitted, its label before the
+ * exit that ends every block. */
+void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int count, void **arguments)
+{
+    if (function != (void *)uc.helper_check_exit_request) {
+        uc.tcg_gen_callN(tcg, function, result, count, arguments);
+        return;
+    }
+    void *requested = uc.tcg_temp_new_internal(tcg, TCG_TYPE_I32, false);
+
+    self->exit_label = uc.gen_new_label(tcg);
+    uc.tcg_gen_op3(tcg, INDEX_OP_LD_I32, (uint64_t)(uintptr_t)requested, TCG_TEMP(tcg, TCG_CPU_ENV(tcg)),
+                   (uint64_t)(int64_t)ICOUNT_DECR_FROM_ENV);
+    uc.tcg_gen_brcondi_i32(tcg, TCG_COND_LT, (uintptr_t)requested - (uintptr_t)tcg, 0, self->exit_label);
+    uc.tcg_temp_free_internal(tcg, requested);
+}
+
+void REPLACES(tcg_gen_exit_tb)(TCGContext *tcg, TranslationBlock *tb, unsigned index)
+{
+    if (index == TB_EXIT_REQUESTED && self->exit_label != NULL) {
+        TCG_LABEL_PRESENT(self->exit_label) |= TCG_LABEL_PRESENT_BIT;
+        uc.tcg_gen_op1(tcg, INDEX_OP_SET_LABEL, (uint64_t)(uintptr_t)self->exit_label);
+        self->exit_label = NULL;
+    }
+    uc.tcg_gen_exit_tb(tcg, tb, index);
 }
 
 bool REPLACES(x86_cpu_exec_interrupt)(CPUState *cpu, int request)

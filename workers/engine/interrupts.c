@@ -41,6 +41,11 @@ static bool attend(struct vcpu *vcpu, bool *changed)
         *changed = true;
     }
     exclusive_wait(vcpu);
+    if (ENV_A20_MASK(vcpu->env) != (int32_t)vcpu->vm->a20_mask) {
+        ENV_A20_MASK(vcpu->env) = (int32_t)vcpu->vm->a20_mask;
+        uc.tlb_flush(vcpu->cpu);
+        *changed = true;
+    }
     lapic_timer_check(vcpu);
     if (__atomic_load_n(&vcpu->area->inbox.any, __ATOMIC_SEQ_CST)) {
         lapic_inbox_take(vcpu);

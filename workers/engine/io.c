@@ -62,6 +62,22 @@ static bool shadow_read(struct vcpu *vcpu, unsigned slot, unsigned size, uint64_
     return true;
 }
 
+/* Constants are byte registers, counters are four bytes wide; an access beyond that is two registers. */
+static bool shadow_covers(const struct mpvm_shadow *shadow, unsigned size)
+{
+    return size <= (shadow->kind == MPVM_SHADOW_COUNTER ? 4u : 1u);
+}
+
+static bool all_posted(const struct vcpu *vcpu, uint32_t port, unsigned size)
+{
+    for (unsigned i = 0; i < size; i++) {
+        if (!vcpu->vm->port_posted[(port + i) & 0xffff]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Append to the ring of posted writes; false when it is full. Tickets give all vCPUs' writes one order. */
 static bool post(struct vcpu *vcpu, uint32_t kind, uint64_t address, unsigned size, uint64_t value)
 {
@@ -118,7 +134,8 @@ uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t re
     uint64_t value;
 
     port_check(vcpu, port, size, retaddr);
-    if (shadow != 0 && shadow_read(vcpu, shadow - 1, size, &value)) {
+    if (shadow != 0 && shadow_covers(&vcpu->vm->shadow[shadow - 1], size) &&
+        shadow_read(vcpu, shadow - 1, size, &value)) {
         return value;
     }
     sync_registers(vcpu, retaddr);
@@ -128,7 +145,7 @@ uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t re
 void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr)
 {
     port_check(vcpu, port, size, retaddr);
-    if (vcpu->vm->port_posted[port] && post(vcpu, MPVM_POSTED_PORT, port, size, value)) {
+    if (all_posted(vcpu, port, size) && post(vcpu, MPVM_POSTED_PORT, port, size, value)) {
         return;
     }
     sync_registers(vcpu, retaddr);

@@ -42,6 +42,13 @@ typedef uint64_t ram_addr_t;
 #define TB_PC(tb) FIELD(tb, uint64_t, 0)
 #define TB_SIZE(tb) FIELD(tb, uint16_t, 20)
 #define TB_CFLAGS(tb) FIELD(tb, uint32_t, 24)
+#define TB_EXIT_REQUESTED 3u
+#define TCG_CPU_ENV(tcg) FIELD(tcg, uintptr_t, 39152) /* a temporary is an offset in the context */
+#define TCG_TEMP(tcg, value) ((uint64_t)(uintptr_t)(tcg) + (value))
+#define TCG_LABEL_PRESENT(label) FIELD(label, uint32_t, 0)
+#define TCG_LABEL_PRESENT_BIT 1u
+enum { TCG_TYPE_I32 = 0, TCG_COND_LT = 2, INDEX_OP_SET_LABEL = 1, INDEX_OP_LD_I32 = 13 };
+#define ICOUNT_DECR_FROM_ENV (-16)
 #define CF_LAST_IO 0x00008000u
 #define CF_PARALLEL 0x00080000u
 
@@ -162,6 +169,15 @@ enum { MMU_KSMAP_IDX, MMU_USER_IDX, MMU_KNOSMAP_IDX };
     X(void, tlb_flush, "_x86_64", (CPUState *))                                                         \
     X(void, tb_flush, "_x86_64", (CPUState *))                                                          \
     X(void, tcg_func_start, "_x86_64", (TCGContext *))                                                  \
+    X(void, helper_check_exit_request, "_x86_64", (void *, uint32_t))                                   \
+    X(void, tcg_gen_callN, "_x86_64", (TCGContext *, void *, void *, int, void **))                     \
+    X(void *, tcg_temp_new_internal, "_x86_64", (TCGContext *, int, bool))                              \
+    X(void, tcg_temp_free_internal, "_x86_64", (TCGContext *, void *))                                  \
+    X(void *, gen_new_label, "_x86_64", (TCGContext *))                                                 \
+    X(void, tcg_gen_brcondi_i32, "_x86_64", (TCGContext *, int, uintptr_t, int32_t, void *))            \
+    X(void, tcg_gen_op1, "_x86_64", (TCGContext *, int, uint64_t))                                      \
+    X(void, tcg_gen_op3, "_x86_64", (TCGContext *, int, uint64_t, uint64_t, uint64_t))                  \
+    X(void, tcg_gen_exit_tb, "_x86_64", (TCGContext *, TranslationBlock *, unsigned))                   \
     X(uint64_t, get_page_addr_code_hostp, "_x86_64", (CPUX86State *, uint64_t, void **))                \
     X(ram_addr_t, qemu_ram_addr_from_host, "_x86_64", (uc_engine *, void *))                            \
     X(void, cpu_reset, "", (CPUState *))                                                                \

@@ -7,23 +7,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.development
+COMPILED := $(VENV)/.compiled
 
 NATIVE := setup.py pyproject.toml $(wildcard mpvm/abi/*.py workers/engine/*.c) \
 	$(filter-out workers/engine/abi.h,$(wildcard workers/engine/*.h)) \
 	$(shell find mpvm/guests -name "*.[chS]" -o -name "*.ld" -o -name build.py)
 
+PYTHON_SOURCES := $(shell find mpvm workers -name "*.py")
+
 .PHONY: run linux test lint build clean
 
-run: $(INSTALLED) ## The main job: four vCPU processes run the guest that comes with the package.
+run: $(INSTALLED) $(COMPILED) ## The main job: four vCPU processes run the guest that comes with the package.
 	$(BIN)/mpvm run $(CONFIG)
 
-linux: $(DEVELOPMENT) ## Debian's kernel on four vCPUs, to a shell. Ctrl-A x ends it.
+linux: $(DEVELOPMENT) $(COMPILED) ## Debian's kernel on four vCPUs, to a shell. Ctrl-A x ends it.
 	mkdir -p .cache/linux
 	cp "$$($(BIN)/python -c "from tests.system import debian; print(debian.kernel('cloud'))")" .cache/linux/vmlinuz
 	cp "$$($(BIN)/python -m tests.system.initramfs)" .cache/linux/initramfs.cpio
 	$(BIN)/mpvm run configs/linux-4cpu.yaml
 
-test: $(DEVELOPMENT) ## All tests.
+test: $(DEVELOPMENT) $(COMPILED) ## All tests.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(DEVELOPMENT) ## Style, types and the direction of imports.
@@ -54,3 +57,8 @@ $(DEVELOPMENT): $(NATIVE) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@ $(INSTALLED)
 
+# pip compiles what it copies, but an editable install stays here; where PYTHONDONTWRITEBYTECODE is set
+# every start would compile every module again.
+$(COMPILED): $(PYTHON_SOURCES) | $(BIN)/python
+	$(BIN)/python -m compileall -q mpvm workers
+	touch $@

@@ -1,11 +1,18 @@
-"""Entry point of `mpvm`: finds the subcommand and turns errors into one line and an exit status."""
+"""Entry point of `mpvm`: finds the subcommand and turns errors into one line and an exit status.
+
+What is imported here is paid for before the fork server starts, so it is next to nothing.
+"""
+
+from __future__ import annotations
 
 import importlib
 import sys
-import traceback
-from collections.abc import Sequence
 
 from mpvm.abi.errors import ConfigError, ExitStatus, MpvmError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Each is a module of mpvm.cli with a function `main(argv) -> int`.
 COMMANDS = {
@@ -28,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitStatus.INTERRUPTED
     except Exception:
         # A defect of ours. Python's own status for it, 1, could be a guest's.
+        import traceback
+
         traceback.print_exc()
         return ExitStatus.INTERNAL_ERROR
 

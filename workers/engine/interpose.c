@@ -26,6 +26,7 @@ bool x86_cpu_tlb_fill_x86_64(CPUState *cpu, uint64_t address, int size, int acce
 void tb_invalidate_phys_page_fast_x86_64(uc_engine *engine, void *pages, ram_addr_t start, int len,
                                          uintptr_t retaddr);
 void tlb_set_dirty_x86_64(CPUState *cpu, uint64_t vaddr);
+void tlb_reset_dirty_by_vaddr_x86_64(CPUState *cpu, uint64_t start, uint64_t length);
 void cpu_loop_exit_atomic_x86_64(CPUState *cpu, uintptr_t retaddr);
 void helper_syscall_x86_64(CPUX86State *env, int length);
 void helper_sysenter_x86_64(CPUX86State *env, int length);
@@ -196,6 +197,14 @@ void REPLACES(tlb_set_dirty)(CPUState *cpu, uint64_t vaddr)
     if (self->store_page_writable) {
         uc.tlb_set_dirty(cpu, vaddr);
     }
+}
+
+/* Unicorn's own way to see stores to code walks the whole TLB for every block; the page map needs it not. */
+void REPLACES(tlb_reset_dirty_by_vaddr)(CPUState *cpu, uint64_t start, uint64_t length)
+{
+    (void)cpu;
+    (void)start;
+    (void)length;
 }
 
 void REPLACES(cpu_loop_exit_atomic)(CPUState *cpu, uintptr_t retaddr)

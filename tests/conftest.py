@@ -8,7 +8,9 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from mpvm.config import Config, load_config
 
 _SHM = Path("/dev/shm")
 _PREFIX = "mpvm-"
+# What was killed outright is tidied up by others.
+_TIDY_SECONDS = 10.0
 
 _before = pytest.StashKey[set[str]]()
 
@@ -44,9 +48,9 @@ def runtime_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     children = _children()
     try:
         yield folder
-        left = [path.name for path in folder.iterdir()]
-        left += [path.name for path in _SHM.glob(f"{_PREFIX}{os.getpid()}-*")]
-        left += [_command(pid) for pid in sorted(_children() - children)]
+        deadline = time.monotonic() + _TIDY_SECONDS
+        while (left := _left(folder, children)) and time.monotonic() < deadline:
+            time.sleep(0.01)
     finally:
         shutil.rmtree(folder)
     assert not left, f"left behind: {', '.join(left)}"
@@ -99,6 +103,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def _left(folder: Path, children: set[int]) -> list[str]:
+    return [
+        *(path.name for path in folder.iterdir()),
+        *(path.name for path in _SHM.glob(f"{_PREFIX}{os.getpid()}-*")),
+        *(_command(pid) for pid in sorted(_children() - children)),
+    ]
+
+
 def _segments() -> set[str]:
     return {path.name for path in _SHM.glob(f"{_PREFIX}*")}
 
@@ -115,7 +127,7 @@ def _children() -> set[int]:
         # A thread may end while we look.
         with contextlib.suppress(OSError):
             pids.update(map(int, (task / "children").read_text().split()))
-    return {pid for pid in pids if "resource_tracker" not in _command(pid)}
+    return pids - {getattr(resource_tracker._resource_tracker, "_pid", None)}
 
 
 def _command(pid: int) -> str:

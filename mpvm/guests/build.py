@@ -23,10 +23,11 @@ LINKER_SCRIPT = LIBRARY / "guest.ld"
 
 WARNINGS = "-Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes"
 # General registers only: no guest saves vector registers in an interrupt.
-# No red zone: interrupts use the same stack.
+# No red zone: interrupts use the same stack. No strict aliasing: the same bytes are looked at in many widths.
 FREESTANDING = (
     "-ffreestanding -mno-red-zone -mgeneral-regs-only -fno-pic -fno-pie -fno-stack-protector "
-    "-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -ffunction-sections -fdata-sections"
+    "-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -fno-strict-aliasing "
+    "-ffunction-sections -fdata-sections"
 )
 CFLAGS = ["-m64", "-std=c11", "-O2", *WARNINGS.split(), *FREESTANDING.split()]
 LINKER = "--build-id=none,--fatal-warnings,--gc-sections,-z,max-page-size=0x1000"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _MILLION = 1_000_000
 _LISTED = 8
+# No eye follows a bring-up that is over sooner, and rich takes longer to import.
+_PATIENCE_NS = 200 * _MILLION
 
 
 class Plain(Observer):
@@ -39,7 +41,10 @@ class Plain(Observer):
 
 
 class LiveLine(Observer):
-    """One line that is drawn anew at every event, and stays when the machine runs."""
+    """One line that is drawn anew at every event, and stays when the machine runs.
+
+    A machine that comes up at once only gets the line as it is in the end.
+    """
 
     def __init__(self, stream: TextIO, smp: int) -> None:
         self._stream = stream
@@ -51,17 +56,20 @@ class LiveLine(Observer):
     def vcpu_created(self, index: int, pid: int, ns: int) -> None:
         """Count it."""
         self._created[index] = ns
-        self._draw()
+        self._draw(ns)
 
     def vcpu_ready(self, index: int, ns: int) -> None:
         """Count it and note its time."""
         self._ready[index] = ns
-        self._draw()
+        self._draw(ns)
 
     def machine_started(self, ns: int) -> None:
         """Leave the line as it is, with the whole time, before the guest writes its first."""
-        self._draw(ns)
-        self._stop()
+        if self._live is None:
+            print(self.text(ns), file=self._stream, flush=True)
+        else:
+            self._render(self.text(ns))
+            self._stop()
 
     def vcpu_failed(self, index: int, text: str) -> None:
         """Leave the line as it is: the error is printed below it."""
@@ -90,12 +98,16 @@ class LiveLine(Observer):
             return f"created {_ms(self._created[index])}"
         return "starting"
 
-    def _draw(self, started: int | None = None) -> None:
+    def _draw(self, ns: int) -> None:
+        if self._live is None and ns < _PATIENCE_NS:
+            return
+        self._render(self.text())
+
+    def _render(self, text: str) -> None:
         from rich.text import Text
 
-        line = Text(self.text(started), no_wrap=True, overflow="ellipsis")
+        line = Text(text, no_wrap=True, overflow="ellipsis")
         if self._live is None:
-            # Imported at the first event: the workers are busy coming up meanwhile.
             from rich.console import Console
             from rich.live import Live
 

@@ -76,32 +76,47 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 def test_the_live_line_ends_as_one_line_before_the_guest_speaks(plain_terminal: Terminal) -> None:
     observer = choose(plain_terminal, 2, quiet=False)
     assert isinstance(observer, LiveLine)
-    observer.vcpu_created(0, 100, 30 * MS)
-    observer.vcpu_created(1, 101, 31 * MS)
-    observer.vcpu_ready(0, 40 * MS)
-    observer.vcpu_ready(1, 41 * MS)
-    observer.machine_started(60 * MS)
+    observer.vcpu_created(0, 100, 300 * MS)
+    observer.vcpu_created(1, 101, 310 * MS)
+    observer.vcpu_ready(0, 400 * MS)
+    observer.vcpu_ready(1, 410 * MS)
+    assert (
+        "mpvm: 2 vCPUs created 2/2, ready 1/2  0: ready 400 ms  1: created 310 ms"
+        in plain_terminal.getvalue()
+    )
+    observer.machine_started(600 * MS)
     shown = plain_terminal.getvalue()
-    before = shown.rstrip("\x1b[?25h").rstrip("\n")
-    assert "running after 60 ms  0: ready 40 ms  1: ready 41 ms" in before.rpartition("\r")[2]
-    # The cursor is hidden while the line lives, and shown again.
-    assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l")
+    before = shown.removesuffix("\x1b[?25h").removesuffix("\n")
+    assert "running after 600 ms  0: ready 400 ms  1: ready 410 ms" in before.rpartition("\r")[2]
+    assert _shows_the_cursor(shown)
     assert shown.count("\n") == 1
+
+
+def test_a_machine_that_comes_up_at_once_gets_the_last_line_alone(plain_terminal: Terminal) -> None:
+    _bring_up(choose(plain_terminal, 2, quiet=False), 2)
+    assert plain_terminal.getvalue() == "mpvm: 2 vCPUs running after 60 ms  0: ready 40 ms  1: ready 41 ms\n"
 
 
 def test_a_failure_leaves_the_line_and_the_cursor_as_they_should_be(plain_terminal: Terminal) -> None:
     observer = choose(plain_terminal, 2, quiet=False)
-    observer.vcpu_created(0, 100, 30 * MS)
+    observer.vcpu_created(0, 100, 300 * MS)
     observer.vcpu_failed(1, "died")
     shown = plain_terminal.getvalue()
-    assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l")
+    assert _shows_the_cursor(shown)
     observer.machine_stopped()
     assert plain_terminal.getvalue() == shown
 
 
-def test_plain_lines_cost_no_import_of_rich() -> None:
+def _shows_the_cursor(shown: str) -> bool:
+    """Whether the cursor, hidden while the line lives, is shown again."""
+    return -1 < shown.rfind("\x1b[?25l") < shown.rfind("\x1b[?25h")
+
+
+@pytest.mark.parametrize("observer", ["Plain", "LiveLine"])
+def test_a_quick_start_costs_no_import_of_rich(observer: str) -> None:
     script = (
-        "import sys; from mpvm.cli import progress; progress.choose(sys.stderr, 1, False); "
+        f"import sys; from mpvm.cli.progress import {observer}; progress = {observer}(sys.stderr, 1); "
+        "progress.vcpu_ready(0, 40_000_000); progress.machine_started(60_000_000); "
         "print('rich' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

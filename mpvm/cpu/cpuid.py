@@ -6,7 +6,7 @@ size for the present XCR0 (0xd.0:EBX; here it is the size for all components). A
 the highest one that has no entry is all zeros.
 """
 
-from fractions import Fraction
+from functools import cache
 from typing import Final, NamedTuple
 
 from mpvm.cpu.features import FeatureWord
@@ -87,15 +87,22 @@ def cpuid_entries(model: CpuModel, index: int, smp: int, tsc_khz: int) -> list[C
     return sorted(entry for entry in entries if entry.function <= _limit(model, entry.function))
 
 
+@cache
 def tsc_ratio(tsc_khz: int) -> tuple[int, int]:
     """Denominator and numerator of the TSC's rate to the crystal's, for leaf 0x15.
 
     Linux multiplies the numerator by the crystal's kHz in 32 bits, so it is kept as small as that needs:
     the ratio then is the best that there is, some 100 ppm off in the worst case and mostly far less.
     """
-    largest = 0xFFFFFFFF // CRYSTAL_KHZ
-    ratio = Fraction(CRYSTAL_KHZ, tsc_khz).limit_denominator(largest)
-    return ratio.numerator, ratio.denominator
+
+    def ratio(numerator: int) -> tuple[float, int, int]:
+        denominator = max(1, (numerator * CRYSTAL_KHZ + tsc_khz // 2) // tsc_khz)
+        error = abs(numerator * CRYSTAL_KHZ / denominator - tsc_khz)
+        return error, denominator, numerator
+
+    # Searched one by one: `fractions` would take longer to import.
+    _, denominator, numerator = min(map(ratio, range(1, 0xFFFFFFFF // CRYSTAL_KHZ + 1)))
+    return denominator, numerator
 
 
 def apic_id_bits(smp: int) -> int:

@@ -16,7 +16,6 @@ IA32_MISC_ENABLE and IA32_BIOS_SIGN_ID, and Linux takes the #GP of the others (I
 MSR_PLATFORM_INFO) for their absence; IA32_ARCH_CAPABILITIES is one of these, so its flag is off.
 """
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -166,6 +165,8 @@ def _feature(change: str) -> str:
     name = change[1:].lower().replace("_", "-")
     name = ALIASES.get(name, name)
     if name not in FEATURES:
+        import difflib  # only here: a start that goes well does without it
+
         near = difflib.get_close_matches(name, FEATURES, n=3)
         hint = f"{' or '.join(near)} is" if near else "names as in QEMU's are"
         raise ConfigError(f"cpu.model: {change[1:]!r} is no CPU feature; {hint} right")

@@ -12,21 +12,21 @@
 
 enum { FAILURES_PRINTED_MAX = 20 };
 
-static uint32_t check_lock;
-static int check_failures;
+/* Weak, so that all sources of a guest share one of each. */
+__attribute__((weak)) uint32_t check_lock;
+__attribute__((weak)) int check_failures;
 
 /* Any CPU may check; interrupts stay off while it prints. */
 static inline void check_fail(const char *what, uint64_t got, uint64_t expected, const char *file, int line)
 {
-	uint64_t flags;
+	bool were_on = interrupts_save();
 
-	__asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
 	while (__atomic_exchange_n(&check_lock, 1, __ATOMIC_ACQUIRE))
 		pause();
 	if (check_failures++ < FAILURES_PRINTED_MAX)
 		print("FAIL %s: got %lx expected %lx (%s:%d)\n", what, got, expected, file, line);
 	__atomic_store_n(&check_lock, 0, __ATOMIC_RELEASE);
-	if (flags & RFLAGS_IF)
+	if (were_on)
 		interrupts_on();
 }
 

@@ -3,6 +3,7 @@
 #include "acpi.h"
 #include "interrupts.h"
 #include "machine.h"
+#include "smp.h"
 #include "timer.h"
 
 #define PIC1_COMMAND 0x20
@@ -18,7 +19,7 @@
 
 enum { CALIBRATION_MS = 10 };
 
-static bool x2apic;
+static bool use_x2apic;
 
 void pic_mask_all(void)
 {
@@ -41,7 +42,13 @@ bool apic_has_x2apic(void)
 
 void apic_use_x2apic(bool use)
 {
-	x2apic = use;
+	use_x2apic = use;
+}
+
+/* A CPU is in one mode or the other, whatever the rest are in. */
+static bool in_x2apic_mode(void)
+{
+	return this_cpu()->x2apic;
 }
 
 static volatile uint32_t *apic_mmio(enum apic_register reg)
@@ -56,12 +63,12 @@ static uint32_t apic_msr(enum apic_register reg)
 
 uint32_t apic_read(enum apic_register reg)
 {
-	return x2apic ? (uint32_t)read_msr(apic_msr(reg)) : *apic_mmio(reg);
+	return in_x2apic_mode() ? (uint32_t)read_msr(apic_msr(reg)) : *apic_mmio(reg);
 }
 
 void apic_write(enum apic_register reg, uint32_t value)
 {
-	if (x2apic)
+	if (in_x2apic_mode())
 		write_msr(apic_msr(reg), value);
 	else
 		*apic_mmio(reg) = value;
@@ -71,7 +78,7 @@ uint32_t apic_id(void)
 {
 	uint32_t id = apic_read(APIC_ID);
 
-	return x2apic ? id : id >> 24;
+	return in_x2apic_mode() ? id : id >> 24;
 }
 
 void apic_eoi(void)
@@ -79,10 +86,16 @@ void apic_eoi(void)
 	apic_write(APIC_EOI, 0);
 }
 
+void apic_enter_x2apic(void)
+{
+	write_msr(MSR_APIC_BASE, read_msr(MSR_APIC_BASE) | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+	this_cpu()->x2apic = true;
+}
+
 void apic_enable(void)
 {
-	if (x2apic)
-		write_msr(MSR_APIC_BASE, read_msr(MSR_APIC_BASE) | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+	if (use_x2apic)
+		apic_enter_x2apic();
 	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	apic_write(APIC_LVT_TIMER, LVT_MASKED);
 	apic_write(APIC_LVT_LINT0, LVT_MASKED);
@@ -93,17 +106,23 @@ void apic_enable(void)
 
 void apic_send(uint32_t destination, uint32_t command)
 {
-	if (x2apic) {
+	bool were_on;
+
+	if (in_x2apic_mode()) {
 		/* A WRMSR to x2APIC registers is not serializing (SDM vol. 3, section 10.12.3): what the
 		 * receiver is to see must be out before it. */
 		__asm__ volatile("mfence" : : : "memory");
 		write_msr(apic_msr(APIC_ICR), (uint64_t)destination << 32 | command);
 		return;
 	}
+	/* A handler that sends must not come between the halves. */
+	were_on = interrupts_save();
 	while (apic_read(APIC_ICR) & ICR_PENDING)
 		pause();
 	apic_write(APIC_ICR_HIGH, destination << 24);
 	apic_write(APIC_ICR, command);
+	if (were_on)
+		interrupts_on();
 }
 
 uint32_t apic_timer_per_ms(void)

@@ -63,6 +63,8 @@ void pic_mask_all(void);
 void apic_enable(void);
 bool apic_has_x2apic(void);
 void apic_use_x2apic(bool use);
+/* Changes this CPU alone. */
+void apic_enter_x2apic(void);
 
 uint32_t apic_read(enum apic_register reg);
 void apic_write(enum apic_register reg, uint32_t value);

@@ -144,6 +144,15 @@ static inline void interrupts_on(void)
 	__asm__ volatile("sti" : : : "memory");
 }
 
+/* Turns interrupts off; returns whether they were on. */
+static inline bool interrupts_save(void)
+{
+	uint64_t flags;
+
+	__asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
+	return flags & RFLAGS_IF;
+}
+
 /* STI takes effect after the next instruction, so no interrupt can slip in between the two and leave
  * the CPU asleep. To be called with interrupts off; returns with interrupts off. */
 static inline void wait_for_interrupt(void)

@@ -2,6 +2,7 @@
 #ifndef GUEST_SMP_H
 #define GUEST_SMP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "layout.h"
@@ -11,7 +12,7 @@ struct cpu {
 	uint8_t *stack_top;
 	int index;
 	uint32_t apic_id;
-	void *test; /* a test guest's own */
+	bool x2apic; /* its local APIC is in that mode; apic.c's */
 };
 
 extern int cpu_count;

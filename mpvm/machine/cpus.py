@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mpvm.abi.errors import ConfigError
-from mpvm.abi.layout import MAX_CPUID_ENTRIES, VcpuArea
+from mpvm.abi.layout import MAX_CPUID_ENTRIES, CpuidEntry, VcpuArea
 from mpvm.cpu.cpuid import cpuid_entries
 from mpvm.cpu.models import feature_words, resolve_model
 from mpvm.cpu.state import reset_state
@@ -27,8 +27,16 @@ def describe(areas: Sequence[VcpuArea], text: str, tsc_khz: int) -> None:
             area.features[index] = word
 
 
+def leaf(area: VcpuArea, function: int) -> CpuidEntry:
+    """The first CPUID entry of `function`, all zeros when there is none."""
+    for entry in area.cpuid[: area.cpuid_count]:
+        if entry.function == function:
+            found: CpuidEntry = entry
+            return found
+    return CpuidEntry(function=function)
+
+
 def reset(areas: Sequence[VcpuArea]) -> None:
     """Guest state as after power-up, EDX with the CPU's signature (SDM vol. 3, table 9-1)."""
     for area in areas:
-        signature = next((entry.eax for entry in area.cpuid[: area.cpuid_count] if entry.function == 1), 0)
-        reset_state(signature, bsp=bool(area.is_bsp)).store(area.control.guest)
+        reset_state(leaf(area, 1).eax, bsp=bool(area.is_bsp)).store(area.control.guest)

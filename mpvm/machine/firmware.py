@@ -1,11 +1,15 @@
 """What firmware would have done before the boot image runs: CMOS, ACPI and MP tables, the memory map."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from mpvm.boot.e820 import e820_map
 from mpvm.boot.loader import load as load_image
+from mpvm.boot.mptable import MP_TABLE_ADDRESS, build_mp_table
 from mpvm.boot.request import BootMachine, BootRequest
 from mpvm.cpu.state import CpuState
+from mpvm.hw.acpi.tables import AcpiMachine, build_tables
 from mpvm.machine.base import BootSpec
 from mpvm.memory.ram import HIGH_RAM_START, GuestRam
 
@@ -40,8 +44,25 @@ def cmos(ram: GuestRam) -> dict[int, int]:
     }
 
 
-def load(boot: BootSpec, ram: GuestRam, smp: int) -> CpuState:
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """What the tables say about the board. `serial`: base port and interrupt of every UART that is there.
+
+    `signature` and `features` are EAX and EDX of CPUID leaf 1.
+    """
+
+    smp: int
+    pci: bool
+    serial: Sequence[tuple[int, int]]
+    signature: int
+    features: int
+
+
+def load(boot: BootSpec, ram: GuestRam, board: Board) -> CpuState:
     """Write the tables and the boot image into `ram`; the state in which the first CPU starts."""
+    tables = build_tables(AcpiMachine(smp=board.smp, serial=board.serial, pci=board.pci))
+    tables.write(ram)
+    ram.write(MP_TABLE_ADDRESS, build_mp_table(board.smp, board.signature, board.features, pci=board.pci))
     request = BootRequest(
         protocol=boot.protocol,
         kernel=boot.kernel,
@@ -49,4 +70,4 @@ def load(boot: BootSpec, ram: GuestRam, smp: int) -> CpuState:
         append=boot.append,
         modules=boot.modules,
     )
-    return load_image(request, BootMachine(ram=ram, e820=e820_map(ram.slots), rsdp_address=0))
+    return load_image(request, BootMachine(ram, e820_map(ram.slots), tables.rsdp_address))

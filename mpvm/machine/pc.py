@@ -14,6 +14,7 @@ class Pc(X86Machine):
 
     name: ClassVar[str] = "pc"
     description: ClassVar[str] = "PC with an i440FX host bridge"
+    has_pci: ClassVar[bool] = True
 
     def add_devices(self, router: irq.IrqRouter) -> None:
         """The common devices and the PCI host bridge."""

@@ -1,6 +1,6 @@
 """What every x86 board has: local APICs' bus, I/O APIC, 8259s, PIT, RTC, UARTs, ACPI, A20, reset ports."""
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from mpvm.abi.layout import VcpuArea
 from mpvm.hw.acpi.pm import AcpiPm
@@ -21,22 +21,35 @@ from mpvm.machine.apic_bus import ApicBus
 from mpvm.machine.base import Host, Machine, MachineSpec
 from mpvm.machine.publish import Publisher
 from mpvm.memory.ram import GuestRam, ram_slots
+from mpvm.memory.region import Region
 
 # COM1 to COM4: base port and ISA interrupt, as on a PC.
 UARTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))
+
+# Kernels write here to wait the time of a bus cycle; on a PC it shows firmware's progress.
+POST_CODE_PORT: Final = 0x80
 
 A20_ON: Final = 0xFFFFFFFF
 A20_OFF: Final = A20_ON & ~(1 << 20)
 
 
+def _post_code() -> Region:
+    return Region(
+        "POST code", 1, lambda offset, size: 0xFF, lambda offset, size, value: None, posted=frozenset({0})
+    )
+
+
 class X86Machine(Machine):
     """The common board. Subclasses add their buses in `add_devices`."""
+
+    has_pci: ClassVar[bool] = False
 
     def __init__(self, spec: MachineSpec, host: Host) -> None:
         super().__init__(spec, host)
         self.ram = GuestRam(host.ram_block, ram_slots(spec.memory_bytes))
         self.apic_bus = ApicBus(host.areas, host.kick)
         self.devices: list[Any] = []
+        self._uarts: list[tuple[int, int]] = []
         self.power_management: AcpiPm
         self.pic: PicPair
         self.ioapic: IoApic
@@ -68,6 +81,8 @@ class X86Machine(Machine):
         for (base, line), chardev in zip(UARTS, self.spec.serial, strict=False):
             if chardev is not None:
                 self.add(Uart16550A(clock, router.line(line), chardev, base))
+                self._uarts.append((base, line))
+        self.ports.map(POST_CODE_PORT, _post_code())
         sci = router.line(irq.SCI_IRQ)
         self.power_management = self.add(AcpiPm(clock, sci, host.power_off, host.request_reset))
         keyboard, mouse = router.line(irq.KEYBOARD_IRQ), router.line(irq.MOUSE_IRQ)
@@ -89,7 +104,15 @@ class X86Machine(Machine):
 
     def load_boot_image(self) -> None:
         """ACPI and MP tables, then the boot protocol; the BSP's area gets the state that it starts with."""
-        state = firmware.load(self.spec.boot, self.ram, self.spec.smp)
+        leaf1 = cpus.leaf(self.bsp, 1)
+        board = firmware.Board(
+            smp=self.spec.smp,
+            pci=self.has_pci,
+            serial=self._uarts,
+            signature=leaf1.eax,
+            features=leaf1.edx,
+        )
+        state = firmware.load(self.spec.boot, self.ram, board)
         state.store(self.bsp.control.guest)
 
     @property

@@ -110,14 +110,16 @@ class EventLoop:
         deadline = queue.next_deadline()
         if deadline is not None and deadline <= self.clock.now():
             queue.run_due(self.clock.now())
-            deadline = queue.next_deadline()
+            # A callback may have been what the loop is run for: let `run` look before it sleeps.
+            block = False
         while self._deferred:
             deferred, self._deferred = self._deferred, []
             for callback in deferred:
                 callback()
-            deadline = queue.next_deadline()
-        # A deadline that has passed meanwhile makes the descriptor readable at once.
-        self._timer_fd.set(deadline)
+            block = False
+        if block:
+            # One that has passed meanwhile makes the descriptor readable at once.
+            self._timer_fd.set(deadline)
         if ring is not None and block and not ring.arm():
             block = False
         ready = zmq.zmq_poll(self._poll_set, -1 if block else 0)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from mpvm.abi.layout import Request, VcpuArea
 from mpvm.coordinator.dispatch import Exit
+from mpvm.coordinator.forkserver import hidden_main
 from mpvm.coordinator.trampoline import run_worker, stderr_path
 
 KICK_SIGNAL: Final = signal.SIGUSR1
@@ -58,7 +59,8 @@ class Vcpu:
         self._process = multiprocessing.get_context("forkserver").Process(
             target=run_worker, args=(module, self.index, runtime_dir, arguments), daemon=True
         )
-        self._process.start()
+        with hidden_main():
+            self._process.start()
         assert self._process.pid is not None
         self.adopt(self._process.pid)
 

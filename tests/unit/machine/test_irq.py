@@ -1,0 +1,46 @@
+"""The board's interrupt wires."""
+
+from mpvm.machine.irq import IrqRouter, SharedWire
+
+
+def test_a_shared_wire_is_high_while_anyone_drives_it() -> None:
+    heard: list[int] = []
+    wire = SharedWire(heard.append)
+    one, two = wire.input(), wire.input()
+    one.raise_()
+    two.raise_()
+    one.lower()
+    assert heard == [1]
+    two.lower()
+    assert heard == [1, 0]
+
+
+class Controllers:
+    def __init__(self) -> None:
+        self.pic: list[tuple[int, int]] = []
+        self.ioapic: list[tuple[int, int]] = []
+        self.router = IrqRouter(
+            lambda n, level: self.pic.append((n, level)), lambda pin, level: self.ioapic.append((pin, level))
+        )
+
+
+def test_an_isa_line_reaches_both_controllers() -> None:
+    board = Controllers()
+    board.router.line(4).raise_()
+    assert (board.pic, board.ioapic) == ([(4, 1)], [(4, 1)])
+
+
+def test_the_pit_is_pin_2_of_the_io_apic_and_line_0_of_the_8259() -> None:
+    board = Controllers()
+    board.router.line(0).pulse()
+    assert board.pic == [(0, 1), (0, 0)]
+    assert board.ioapic == [(2, 1), (2, 0)]
+
+
+def test_com1_and_com3_share_a_wire() -> None:
+    board = Controllers()
+    com1, com3 = board.router.line(4), board.router.line(4)
+    com1.raise_()
+    com3.raise_()
+    com1.lower()
+    assert board.pic == [(4, 1)]

@@ -1,0 +1,81 @@
+"""What the VM page says about ports, so that workers need not ask."""
+
+import pytest
+
+from mpvm.abi.errors import DeviceError
+from mpvm.abi.layout import MAX_SHADOWS, ShadowKind, VmPage
+from mpvm.machine.publish import Publisher
+from mpvm.memory.address_space import AddressSpace
+from mpvm.memory.region import Region, ShadowRegister
+
+
+def region(name: str, **declared: object) -> Region:
+    return Region(name, 8, lambda offset, size: 0, lambda offset, size, value: None, **declared)  # type: ignore[arg-type]
+
+
+def publish(*mapped: tuple[int, Region]) -> VmPage:
+    ports, page = AddressSpace("ports", 0x10000), VmPage()
+    for base, each in mapped:
+        ports.map(base, each)
+    Publisher(page).publish(ports)
+    return page
+
+
+def test_only_declared_ports_are_posted() -> None:
+    page = publish((0x3F8, region("uart", posted=frozenset({0, 3}))), (0x60, region("keyboard")))
+    assert [port for port in range(0x10000) if page.port_posted[port]] == [0x3F8, 0x3FB]
+
+
+def test_a_constant_is_published_at_once_and_at_every_change() -> None:
+    register = ShadowRegister()
+    register.set_constant(0x60)
+    page = publish((0x3F8, region("uart", shadows={5: register})))
+    slot = page.port_shadow[0x3FD] - 1
+    shadow = page.shadow[slot]
+    assert (shadow.kind, shadow.value, shadow.seq % 2) == (ShadowKind.CONSTANT, 0x60, 0)
+    before = shadow.seq
+    register.set_constant(0x61)
+    assert (shadow.value, shadow.seq) == (0x61, before + 2)
+
+
+def test_a_counter_is_published_as_base_and_rate() -> None:
+    register = ShadowRegister()
+    page = publish((0x608, region("pm-timer", shadows={0: register})))
+    register.set_counter(7, 1000, 3_579_545, 0xFFFFFF)
+    shadow = page.shadow[page.port_shadow[0x608] - 1]
+    assert (shadow.kind, shadow.value, shadow.base_ns, shadow.hz, shadow.mask) == (
+        ShadowKind.COUNTER,
+        7,
+        1000,
+        3_579_545,
+        0xFFFFFF,
+    )
+
+
+def test_a_withdrawn_register_is_read_by_an_exit_again() -> None:
+    register = ShadowRegister()
+    page = publish((0x3F8, region("uart", shadows={5: register})))
+    register.set_synchronous()
+    shadow = page.shadow[page.port_shadow[0x3FD] - 1]
+    assert (shadow.kind, shadow.seq % 2) == (ShadowKind.NONE, 0)
+
+
+def test_registers_have_slots_of_their_own_and_one_at_two_ports_has_one() -> None:
+    one, two = ShadowRegister(), ShadowRegister()
+    page = publish((0x100, region("a", shadows={0: one, 4: one})), (0x200, region("b", shadows={0: two})))
+    assert page.port_shadow[0x100] == page.port_shadow[0x104] != page.port_shadow[0x200]
+    assert page.port_shadow[0x101] == 0
+
+
+def test_the_sequence_wraps() -> None:
+    register = ShadowRegister()
+    page = publish((0x100, region("a", shadows={0: register})))
+    page.shadow[0].seq = 0xFFFFFFFE
+    register.set_constant(5)
+    assert page.shadow[0].seq == 0
+
+
+def test_too_many_shadows_are_a_defect_of_the_machine() -> None:
+    registers = [ShadowRegister() for _ in range(MAX_SHADOWS + 1)]
+    with pytest.raises(DeviceError, match=f"more than {MAX_SHADOWS}"):
+        publish(*((8 * n, region(str(n), shadows={0: register})) for n, register in enumerate(registers)))

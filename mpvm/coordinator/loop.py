@@ -7,7 +7,7 @@ an exit's round trip does not grow with the number of vCPUs.
 import os
 import select
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import zmq
 
@@ -26,8 +26,9 @@ class EventLoop:
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._timer_fd = TimerFd()
         self._epoll = select.epoll()
+        self._epoll_fd = self._epoll.fileno()
         self._callbacks: dict[int, tuple[Callable[[], None] | None, Callable[[], None] | None]] = {}
-        self._poll_set: list[tuple[zmq.Socket[bytes] | int, int]] = [(self._epoll.fileno(), zmq.POLLIN)]
+        self._poll_set: list[tuple[zmq.Socket[bytes] | int, int]] = [(self._epoll_fd, zmq.POLLIN)]
         self._socket: zmq.Socket[bytes] | None = None
         self._on_message: Callable[[bytes, bytes], None] | None = None
         self._ring: PostedRing | None = None
@@ -103,34 +104,37 @@ class EventLoop:
             timer.cancel()
 
     def iterate(self, block: bool = True) -> None:
-        """Wait for one event, unless `block` is false, and serve all that are there."""
-        ring, queue = self._ring, self.clock.queue
-        if ring is not None:
-            ring.drain()
-        deadline = queue.next_deadline()
-        if deadline is not None and deadline <= self.clock.now():
-            queue.run_due(self.clock.now())
-            # A callback may have been what the loop is run for: let `run` look before it sleeps.
-            block = False
-        while self._deferred:
-            deferred, self._deferred = self._deferred, []
-            for callback in deferred:
-                callback()
-            block = False
-        if block:
-            # One that has passed meanwhile makes the descriptor readable at once.
-            self._timer_fd.set(deadline)
-        if ring is not None and block and not ring.arm():
-            block = False
-        ready = zmq.zmq_poll(self._poll_set, -1 if block else 0)
-        if ring is not None:
-            ring.disarm()
-        epoll_fd = self._poll_set[-1][0]
-        for which, _events in ready:
-            if which == epoll_fd:
+        """Wait for one event, unless `block` is false or something is due, and serve all that are there.
+
+        Everything that an event leads to is done when this returns, so that `run` can look at its goal.
+        """
+        for which, _events in self._wait(block):
+            if which == self._epoll_fd:
                 self._serve_epoll()
             else:
                 self._serve_socket()
+        if self._ring is not None:
+            self._ring.drain()
+        queue = self.clock.queue
+        deadline = queue.next_deadline()
+        if deadline is not None and deadline <= (now := self.clock.now()):
+            queue.run_due(now)
+        if self._deferred:
+            deferred, self._deferred = self._deferred, []
+            for callback in deferred:
+                callback()
+
+    def _wait(self, block: bool) -> list[tuple[Any, int]]:
+        ring = self._ring
+        if block:
+            deadline = self.clock.queue.next_deadline()
+            self._timer_fd.set(deadline)
+            # A write that is there already is no event to wait for; arming looks for one.
+            block = not self._deferred and (ring is None or ring.arm())
+        ready = zmq.zmq_poll(self._poll_set, -1 if block else 0)
+        if ring is not None:
+            ring.disarm()
+        return ready
 
     def _serve_socket(self) -> None:
         socket, on_message = self._socket, self._on_message

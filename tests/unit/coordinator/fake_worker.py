@@ -1,0 +1,79 @@
+"""Workers that are threads: they speak the protocol over ipc, and run no guest."""
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from mpvm.abi.messages import Kind, Message, decode, encode
+
+
+class FakeWorker:
+    """A worker's socket in a thread; `script(worker)` is what it does.
+
+    Its process is a stand-in: `pidfd` is a pipe's read end, readable when `die` is called.
+    """
+
+    def __init__(self, endpoint: str, index: int, script: "Callable[[FakeWorker], None]") -> None:
+        self.index = index
+        self.pidfd, self._alive = os.pipe()
+        self.received: list[Message] = []
+        self.kicks: queue.Queue[int] = queue.Queue()
+        self._socket = zmq.Context.instance().socket(zmq.DEALER)
+        self._socket.linger = 1000
+        self._socket.identity = index.to_bytes(2, "big")
+        self._socket.rcvtimeo = 10_000
+        self._socket.connect(endpoint)
+        self._dead = False
+        self._thread = threading.Thread(target=self._run, args=(script,))
+        self._thread.start()
+
+    def _run(self, script: "Callable[[FakeWorker], None]") -> None:
+        try:
+            script(self)
+        finally:
+            self._socket.close()
+            self.die()
+
+    def send(self, kind: Kind, *fields: int | str) -> None:
+        self._socket.send(encode(kind, *fields))
+
+    def send_raw(self, data: bytes) -> None:
+        self._socket.send(data)
+
+    def receive(self) -> Message:
+        message = decode(self._socket.recv())
+        self.received.append(message)
+        return message
+
+    def come_up(self) -> Message:
+        """CREATED, READY, and the wait for RESUME."""
+        self.send(Kind.CREATED, 1000 + self.index, "fake 1.0", 5)
+        self.send(Kind.READY, 7)
+        return self.receive()
+
+    def exit(self, *fields: int) -> Message:
+        """An EXIT and its answer."""
+        self.send(Kind.EXIT, *fields)
+        return self.receive()
+
+    def die(self) -> None:
+        if not self._dead:
+            self._dead = True
+            os.close(self._alive)
+
+    def join(self) -> None:
+        self._thread.join()
+
+
+class Kicks:
+    """Takes the place of `signal.pidfd_send_signal`: a kick goes to the fake worker, SIGKILL ends it."""
+
+    def __init__(self) -> None:
+        self.workers: dict[int, FakeWorker] = {}
+
+    def __call__(self, pidfd: int, number: int, *_: Any) -> None:
+        self.workers[pidfd].kicks.put(number)

@@ -13,6 +13,8 @@ STACK_TOP, IST1_TOP, RSP0_TOP = 0x20000, 0x22000, 0x24000
 USER_DATA, USER_STACK_TOP = 0x26000, 0x28000
 DATA = 0x30000
 TABLES = 0x100000
+# The local APIC again, where a 32-bit displacement reaches it.
+APIC_WINDOW = 0x60000000
 _STUB_BYTES = 16
 _WITH_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17, 21)
 
@@ -80,7 +82,9 @@ _STUBS = _stubs()
 class LongModeMachine(Machine):
     """Starts programs in 64-bit mode at CPL 0 or 3."""
 
-    def boot(self, source: str, *, cpl: int = 0, **registers: int | SegmentState) -> None:
+    def boot(
+        self, source: str, *, cpl: int = 0, **registers: int | SegmentState | DescriptorTableState
+    ) -> None:
         """Place `source` at ORIGIN and make the vCPU ready to run it."""
         self.build_tables()
         self.program = self.place(source, 64, ORIGIN)
@@ -117,6 +121,7 @@ class LongModeMachine(Machine):
             self.map(gpa, gpa, P | W)
         for gpa in (*range(2 << 20, RAM_BYTES, 2 << 20), MMIO_BASE, APIC_BASE):
             self.map(gpa, gpa, P | W | PS)
+        self.map(APIC_WINDOW, APIC_BASE, P | W | PS)
         for gpa in (*range(ORIGIN, ORIGIN + CODE_PAGES * 0x1000, 0x1000), USER_DATA, USER_STACK_TOP - 0x1000):
             self.map(gpa, gpa, P | W | U)
 

@@ -15,6 +15,8 @@
 #define MAPPED_END 0x100000000
 
 #define FADT_TMR_VAL_EXT 0x100
+#define FADT_RESET_REG_SUP 0x400
+#define ADDRESS_SPACE_IO 1
 
 #define MADT_LOCAL_APIC 0
 #define MADT_IO_APIC 1
@@ -70,12 +72,17 @@ struct fadt {
 	uint32_t pm_timer;
 	uint8_t reserved3[32];
 	uint32_t flags;
-	uint8_t reserved4[24];
+	uint8_t reset_space;
+	uint8_t reserved4[3];
+	uint64_t reset_address;
+	uint8_t reset_value;
+	uint8_t reserved5[11];
 	uint64_t x_dsdt;
 } __attribute__((packed));
 
 _Static_assert(__builtin_offsetof(struct fadt, pm_timer) == 76, "ACPI 6.4, table 5.9");
 _Static_assert(__builtin_offsetof(struct fadt, flags) == 112, "ACPI 6.4, table 5.9");
+_Static_assert(__builtin_offsetof(struct fadt, reset_value) == 128, "ACPI 6.4, table 5.9");
 _Static_assert(__builtin_offsetof(struct fadt, x_dsdt) == 140, "ACPI 6.4, table 5.9");
 
 struct madt {
@@ -294,6 +301,10 @@ static void read_fadt(const struct fadt *fadt)
 	acpi.acpi_enable = fadt->acpi_enable;
 	acpi.pm1a_control = (uint16_t)fadt->pm1a_control;
 	acpi.pm1b_control = (uint16_t)fadt->pm1b_control;
+	if ((fadt->flags & FADT_RESET_REG_SUP) && fadt->reset_space == ADDRESS_SPACE_IO) {
+		acpi.reset_port = (uint16_t)fadt->reset_address;
+		acpi.reset_value = fadt->reset_value;
+	}
 	find_s5(table_at(dsdt));
 }
 

@@ -21,6 +21,9 @@ struct acpi {
 	uint16_t pm1a_control;
 	uint16_t pm1b_control;
 
+	uint16_t reset_port; /* 0: none */
+	uint8_t reset_value;
+
 	bool has_s5;
 	uint8_t s5_type_a;
 	uint8_t s5_type_b;

@@ -1,6 +1,7 @@
 """Guests build to images that a Multiboot 1 loader takes (Multiboot 0.6.96, sections 3.1 and 3.1.3)."""
 
 import struct
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +84,36 @@ def test_the_same_sources_give_the_same_bytes(smp_image: bytes, tmp_path: Path) 
 def test_nothing_but_the_images_is_left_in_the_output_folder(tmp_path: Path) -> None:
     built = build_all(ROOT / "mpvm" / "guests", tmp_path)
     assert sorted(tmp_path.iterdir()) == built
+
+
+def test_the_test_guests_build_by_their_folders_names(tmp_path: Path) -> None:
+    built = build_all(ROOT / "tests" / "guests", tmp_path)
+    assert [path.name for path in built] == [
+        "atomics.elf",
+        "code-modification.elf",
+        "exceptions.elf",
+        "interrupts.elf",
+        "real-mode.bin",
+        "reset.elf",
+        "string-io.elf",
+        "syscalls.elf",
+        "triple-fault.elf",
+    ]
+    boot_sector = (tmp_path / "real-mode.bin").read_bytes()
+    assert len(boot_sector) == 512
+    assert boot_sector.endswith(b"\x55\xaa")
+
+
+def test_a_source_that_does_not_compile_leaves_no_image(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sources = tmp_path / "sources"
+    (sources / "broken").mkdir(parents=True)
+    (sources / "broken" / "main.c").write_text("_Noreturn void guest_main(void) { undeclared(); }\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        build_all(sources, tmp_path / "out")
+    assert "undeclared" in capfd.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,11 +60,6 @@ ram_addr_t ram_addr_of_page(const struct vcpu *vcpu, uint32_t page)
     return UINT64_MAX;
 }
 
-static uint8_t *host_of_page(const struct vcpu *vcpu, uint32_t page)
-{
-    return vcpu->ram + ((uint64_t)page << PAGE_SHIFT);
-}
-
 void code_forget(struct vcpu *vcpu)
 {
     uint32_t pages = (uint32_t)vcpu->vm->page_count;
@@ -92,17 +87,21 @@ void code_drop(struct vcpu *vcpu, uint32_t page)
 /* Our own stores to a page ask again. */
 static void write_unclaim(struct vcpu *vcpu, uint32_t page)
 {
-    uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)host_of_page(vcpu, page), PAGE_BYTES);
+    tlb_watch_stores(vcpu, page);
     atomic_fetch_and(&vcpu->writers[page], ~vcpu->bit);
     vcpu->area->counters.write_watches++;
+}
+
+static bool letter_waiting(const struct mpvm_mailbox *box)
+{
+    return __atomic_load_n(&box->tail, __ATOMIC_ACQUIRE) != box->head;
 }
 
 bool mail_waiting(const struct vcpu *vcpu)
 {
     const struct mpvm_mailbox *box = &vcpu->area->mailbox;
 
-    return __atomic_load_n(&box->tail, __ATOMIC_ACQUIRE) != box->head ||
-           __atomic_load_n(&box->overflow, __ATOMIC_ACQUIRE) != 0;
+    return letter_waiting(box) || __atomic_load_n(&box->overflow, __ATOMIC_ACQUIRE) != 0;
 }
 
 /* More mail came than the box holds: do for all pages what any of it may have asked. Not a TB flush,
@@ -113,8 +112,9 @@ static void mail_overflow(struct vcpu *vcpu)
         const struct ram_slot *slot = &vcpu->slot[i];
 
         uc.tb_invalidate_phys_range(vcpu->engine, slot->ram_addr, slot->ram_addr + slot->size);
-        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)slot->host, slot->size);
     }
+    /* Flushing the TLB is fine in the middle of a block: every access looks it up anew. */
+    uc.tlb_flush(vcpu->cpu);
     code_forget(vcpu);
 }
 
@@ -122,7 +122,7 @@ void mail_read(struct vcpu *vcpu)
 {
     struct mpvm_mailbox *box = &vcpu->area->mailbox;
 
-    while (mail_waiting(vcpu)) {
+    while (letter_waiting(box)) {
         struct mpvm_mail mail = box->mail[box->head % MPVM_MAILBOX_ENTRIES];
 
         if (mail.kind == MPVM_MAIL_DROP_CODE) {
@@ -197,7 +197,11 @@ static void lock_acquire(struct vcpu *vcpu)
         futex_wait(lock, LOCK_CONTENDED, NULL);
     }
     __atomic_store_n(&vcpu->area->mode, MPVM_MODE_IN_GUEST, __ATOMIC_SEQ_CST);
-    mail_read(vcpu);
+    if (mail_waiting(vcpu)) {
+        mail_read(vcpu);
+        /* The block that runs may be one of those dropped; its jumps to others still stand. */
+        attention_raise(vcpu);
+    }
 }
 
 static void lock_release(struct vcpu *vcpu)

@@ -66,7 +66,9 @@ struct vcpu {
     int exclusive_step;              /* 0 none, 1 before the instruction, 2 after it */
     bool init_received;
     uint64_t int_eip;                /* RIP of the INT instruction whose event is being delivered */
-    bool store_page_writable;        /* verdict on the page of the store in progress */
+    uint32_t store_page;             /* the page of the store in progress; NO_PAGE: it keeps asking */
+    uint32_t tlb_generation;
+    struct writable_page *writable_pages;
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
 
     timer_t timer;
@@ -131,6 +133,13 @@ bool code_claimed(struct vcpu *vcpu, uint32_t page);
 bool write_claim(struct vcpu *vcpu, uint32_t page);
 void code_drop(struct vcpu *vcpu, uint32_t page);
 void code_forget(struct vcpu *vcpu);
+
+/* tlb.c */
+bool tlb_init(struct vcpu *vcpu);
+void tlb_deinit(struct vcpu *vcpu);
+void tlb_flushed(struct vcpu *vcpu);
+void tlb_let_stores(struct vcpu *vcpu, uint32_t page, uint64_t address);
+void tlb_watch_stores(struct vcpu *vcpu, uint32_t page);
 
 /* interrupts.c */
 bool events_take(struct vcpu *vcpu);

@@ -26,6 +26,7 @@ bool x86_cpu_tlb_fill_x86_64(CPUState *cpu, uint64_t address, int size, int acce
 void tb_invalidate_phys_page_fast_x86_64(uc_engine *engine, void *pages, ram_addr_t start, int len,
                                          uintptr_t retaddr);
 void tlb_set_dirty_x86_64(CPUState *cpu, uint64_t vaddr);
+void tlb_flush_by_mmuidx_x86_64(CPUState *cpu, uint16_t modes);
 void tlb_reset_dirty_by_vaddr_x86_64(CPUState *cpu, uint64_t start, uint64_t length);
 void cpu_loop_exit_atomic_x86_64(CPUState *cpu, uintptr_t retaddr);
 void helper_syscall_x86_64(CPUX86State *env, int length);
@@ -170,7 +171,7 @@ void REPLACES(tb_invalidate_phys_page_fast)(uc_engine *engine, void *pages, ram_
     struct vcpu *vcpu = self;
     uint32_t page = page_of_ram_addr(vcpu, start);
 
-    vcpu->store_page_writable = true;
+    vcpu->store_page = page;
     if (page == NO_PAGE || write_claim(vcpu, page)) {
         return;
     }
@@ -182,21 +183,32 @@ void REPLACES(tb_invalidate_phys_page_fast)(uc_engine *engine, void *pages, ram_
         at = stop;
     }
     if (vcpu->flips[page] >= MAX_FLIPS) {
-        vcpu->store_page_writable = false;
+        vcpu->store_page = NO_PAGE;
         return;
     }
     vcpu->flips[page]++;
-    start &= ~(ram_addr_t)(PAGE_BYTES - 1);
-    uc.tb_invalidate_phys_range(engine, start, start + PAGE_BYTES);
-    atomic_fetch_and(&vcpu->holders[page], ~vcpu->bit);
+    code_drop(vcpu, page);
+    /* Blocks that have been dropped still jump to each other: leave them at the next one's start. */
+    attention_raise(vcpu);
 }
 
 /* Called after each slow store: later ones need not be looked at, if no code is there. */
 void REPLACES(tlb_set_dirty)(CPUState *cpu, uint64_t vaddr)
 {
-    if (self->store_page_writable) {
-        uc.tlb_set_dirty(cpu, vaddr);
+    (void)cpu;
+    if (self->store_page != NO_PAGE) {
+        tlb_let_stores(self, self->store_page, vaddr);
     }
+}
+
+void REPLACES(tlb_flush_by_mmuidx)(CPUState *cpu, uint16_t modes)
+{
+    const uint16_t all = (1u << TLB_MODES) - 1;
+
+    if ((modes & all) == all) {
+        tlb_flushed(self);
+    }
+    uc.tlb_flush_by_mmuidx(cpu, modes);
 }
 
 /* Unicorn's own way to see stores to code walks the whole TLB for every block; the page map needs it not. */

@@ -315,7 +315,7 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
                                walk.physical & ~(uint64_t)(PAGE_BYTES - 1), (MemTxAttrs){0}, walk.prot, mmu_index,
                                walk.page_size);
     if (writable) {
-        uc.tlb_set_dirty(vcpu->cpu, address);
+        tlb_let_stores(vcpu, page, address);
     }
     return true;
 }

@@ -155,6 +155,28 @@ enum { MMU_KSMAP_IDX, MMU_USER_IDX, MMU_KNOSMAP_IDX };
 #define PROT_W 2
 #define PROT_X 4
 
+/* The engine's TLB: per MMU index a table of a power of two of entries, and eight victims. */
+struct tlb_entry {
+    uint64_t addr_read;
+    uint64_t addr_write;
+    uint64_t addr_code;
+    uint64_t paddr;
+    uint64_t addend; /* host address minus guest-virtual address */
+    uint64_t padding[3];
+};
+struct tlb_table {
+    uint64_t mask; /* (entries - 1) * sizeof(struct tlb_entry) */
+    struct tlb_entry *table;
+};
+#define TLB_MODES 3
+#define TLB_VICTIMS 8
+#define ENV_TLB(env) ((uintptr_t)(env) - 2192)
+#define ENV_TLB_TABLE(env, mode) (&FIELD(ENV_TLB(env), struct tlb_table, 2128 + 16 * (mode)))
+#define ENV_TLB_VICTIM(env, mode) (&FIELD(ENV_TLB(env), struct tlb_entry, 32 + 696 * (mode) + 48))
+#define TLB_INVALID_BIT (1u << 11)
+#define TLB_NOTDIRTY_BIT (1u << 10)
+#define TLB_FLAG_BITS 0xfffull
+
 /* The engine's own functions, found in the wheel's library (engine_symbols.c). */
 #define ENGINE_FUNCTIONS(X)                                                                             \
     X(void, gen_intermediate_code, "_x86_64", (CPUState *, TranslationBlock *, int))                    \
@@ -167,6 +189,7 @@ enum { MMU_KSMAP_IDX, MMU_USER_IDX, MMU_KNOSMAP_IDX };
     X(void, tlb_set_dirty, "_x86_64", (CPUState *, uint64_t))                                           \
     X(void, tlb_reset_dirty, "_x86_64", (CPUState *, uint64_t, uint64_t))                               \
     X(void, tlb_flush, "_x86_64", (CPUState *))                                                         \
+    X(void, tlb_flush_by_mmuidx, "_x86_64", (CPUState *, uint16_t))                                     \
     X(void, tb_flush, "_x86_64", (CPUState *))                                                          \
     X(void, tcg_func_start, "_x86_64", (TCGContext *))                                                  \
     X(void, helper_check_exit_request, "_x86_64", (void *, uint32_t))                                   \
@@ -196,6 +219,14 @@ enum { MMU_KSMAP_IDX, MMU_USER_IDX, MMU_KNOSMAP_IDX };
     X(void, cpu_loop_exit_noexc, "_x86_64", (CPUState *))                                               \
     X(void, helper_rdmsr, "_x86_64", (CPUX86State *))                                                   \
     X(void, helper_wrmsr, "_x86_64", (CPUX86State *))                                                   \
+    X(uint32_t, helper_atomic_cmpxchgb_mmu, "_x86_64",                                                  \
+      (CPUX86State *, uint64_t, uint32_t, uint32_t, uint32_t, uintptr_t))                               \
+    X(uint32_t, helper_atomic_cmpxchgw_le_mmu, "_x86_64",                                               \
+      (CPUX86State *, uint64_t, uint32_t, uint32_t, uint32_t, uintptr_t))                               \
+    X(uint32_t, helper_atomic_cmpxchgl_le_mmu, "_x86_64",                                               \
+      (CPUX86State *, uint64_t, uint32_t, uint32_t, uint32_t, uintptr_t))                               \
+    X(uint64_t, helper_atomic_cmpxchgq_le_mmu, "_x86_64",                                               \
+      (CPUX86State *, uint64_t, uint64_t, uint64_t, uint32_t, uintptr_t))                               \
     X(uint64_t, helper_read_crN, "_x86_64", (CPUX86State *, int))                                       \
     X(void, helper_write_crN, "_x86_64", (CPUX86State *, int, uint64_t))                                \
     X(int, uc_open, "", (int, int, uc_engine **))                                                       \

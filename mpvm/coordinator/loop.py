@@ -7,15 +7,12 @@ an exit's round trip does not grow with the number of vCPUs.
 import os
 import select
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import zmq
 
 from mpvm.coordinator.clock import MonotonicClock, TimerFd
 from mpvm.coordinator.posted import PostedRing
-
-# How many messages are taken in a row before the loop looks at anything else.
-_MESSAGES_IN_A_ROW: Final = 64
 
 
 class EventLoop:
@@ -37,10 +34,7 @@ class EventLoop:
         self.add_reader(self._timer_fd.fd, self._timer_fd.acknowledge)
 
     def serve(self, socket: "zmq.Socket[bytes]", on_message: Callable[[bytes, bytes], None]) -> None:
-        """Call ``on_message(identity, payload)`` for every two-part message of the ROUTER `socket`.
-
-        Messages of another shape come as payload b"", which no decoder takes.
-        """
+        """Call ``on_message(identity, payload)`` for every two-part message of the ROUTER `socket`."""
         self._socket = socket
         self._on_message = on_message
         self._poll_set.insert(0, (socket, zmq.POLLIN))
@@ -137,21 +131,18 @@ class EventLoop:
         return ready
 
     def _serve_socket(self) -> None:
+        """Take one message. Asking for another would cost more than the poll that finds it."""
         socket, on_message = self._socket, self._on_message
         assert socket is not None
         assert on_message is not None
-        for _ in range(_MESSAGES_IN_A_ROW):
-            try:
-                identity = socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            payload = b""
-            if socket.get(zmq.RCVMORE):
-                payload = socket.recv()
-                if socket.get(zmq.RCVMORE):
-                    socket.recv_multipart()
-                    payload = b""
-            on_message(identity, payload)
+        # A message's parts arrive together. One part too many is the next message's identity, and one
+        # too few is found here: a stranger's either way.
+        try:
+            identity = socket.recv(zmq.NOBLOCK)
+            payload = socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        on_message(identity, payload)
 
     def _serve_epoll(self) -> None:
         for fd, events in self._epoll.poll(0):

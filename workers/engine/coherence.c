@@ -197,11 +197,10 @@ static void lock_acquire(struct vcpu *vcpu)
         futex_wait(lock, LOCK_CONTENDED, NULL);
     }
     __atomic_store_n(&vcpu->area->mode, MPVM_MODE_IN_GUEST, __ATOMIC_SEQ_CST);
-    if (mail_waiting(vcpu)) {
-        mail_read(vcpu);
-        /* The block that runs may be one of those dropped; its jumps to others still stand. */
-        attention_raise(vcpu);
-    }
+    mail_read(vcpu);
+    /* Who saw us outside has not kicked us. And the block that runs may be one of those dropped, whose
+     * jumps to others still stand. */
+    attention_raise(vcpu);
 }
 
 static void lock_release(struct vcpu *vcpu)

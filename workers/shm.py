@@ -1,18 +1,27 @@
-"""Addresses of shared-memory blocks in this process, for the engine core."""
+"""The coordinator's shared-memory blocks, as this process maps them.
+
+`multiprocessing.shared_memory` made them and owns their names; a worker only maps them, without that module's
+imports and without telling the resource tracker of blocks that are not its own.
+"""
 
 import ctypes
-from multiprocessing.shared_memory import SharedMemory
+import mmap
+import os
+from pathlib import Path
+
+_SHM_DIRECTORY = Path("/dev/shm")  # noqa: S108  (where shm_open() looks, shm_overview(7))
 
 
-def view(block: SharedMemory) -> memoryview:
-    """The bytes of an open block."""
-    buffer = block.buf
-    if buffer is None:
-        raise ValueError(f"shared memory {block.name} is closed")
-    return buffer
+def attach(name: str) -> mmap.mmap:
+    """Map the whole block `name`, shared, for reading and writing."""
+    fd = os.open(_SHM_DIRECTORY / name, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return mmap.mmap(fd, 0)
+    finally:
+        os.close(fd)
 
 
-def address(block: SharedMemory) -> int:
+def address(block: mmap.mmap) -> int:
     """Where `block` is mapped. The mapping stays until the block is closed."""
-    anchor = ctypes.c_char.from_buffer(view(block))
+    anchor = ctypes.c_char.from_buffer(block)
     return ctypes.addressof(anchor)

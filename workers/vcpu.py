@@ -7,7 +7,6 @@ import importlib
 import os
 import signal
 import time
-from multiprocessing.shared_memory import SharedMemory
 from typing import Protocol
 
 import zmq
@@ -149,8 +148,8 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watchdog.watch(coordinator_pid, runtime_dir)
     link = Link(endpoint, index)
-    vm, ram = SharedMemory(vm_block), SharedMemory(ram_block)
-    area = VcpuArea.from_buffer(shm.view(vm), VCPU_OFFSET + index * VCPU_STRIDE)
+    vm, ram = shm.attach(vm_block), shm.attach(ram_block)
+    area = VcpuArea.from_buffer(vm, VCPU_OFFSET + index * VCPU_STRIDE)
     try:
         before = time.monotonic_ns()
         module = importlib.import_module(f"workers.{accel}.vcpu")

@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import signal
 import threading
 
@@ -22,5 +21,8 @@ def watch(coordinator_pid: int, runtime_dir: str) -> None:
 
 def _wait(pidfd: int, runtime_dir: str) -> None:
     select.select([pidfd], [], [])
+    # Imported here: every worker would pay for it at start.
+    import shutil
+
     shutil.rmtree(runtime_dir, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -6,6 +6,7 @@
 #include "engine.h"
 
 #include <sched.h>
+#include <sys/random.h>
 #include <x86intrin.h>
 
 #define RETADDR ((uintptr_t)__builtin_extract_return_addr(__builtin_return_address(0)))
@@ -38,6 +39,7 @@ void helper_rdmsr_x86_64(CPUX86State *env);
 void helper_wrmsr_x86_64(CPUX86State *env);
 uint64_t helper_read_crN_x86_64(CPUX86State *env, int reg);
 void helper_write_crN_x86_64(CPUX86State *env, int reg, uint64_t value);
+uint64_t helper_rdrand_x86_64(CPUX86State *env);
 void helper_pause_x86_64(CPUX86State *env, int length);
 uint64_t helper_inb_x86_64(CPUX86State *env, uint32_t port);
 uint64_t helper_inw_x86_64(CPUX86State *env, uint32_t port);
@@ -313,6 +315,17 @@ void REPLACES(helper_write_crN)(CPUX86State *env, int reg, uint64_t value)
     } else {
         uc.helper_write_crN(env, reg, value);
     }
+}
+
+/* The engine's source is a Mersenne Twister with a fixed seed. */
+uint64_t REPLACES(helper_rdrand)(CPUX86State *env)
+{
+    enum { CC_CARRY = 1 };
+    uint64_t value = 0;
+
+    /* CF says whether there is a value; the other flags are cleared. */
+    ENV_CC_SRC(env) = getrandom(&value, sizeof(value), 0) == sizeof(value) ? CC_CARRY : 0;
+    return value;
 }
 
 /* A guest that spins may be waiting for a vCPU that waits for our core. */

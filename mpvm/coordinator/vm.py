@@ -103,9 +103,9 @@ class VirtualMachine:
     def _create(self) -> None:
         """The runtime directory, shared memory, the event loop and the vCPUs' socket."""
         config, undo = self._config, self._notifiers.add
+        undo("stopping the fork server", forkserver.stop)
         self._accelerator = accelerator(config.machine.accel)
         self._accelerator.check()
-        undo("stopping the fork server", forkserver.stop)
         self._directory = forkserver.take_runtime_dir()
         runtime_dir.sweep(self._directory.path.parent)
         smp, memory_bytes = config.machine.smp, config.machine.memory
@@ -189,8 +189,8 @@ class VirtualMachine:
         self.state.set(RunState.SHUTDOWN)
 
     def _drop(self) -> None:
-        """Let go of the machine and its views of the shared memory."""
-        for name in ("machine", "vcpus", "state", "_ring"):
+        """Let go of all that refers to the shared memory; timers and chardevs do through the devices."""
+        for name in ("machine", "vcpus", "state", "loop", "clock", "chardevs", "_ring"):
             self.__dict__.pop(name, None)
         self._actions.clear()
 

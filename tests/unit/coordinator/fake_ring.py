@@ -15,7 +15,7 @@ class FakeRing:
         self.page.posted_head = self.page.posted_tail = start
 
     def take(self) -> int:
-        ticket = self.page.posted_tail
+        ticket = int(self.page.posted_tail)
         self.page.posted_tail += 1
         return ticket
 

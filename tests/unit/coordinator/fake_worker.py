@@ -22,7 +22,8 @@ class FakeWorker:
         self.pidfd, self._alive = os.pipe()
         self.received: list[Message] = []
         self.kicks: queue.Queue[int] = queue.Queue()
-        self._socket = zmq.Context.instance().socket(zmq.DEALER)
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 1000
         self._socket.identity = index.to_bytes(2, "big")
         self._socket.rcvtimeo = 10_000
@@ -36,6 +37,7 @@ class FakeWorker:
             script(self)
         finally:
             self._socket.close()
+            self._context.term()
             self.die()
 
     def send(self, kind: Kind, *fields: int | str) -> None:

@@ -53,9 +53,9 @@ def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert parent_directory() == tmp_path
 
 
-def test_a_place_that_can_not_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_place_that_can_not_be_written_is_one_line(parent: Path) -> None:
     with pytest.raises(StartError, match=r"absent.*No such file or directory; MPVM_RUNTIME_DIR may name"):
-        RuntimeDir(tmp_path / "absent")
+        RuntimeDir(parent / "absent")
 
 
 def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:

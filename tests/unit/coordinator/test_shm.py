@@ -8,7 +8,6 @@ import pytest
 
 from mpvm.abi import layout
 from mpvm.abi.errors import StartError
-from mpvm.coordinator import shm
 from mpvm.coordinator.shm import VmMemory, check_room, required_bytes
 from mpvm.memory.ram import ram_slots
 
@@ -24,7 +23,7 @@ def free(monkeypatch: pytest.MonkeyPatch, pages: int) -> None:
     class Status:
         f_bavail, f_frsize = pages, 4096
 
-    monkeypatch.setattr(shm.os, "statvfs", lambda path: Status)
+    monkeypatch.setattr(os, "statvfs", lambda path: Status)
 
 
 def test_room_is_checked_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from mpvm.abi.errors import EngineVersionError, ProtocolError, StartError, Worke
 from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import Request, ResumeFlag, VcpuArea
 from mpvm.abi.messages import Kind, Message, encode
-from mpvm.coordinator import vcpu as vcpu_module
 from mpvm.coordinator.clock import MonotonicClock
 from mpvm.coordinator.dispatch import Exit
 from mpvm.coordinator.loop import EventLoop
@@ -26,7 +25,7 @@ class Bench:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.endpoint = f"ipc://{folder}/vcpu.sock"
         self.kicks = Kicks()
-        monkeypatch.setattr(vcpu_module.signal, "pidfd_send_signal", self.kicks)
+        monkeypatch.setattr(signal, "pidfd_send_signal", self.kicks)
         self.loop = EventLoop(MonotonicClock())
         self.exits: list[Exit] = []
         self.observed: list[tuple[int, VcpuState]] = []

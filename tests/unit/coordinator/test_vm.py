@@ -1,0 +1,367 @@
+"""A whole run with real shared memory, sockets, devices and loop; the workers are threads without a guest."""
+
+import gc
+import os
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpvm.abi.errors import (
+    BootImageError,
+    ConfigError,
+    EngineVersionError,
+    ExitStatus,
+    ProtocolError,
+    StartError,
+    WorkerError,
+)
+from mpvm.abi.exits import ExitReason, IoDirection
+from mpvm.abi.layout import ResumeFlag, RunState
+from mpvm.abi.messages import Kind, Message
+from mpvm.config import Boot, ChardevSpec, Config, Machine
+from mpvm.coordinator import forkserver, vm
+from mpvm.coordinator.launch import endpoint
+from mpvm.coordinator.observer import Observer
+from mpvm.coordinator.outcome import Outcome
+from mpvm.coordinator.runtime_dir import RuntimeDir
+from mpvm.coordinator.vcpu import VcpuState
+from mpvm.coordinator.vcpus import VcpuSet
+from mpvm.coordinator.vm import VirtualMachine
+from tests.unit.coordinator.fake_worker import FakeWorker, Kicks
+
+Script = Callable[[FakeWorker], None]
+START = int(ResumeFlag.RESET | ResumeFlag.LOAD_STATE)
+FDS = Path("/proc/self/fd")
+OUT, IN = int(IoDirection.OUT), int(IoDirection.IN)
+
+
+def out(port: int, value: int, size: int = 1) -> tuple[int, ...]:
+    return ExitReason.IO, OUT, port, size, value
+
+
+POWER_OFF = out(0x604, 0x2000 | 5 << 10, 2)
+RESET = out(0xCF9, 0x06)
+DEBUG_EXIT = out(0xF4, 0x10, 4)
+
+
+class Recorder(Observer):
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def vcpu_created(self, index: int, pid: int, ns: int) -> None:
+        self.events.append(f"created {index}")
+
+    def vcpu_ready(self, index: int, ns: int) -> None:
+        self.events.append(f"ready {index}")
+
+    def machine_started(self, ns: int) -> None:
+        self.events.append("started")
+
+    def vcpu_failed(self, index: int, text: str) -> None:
+        self.events.append(f"failed {index}")
+
+    def machine_stopped(self) -> None:
+        self.events.append("stopped")
+
+
+class Bench:
+    """Runs a VM whose workers run `scripts`, in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, kernel: Path, console: Path) -> None:
+        self.kernel, self.console = kernel, console
+        self.observer = Recorder()
+        self.workers: list[FakeWorker] = []
+        self.scripts: tuple[Script, ...] = ()
+        self.vm: VirtualMachine
+        self.kicks = Kicks()
+        directory = RuntimeDir()
+        monkeypatch.setattr(forkserver, "take_runtime_dir", lambda: directory)
+        monkeypatch.setattr(forkserver, "stop", directory.remove)
+        monkeypatch.setattr(signal, "pidfd_send_signal", self.kicks)
+        monkeypatch.setattr(vm, "launch", self.launch)
+
+    def launch(self, vcpus: VcpuSet, _accelerator: Any, _loop: Any, memory: Any, directory: Any) -> None:
+        self.memory = memory
+        for each, script in zip(vcpus.vcpus, self.scripts, strict=True):
+            worker = FakeWorker(endpoint(directory), each.index, script)
+            self.workers.append(worker)
+            self.kicks.workers[worker.pidfd] = worker
+            each.pid, each.pidfd = 1000 + each.index, worker.pidfd
+            vcpus.watch(each)
+        vcpus.wait_for(VcpuState.READY)
+
+    def run(self, *scripts: Script, **config: Any) -> Outcome:
+        self.scripts = scripts
+        machine = Machine(smp=len(scripts), memory=16 << 20)
+        boot = Boot(kernel=self.kernel, protocol="flat")
+        chardev = ChardevSpec("file", self.console)
+        config.setdefault("isa_debug_exit", True)
+        self.vm = VirtualMachine(
+            Config(machine=machine, boot=boot, serial=(chardev,), **config), self.observer
+        )
+        try:
+            return self.vm.run()
+        finally:
+            for worker in self.workers:
+                worker.join()
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
+    kernel = tmp_path / "boot.img"
+    kernel.write_bytes(b"\xf4".ljust(510, b"\0") + b"\x55\xaa")
+    return Bench(monkeypatch, kernel, tmp_path / "console")
+
+
+def does(*exits: tuple[int, ...]) -> Script:
+    """A guest that makes `exits` one after the other; the last is not answered but by STOP."""
+
+    def script(worker: FakeWorker) -> None:
+        worker.come_up()
+        for fields in exits[:-1]:
+            assert worker.exit(*fields).kind is Kind.REPLY
+        assert worker.exit(*exits[-1]).kind is Kind.STOP
+
+    return script
+
+
+def halts(worker: FakeWorker) -> None:
+    """An AP that waits for its SIPI until it is stopped."""
+    worker.come_up()
+    assert worker.receive().kind is Kind.STOP
+
+
+def pauses(worker: FakeWorker) -> None:
+    """A guest that runs on and on; it pauses when it is kicked."""
+    message = worker.come_up()
+    while message.kind is not Kind.STOP:
+        worker.kicks.get()
+        worker.send(Kind.PAUSED)
+        message = worker.receive()
+
+
+def test_a_guest_that_powers_off_ends_the_run_with_status_0(bench: Bench) -> None:
+    outcome = bench.run(does(POWER_OFF), halts)
+    assert (outcome.status, outcome.cause) == (0, "powered off by the guest")
+    assert [summary.pid for summary in outcome.summary] == [1000, 1001]
+
+
+def test_every_worker_starts_from_the_reset_state(bench: Bench) -> None:
+    bench.run(does(POWER_OFF), halts, halts)
+    for worker in bench.workers:
+        assert worker.received[0] == Message(Kind.RESUME, (START,))
+
+
+def test_the_observer_hears_of_everything_in_order(bench: Bench) -> None:
+    bench.run(does(POWER_OFF), halts)
+    events = bench.observer.events
+    assert sorted(events[:4]) == ["created 0", "created 1", "ready 0", "ready 1"]
+    assert events[4:] == ["started", "stopped"]
+
+
+def test_a_guests_own_status_is_handed_on(bench: Bench) -> None:
+    outcome = bench.run(does(DEBUG_EXIT))
+    assert (outcome.status, outcome.cause) == (0x21, "ended by the guest with status 33")
+
+
+def test_a_status_is_cut_to_what_a_process_can_hand_on(bench: Bench) -> None:
+    assert bench.run(does(out(0xF4, 0x12345680, 4))).status == 1
+
+
+def test_the_console_has_all_that_was_written(bench: Bench) -> None:
+    bench.run(does(*(out(0x3F8, byte) for byte in b"hello\n"), POWER_OFF))
+    assert bench.console.read_bytes() == b"hello\n"
+
+
+def test_posted_writes_come_before_the_exit_that_follows_them(bench: Bench) -> None:
+    def posts_then_exits(worker: FakeWorker) -> None:
+        worker.come_up()
+        page = bench.memory.page
+        for byte in b"posted":
+            ticket = page.posted_tail
+            page.posted_tail = ticket + 1
+            entry = page.posted[ticket % len(page.posted)]
+            entry.address, entry.value, entry.size = 0x3F8, byte, 1
+            entry.seq = ticket + 1
+        worker.exit(*out(0x3F8, ord("!")))
+        worker.exit(*POWER_OFF)
+
+    bench.run(posts_then_exits)
+    assert bench.console.read_bytes() == b"posted!"
+
+
+def test_a_reset_pauses_all_and_starts_all_from_the_reset_state(bench: Bench) -> None:
+    entries: list[tuple[int, int, bytes]] = []
+
+    def resets(worker: FakeWorker) -> None:
+        worker.come_up()
+        guest = bench.memory.areas[0].control.guest
+        guest.rip = 0x1234
+        bench.memory.ram[0x7C00] = 0x90
+        assert worker.exit(*RESET).kind is Kind.REPLY
+        worker.send(Kind.PAUSED)
+        worker.receive()
+        entries.append((guest.rip, bench.memory.page.run_state, bytes(bench.memory.ram[0x7C00:0x7C01])))
+        worker.exit(*POWER_OFF)
+
+    outcome = bench.run(resets, pauses)
+    assert outcome.status == 0
+    assert entries == [(0x7C00, RunState.RUNNING, b"\xf4")]
+    assert bench.workers[1].received[:2] == [Message(Kind.RESUME, (START,))] * 2
+
+
+def test_a_vcpu_is_asked_to_pause_before_its_reset_is_answered(bench: Bench) -> None:
+    requests: list[int] = []
+
+    def resets(worker: FakeWorker) -> None:
+        worker.come_up()
+        worker.exit(*RESET)
+        requests.append(bench.memory.areas[0].request)
+        worker.send(Kind.PAUSED)
+        worker.receive()
+        worker.exit(*POWER_OFF)
+
+    bench.run(resets)
+    assert requests == [1]
+
+
+def test_a_reset_ends_the_run_where_there_is_to_be_no_reboot(bench: Bench) -> None:
+    outcome = bench.run(does(RESET), no_reboot=True)
+    assert (outcome.status, outcome.cause) == (0, "reset by the guest, and no_reboot is set")
+
+
+def test_a_triple_fault_is_reported_with_what_led_to_it(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outcome = bench.run(
+        halts, does(out(0x3F8, ord("X")), (ExitReason.IO, IN, 0x3FD, 1, 0), (ExitReason.SHUTDOWN, 0, 0, 0, 0))
+    )
+    assert (outcome.status, outcome.cause) == (ExitStatus.GUEST_CRASH, "guest crash: vCPU 1: triple fault")
+    said = capfd.readouterr().err
+    assert "vCPU 1 (process 1001)" in said
+    assert "vCPU 0" not in said
+    assert "CR0 60000010" in said
+    assert "KVM_EXIT_IO out 0x3f8 size 1 data 0x58\n    KVM_EXIT_IO in 0x3fd size 1\n" in said
+    assert "end of the console:\n  X\n" in said
+    assert "again with: mpvm" in said
+
+
+def test_the_report_shows_the_code_where_the_vcpu_is(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    bench.run(does((ExitReason.SHUTDOWN, 0, 0, 0, 0)))
+    assert "code at RIP: f4 00 00" in capfd.readouterr().err
+
+
+def test_the_time_limit_pauses_reports_and_ends(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    outcome = bench.run(pauses, timeout=0.05)
+    assert outcome.status == ExitStatus.TIME_LIMIT
+    assert outcome.cause == "time limit: the guest still ran after 0.05 s"
+    assert "vCPU 0 (process 1000)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_a_signal_ends_the_run_in_order(bench: Bench, number: signal.Signals, status: int) -> None:
+    def is_interrupted(worker: FakeWorker) -> None:
+        worker.come_up()
+        os.kill(os.getpid(), number)
+        assert worker.receive().kind is Kind.STOP
+
+    outcome = bench.run(is_interrupted)
+    assert (outcome.status, outcome.cause) == (status, f"ended by {number.name}")
+
+
+def test_a_signal_during_the_bring_up_ends_it(bench: Bench) -> None:
+    def is_interrupted(worker: FakeWorker) -> None:
+        worker.send(Kind.CREATED, 1, "fake", 0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        worker.kicks.get()
+
+    assert bench.run(is_interrupted).status == 143
+    assert "started" not in bench.observer.events
+
+
+def test_a_worker_that_dies_fails_the_run_and_the_others_stop(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def dies(worker: FakeWorker) -> None:
+        worker.come_up()
+
+    with pytest.raises(WorkerError, match="vCPU 1: its worker ended"):
+        bench.run(halts, dies)
+    assert bench.observer.events[-2:] == ["failed 1", "stopped"]
+    assert "vCPU 1 (process 1001)" in capfd.readouterr().err
+
+
+def test_a_worker_that_fails_to_start_fails_the_start_with_its_own_words(bench: Bench) -> None:
+    with pytest.raises(EngineVersionError, match=r"vCPU 0: unicorn 9\.9") as caught:
+        bench.run(lambda worker: worker.send(Kind.FAILED, "unicorn 9.9", "EngineVersionError"))
+    assert caught.value.exit_status == ExitStatus.START_FAILURE
+    assert bench.observer.events == ["failed 0", "stopped"]
+
+
+def test_an_impossible_access_fails_the_run(bench: Bench) -> None:
+    with pytest.raises(ProtocolError, match="vCPU 0: KVM_EXIT_IO in 0x60 size 3"):
+        bench.run(does((ExitReason.IO, IN, 0x60, 3, 0)))
+
+
+def test_an_image_that_does_not_fit_is_found_before_any_worker_starts(bench: Bench) -> None:
+    bench.kernel.write_bytes(bytes(17 << 20))
+    with pytest.raises(BootImageError):
+        bench.run(halts)
+    assert bench.workers == []
+    assert bench.observer.events == ["stopped"]
+
+
+def test_an_unknown_machine_or_model_is_the_configurations_fault(bench: Bench) -> None:
+    config = Config(machine=Machine(type="pdp11", memory=16 << 20), boot=Boot(kernel=bench.kernel))
+    with pytest.raises(ConfigError, match="machine type 'pdp11' is unknown, microvm or pc is right"):
+        VirtualMachine(config).run()
+
+
+def test_an_accelerator_that_is_not_there_is_refused(bench: Bench) -> None:
+    config = Config(machine=Machine(accel="kvm", memory=16 << 20), boot=Boot(kernel=bench.kernel))
+    with pytest.raises(StartError, match="kvm is not there yet"):
+        VirtualMachine(config).run()
+
+
+def test_actions_from_the_loop_may_pause_and_resume(bench: Bench) -> None:
+    states: list[RunState] = []
+    went_on = threading.Event()
+
+    def acts(worker: FakeWorker) -> None:
+        worker.come_up()
+        bench.vm.call(look)
+        worker.exit(ExitReason.IO, IN, 0x3FD, 1, 0)
+        worker.send(Kind.PAUSED)
+        assert worker.receive() == Message(Kind.RESUME, (0,))
+        went_on.set()
+        worker.exit(*POWER_OFF)
+
+    def look() -> None:
+        bench.vm.pause()
+        states.append(bench.vm.state.state)
+        bench.vm.resume()
+        states.append(bench.vm.state.state)
+
+    bench.run(acts)
+    assert states == [RunState.PAUSED, RunState.RUNNING]
+    assert went_on.is_set()
+
+
+def test_nothing_of_the_vm_is_left(bench: Bench, runtime_dir: Path) -> None:
+    resource_tracker.ensure_running()
+    gc.collect()
+    before = len(list(FDS.iterdir()))
+    bench.run(does(POWER_OFF))
+    assert not list(runtime_dir.iterdir())
+    assert not list(Path("/dev/shm").glob(f"mpvm-{os.getpid()}-*"))
+    # The runtime directory's own descriptor was there before, and goes with it.
+    assert len(list(FDS.iterdir())) == before - 1

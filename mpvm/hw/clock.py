@@ -71,9 +71,11 @@ class ManualClock:
         self.queue = TimerQueue()
 
     def now(self) -> int:
+        """Nanoseconds since the start that was given, as far as `advance` has moved on."""
         return self._now
 
     def timer(self, callback: Callable[[], None]) -> Timer:
+        """A new timer of this clock."""
         return Timer(self.queue, callback)
 
     def advance(self, ns: int) -> None:

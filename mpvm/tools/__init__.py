@@ -1,0 +1,1 @@
+"""What looks at a running VM: monitor, gdbstub, trace, statistics, snapshots."""

@@ -31,9 +31,17 @@ def hidden_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _terminate(_signal: int, _frame: object) -> None:
-    # SystemExit, so that atexit's handlers run; a running VM has its own handler in this one's place.
-    sys.exit(ExitStatus.TERMINATED)
+# Until a running VM puts its own handlers in the place of these.
+_STATUS = {
+    signal.SIGINT: ExitStatus.INTERRUPTED,
+    signal.SIGTERM: ExitStatus.TERMINATED,
+    signal.SIGHUP: ExitStatus.TERMINATED,
+}
+
+
+def _end(number: int, _frame: object) -> None:
+    # SystemExit, so that atexit's handlers run, and without a traceback.
+    sys.exit(_STATUS[signal.Signals(number)])
 
 
 def start_early(preload: Sequence[str] = PRELOAD) -> None:
@@ -44,8 +52,8 @@ def start_early(preload: Sequence[str] = PRELOAD) -> None:
     _runtime_dir = RuntimeDir()
     atexit.register(stop)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-        signal.signal(signal.SIGHUP, _terminate)
+        for number in _STATUS:
+            signal.signal(number, _end)
     # multiprocessing keeps the server's socket in a directory that nobody removes when this process is
     # killed; in the runtime directory it goes with the VM.
     process.current_process()._config["tempdir"] = str(_runtime_dir.path)  # type: ignore[attr-defined]

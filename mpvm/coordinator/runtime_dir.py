@@ -1,15 +1,15 @@
 """The VM's private runtime directory: its sockets, and what its workers say on stderr.
 
-``<parent>/mpvm-<pid>-<random>``, mode 0700. A lock on the directory is held while its VM lives, so
-that a later run can tell a directory that a killed VM has left from one in use, and sweep it away
-together with its shared-memory segments (`segment_name`).
+``<parent>/mpvm-<pid>-<random>``, mode 0700. A janitor, a shell that waits for the end of this process,
+removes it even after a SIGKILL. Should that be killed, too: a lock on the directory is held while its VM
+lives, so that a later run can tell what a killed VM has left from a directory in use, and sweep it
+away together with its shared-memory segments (`segment_name`).
 """
 
 import contextlib
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import stat
 import tempfile
@@ -48,7 +48,7 @@ class RuntimeDir:
 
     def __init__(self, parent: Path | None = None) -> None:
         parent = parent_directory() if parent is None else parent
-        self.name = f"mpvm-{os.getpid()}-{secrets.token_hex(4)}"
+        self.name = f"mpvm-{os.getpid()}-{os.urandom(4).hex()}"
         self.path = parent.absolute() / self.name
         longest = len(os.fsencode(self.path)) + 1 + _LONGEST_SOCKET_NAME
         if longest > _SUN_PATH_MAX:
@@ -56,10 +56,14 @@ class RuntimeDir:
                 f"runtime directory {self.path} is too long for a socket's name by {longest - _SUN_PATH_MAX} "
                 "bytes; set MPVM_RUNTIME_DIR to a shorter directory"
             )
+        self._lock = -1
+        # Before the directory: there is no instant at which nobody would remove it.
+        self._janitor = _Janitor(self.path)
         try:
             self.path.mkdir(mode=0o700)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
+            self._janitor.dismiss()
             raise StartError(
                 f"can't make the runtime directory {self.path}: {error.strerror}; "
                 "MPVM_RUNTIME_DIR may name a directory that can be written to"
@@ -72,6 +76,39 @@ class RuntimeDir:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+            self._janitor.dismiss()
+
+
+class _Janitor:
+    """A process that removes `path` when this one has gone, or `dismiss`ed it.
+
+    In a session of its own, so that a signal to our process group does not end it with us.
+    """
+
+    _SCRIPT = 'read -r _; rm -rf -- "$1" 2>&- || { sleep 1; rm -rf -- "$1"; }'
+
+    def __init__(self, path: Path) -> None:
+        read, self._write = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._pid = os.posix_spawn(
+                "/bin/sh",
+                ["sh", "-c", self._SCRIPT, "mpvm-janitor", str(path)],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, read, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                ],
+                setsid=True,
+            )
+        finally:
+            os.close(read)
+
+    def dismiss(self) -> None:
+        """Have it do its work now, and wait for that."""
+        os.close(self._write)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
 
 
 def _process_exists(pid: int) -> bool:

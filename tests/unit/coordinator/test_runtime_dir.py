@@ -2,6 +2,9 @@
 
 import os
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,19 @@ def test_it_is_removed_with_everything_in_it(parent: Path) -> None:
     directory = RuntimeDir(parent)
     (directory.path / "vcpu.sock").touch()
     directory.remove()
+    assert not list(parent.iterdir())
+
+
+def test_it_is_removed_when_its_process_has_gone(parent: Path) -> None:
+    script = (
+        f"from mpvm.coordinator.runtime_dir import *; d = RuntimeDir(Path({str(parent)!r})); print(d.name)"
+    )
+    script += "; (d.path / 'vcpu.sock').touch(); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.startswith("mpvm-"), done.stderr
+    deadline = time.monotonic() + 10
+    while list(parent.iterdir()) and time.monotonic() < deadline:
+        os.sched_yield()
     assert not list(parent.iterdir())
 
 

@@ -1,5 +1,6 @@
 """A virtual machine from its configuration to its end: create, realize, start, run, and all of it undone."""
 
+import gc
 import signal
 import sys
 import time
@@ -167,6 +168,9 @@ class VirtualMachine:
             self._tell_failure(error)
             raise
         self._bringing_up = False
+        # What is there now stays: the collector need not look at it again while the guest runs.
+        gc.freeze()
+        self._notifiers.add("thawing the collector", gc.unfreeze)
         self.loop.drain_from(self._ring)
         self._observer.machine_started(time.monotonic_ns() - self._began_ns)
         self.chardevs.start(self.loop)

@@ -26,6 +26,7 @@ TSC_KHZ = 2_000_000
 EVENT_PORT, MARK_PORT, DONE_PORT = 0xF1, 0xF2, 0xF4
 HANG_SECONDS = 20.0
 A20_OPEN, A20_CLOSED = 0xFFFFFFFF, 0xFFFFFFFF & ~(1 << 20)
+_SYS_FUTEX, _FUTEX_WAKE = 202, 1
 # What is not RAM below 4 GiB: nobody's registers.
 MMIO_BASE = 0xD0000000
 APIC_BASE = 0xFEE00000
@@ -190,6 +191,12 @@ class Machine:
             self.area.inbox.vector[vector] = 2 if level else 1
         self.area.inbox.any = 1
         self.kick()
+
+    def release(self, field: str) -> None:
+        """Set a futex word of the VM page to 0 and wake who waits for it, as another worker does."""
+        setattr(self.vm, field, 0)
+        word = ctypes.c_void_p(ctypes.addressof(self.vm) + getattr(layout.VmPage, field).offset)
+        ctypes.CDLL(None).syscall(_SYS_FUTEX, word, _FUTEX_WAKE, ctypes.c_int(SMP), None, None, 0)
 
     def exits(self, reason: ExitReason) -> int:
         return int(self.area.counters.exits[reason])

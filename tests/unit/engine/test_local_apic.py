@@ -1,5 +1,7 @@
 """The local APIC's registers by memory access (SDM vol. 3, 10.4 to 10.8)."""
 
+from collections.abc import Callable
+
 import pytest
 
 from mpvm.abi.exits import ExitReason
@@ -60,7 +62,7 @@ def test_the_version_says_integrated_apic_with_six_lvt_entries(long_mode: LongMo
     assert (version >> 16 & 0xFF) + 1 == 6
 
 
-def test_the_id_is_in_the_top_byte(make_long_mode: type[LongModeMachine]) -> None:
+def test_the_id_is_in_the_top_byte(make_long_mode: Callable[..., LongModeMachine]) -> None:
     machine = make_long_mode()
     machine.area.apic_id = 5
     assert value_of(machine, ID) == 5 << 24

@@ -1,0 +1,215 @@
+"""Model-specific registers (SDM vol. 4; vol. 3, 4.1, 11.12 and 17.17)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.engine.apic import msr_read, msr_write
+from tests.unit.engine.long_mode import EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, LongModeMachine
+from tests.unit.engine.machine import Event
+
+GP = 13
+TSC, TSC_ADJUST, PAT, EFER, TSC_AUX = 0x10, 0x3B, 0x277, 0xC0000080, 0xC0000103
+STAR, LSTAR, CSTAR, SFMASK = 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084
+FS_BASE, GS_BASE, KERNEL_GS_BASE = 0xC0000100, 0xC0000101, 0xC0000102
+SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP = 0x174, 0x175, 0x176
+MTRR_CAP, MTRR_BASE0, MTRR_MASK0, MTRR_DEF_TYPE = 0xFE, 0x200, 0x201, 0x2FF
+LONG_MODE = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
+HIGH = 0xFFFF800012345678
+
+
+def fault(machine: LongModeMachine, program: str) -> Event:
+    machine.boot(f"{program} done")
+    return machine.event()
+
+
+@pytest.mark.parametrize("number", [0x3, 0x11E, 0x1234, 0xC0000999, 0xFFFFFFFF])
+def test_an_msr_that_nobody_has_is_gp_of_0(long_mode: LongModeMachine, number: int) -> None:
+    event = fault(long_mode, msr_read(number, "rbx"))
+    assert (event.vector, event.error_code) == (GP, 0)
+    assert long_mode.read(event.rip, 2) == b"\x0f\x32"
+    event = fault(long_mode, msr_write(number, 0))
+    assert (event.vector, event.error_code) == (GP, 0)
+    assert long_mode.read(event.rip, 2) == b"\x0f\x30"
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        (STAR, 0x001B000812345678),
+        (LSTAR, HIGH),
+        (CSTAR, HIGH),
+        (SFMASK, 0x47700),
+        (FS_BASE, HIGH),
+        (GS_BASE, HIGH),
+        (KERNEL_GS_BASE, HIGH),
+        (SYSENTER_CS, 0x10),
+        (SYSENTER_ESP, HIGH),
+        (SYSENTER_EIP, HIGH),
+        (TSC_AUX, 0xFFFFFFFF),
+        (PAT, 0x0007010600070405),
+        (MTRR_BASE0, 0x80000006),
+        (MTRR_MASK0, 0xFF80000800),
+        (TSC_ADJUST, 0x123456789A),
+    ],
+)
+def test_an_msr_keeps_what_is_written(long_mode: LongModeMachine, number: int, value: int) -> None:
+    long_mode.boot(f"{msr_write(number, value)} {msr_read(number, 'rbx')} done")
+    assert long_mode.finish().rbx == value
+
+
+@pytest.mark.parametrize(
+    "number", [LSTAR, CSTAR, FS_BASE, GS_BASE, KERNEL_GS_BASE, SYSENTER_ESP, SYSENTER_EIP]
+)
+def test_an_address_that_is_not_canonical_is_gp(long_mode: LongModeMachine, number: int) -> None:
+    assert fault(long_mode, msr_write(number, 0x0000800000000000)).vector == GP
+
+
+def test_the_upper_halves_of_rcx_rax_and_rdx_do_not_matter(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        movabsq ${0x1111111100000000 | TSC_AUX:#x}, %rcx
+        movabsq $0x2222222200000007, %rax
+        movabsq $0x3333333300000000, %rdx
+        wrmsr
+        movq $-1, %rax
+        movq $-1, %rdx
+        rdmsr
+        done
+    """)
+    state = long_mode.finish()
+    assert (state.rax, state.rdx) == (7, 0)
+
+
+@pytest.mark.parametrize(
+    "value", [LONG_MODE | 1 << 2, LONG_MODE | 1 << 32, LONG_MODE | 1 << 63, LONG_MODE | 2]
+)
+def test_a_reserved_bit_of_efer_is_gp(long_mode: LongModeMachine, value: int) -> None:
+    assert fault(long_mode, msr_write(EFER, value)).vector == GP
+
+
+def test_efer_lme_can_not_change_while_paging_is_on(long_mode: LongModeMachine) -> None:
+    assert fault(long_mode, msr_write(EFER, LONG_MODE & ~EFER_LME)).vector == GP
+
+
+def test_efer_lma_is_not_for_software(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{msr_write(EFER, LONG_MODE & ~EFER_LMA)} {msr_read(EFER, 'rbx')} done")
+    assert long_mode.finish().rbx == LONG_MODE
+
+
+def test_efer_nxe_needs_a_model_that_has_it(make_long_mode: Callable[..., LongModeMachine]) -> None:
+    machine = make_long_mode(model="max,-nx")
+    machine.boot(f"{msr_write(EFER, LONG_MODE)} done", efer=LONG_MODE & ~EFER_NXE)
+    assert machine.event().vector == GP
+
+
+@pytest.mark.parametrize("entry", [0x02, 0x03, 0x08, 0x80, 0xFF])
+@pytest.mark.parametrize("place", [0, 7])
+def test_a_memory_type_that_is_reserved_is_gp_in_the_pat(
+    long_mode: LongModeMachine, entry: int, place: int
+) -> None:
+    assert fault(long_mode, msr_write(PAT, entry << 8 * place)).vector == GP
+
+
+def test_tsc_aux_has_no_upper_half(long_mode: LongModeMachine) -> None:
+    assert fault(long_mode, msr_write(TSC_AUX, 1 << 32)).vector == GP
+
+
+def test_a_read_only_msr_is_gp_to_write(long_mode: LongModeMachine) -> None:
+    assert fault(long_mode, msr_write(MTRR_CAP, 0x508)).vector == GP
+
+
+def test_fs_base_is_the_base_of_the_segment(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{msr_write(FS_BASE, 0x30000)} movl %fs:8, %ebx; done")
+    long_mode.store(0x30008, 0x600D, 4)
+    state = long_mode.finish()
+    assert state.rbx == 0x600D
+    assert state.fs.base == 0x30000
+
+
+def test_swapgs_exchanges_the_bases(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{msr_write(GS_BASE, 0x1000)} {msr_write(KERNEL_GS_BASE, 0x2000)} swapgs; done")
+    state = long_mode.finish()
+    assert (state.gs.base, state.kernel_gs_base) == (0x2000, 0x1000)
+
+
+# --- The time-stamp counter ---------------------------------------------------------------------------
+
+READ_TSC = "rdtsc; shlq $32, %rdx; orq %rdx, %rax; "
+
+
+def test_the_tsc_goes_on_from_what_is_written(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{msr_write(TSC, 1 << 60)} {READ_TSC} movq %rax, %rbx; {msr_read(TSC, 'rsi')} done")
+    state = long_mode.finish()
+    assert 1 << 60 <= state.rbx <= state.rsi < (1 << 60) + (1 << 50)
+
+
+def test_a_write_of_the_tsc_shows_in_tsc_adjust(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {READ_TSC}
+        movq %rax, %rbx
+        {msr_write(TSC, 1 << 60)}
+        {msr_read(TSC_ADJUST, "rsi")}
+        done
+    """)
+    state = long_mode.finish()
+    # What was written less what the counter was then, which is more than before.
+    assert (1 << 60) - (1 << 50) - state.rbx < state.rsi <= (1 << 60) - state.rbx
+
+
+def test_a_write_of_tsc_adjust_moves_the_tsc_by_the_difference(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {READ_TSC}
+        movq %rax, %rbx
+        {msr_write(TSC_ADJUST, 1 << 60)}
+        {READ_TSC}
+        movq %rax, %rsi
+        {msr_write(TSC_ADJUST, 0)}
+        {READ_TSC}
+        movq %rax, %rdi
+        done
+    """)
+    state = long_mode.finish()
+    assert 1 << 60 < state.rsi - state.rbx < (1 << 60) + (1 << 50)
+    assert state.rbx < state.rdi < state.rbx + (1 << 50)
+
+
+def test_a_reset_clears_tsc_adjust(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{msr_write(TSC_ADJUST, 1 << 60)} done")
+    long_mode.finish()
+    long_mode.boot(f"{msr_read(TSC_ADJUST, 'rbx')} done")
+    assert long_mode.finish().rbx == 0
+
+
+def test_the_tsc_has_the_offset_of_the_vm(long_mode: LongModeMachine) -> None:
+    long_mode.vm.tsc_offset = 1 << 60
+    long_mode.boot(f"{READ_TSC} done")
+    assert long_mode.finish().rax >= 1 << 60
+
+
+def test_the_tsc_never_goes_back(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        movl $200, %ebp
+        xorl %esi, %esi
+    1:  {READ_TSC}
+        cmpq %rsi, %rax
+        jb 2f
+        movq %rax, %rsi
+        decl %ebp
+        jnz 1b
+    2:  done
+    """)
+    assert long_mode.finish().rbp == 0
+
+
+def test_rdtscp_gives_tsc_aux(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{msr_write(TSC_AUX, 0x1003)} rdtscp; done")
+    assert long_mode.finish().rcx == 0x1003
+
+
+@pytest.mark.parametrize("instruction", ["rdtsc", "rdtscp"])
+def test_cr4_tsd_keeps_the_tsc_from_programs(long_mode: LongModeMachine, instruction: str) -> None:
+    long_mode.boot(f"{instruction}; hlt", cpl=3, cr4=0x624)
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rip) == (GP, 0, long_mode.program.origin)
+    long_mode.boot(f"{instruction}; done", cr4=0x624)
+    long_mode.finish()

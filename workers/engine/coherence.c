@@ -112,9 +112,10 @@ static void mail_overflow(struct vcpu *vcpu)
         const struct ram_slot *slot = &vcpu->slot[i];
 
         uc.tb_invalidate_phys_range(vcpu->engine, slot->ram_addr, slot->ram_addr + slot->size);
+        /* Nor a TLB flush, which may move the table under a store that is looking for its entry. */
+        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)slot->host, slot->size);
     }
-    /* Flushing the TLB is fine in the middle of a block: every access looks it up anew. */
-    uc.tlb_flush(vcpu->cpu);
+    tlb_flushed(vcpu);
     code_forget(vcpu);
 }
 
@@ -136,6 +137,15 @@ void mail_read(struct vcpu *vcpu)
         mail_overflow(vcpu);
         __atomic_store_n(&box->overflow, 0, __ATOMIC_SEQ_CST);
     }
+}
+
+/* At a reset: what any mail asked for is about to be done wholesale. */
+void mail_discard(struct vcpu *vcpu)
+{
+    struct mpvm_mailbox *box = &vcpu->area->mailbox;
+
+    __atomic_store_n(&box->overflow, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&box->head, __atomic_load_n(&box->tail, __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
 }
 
 /* Wait until `target` has read its mail or is outside the guest. Called with the lock held. */
@@ -186,6 +196,9 @@ static void lock_acquire(struct vcpu *vcpu)
     uint32_t *lock = &vcpu->vm->coherence_lock;
     uint32_t seen = LOCK_FREE;
 
+    if (vcpu->exclusive_step != 0) {
+        return; /* who runs alone has the lock */
+    }
     if (__atomic_compare_exchange_n(lock, &seen, LOCK_HELD, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
         return;
     }
@@ -207,6 +220,9 @@ static void lock_release(struct vcpu *vcpu)
 {
     uint32_t *lock = &vcpu->vm->coherence_lock;
 
+    if (vcpu->exclusive_step != 0) {
+        return;
+    }
     if (__atomic_exchange_n(lock, LOCK_FREE, __ATOMIC_SEQ_CST) == LOCK_CONTENDED) {
         futex_wake(lock, 1);
     }

@@ -121,6 +121,7 @@ struct mpvm_vcpu_area *vcpu_area(struct vcpu *vcpu, unsigned index);
 void enter_guest(struct vcpu *vcpu);
 void leave_guest(struct vcpu *vcpu, uint32_t mode);
 void mail_read(struct vcpu *vcpu);
+void mail_discard(struct vcpu *vcpu);
 bool mail_waiting(const struct vcpu *vcpu);
 void exclusive_wait(struct vcpu *vcpu);
 void exclusive_begin(struct vcpu *vcpu);

@@ -271,16 +271,17 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
     return vcpu;
 }
 
-/* Power-on reset. The BSP then runs from the control block's guest state if `load_state`; others wait for SIPI. */
+/* Power-on reset. The inbox stays: the coordinator has cleared it, and the BSP, which may be running by now,
+ * may have sent us INIT and SIPI already. The BSP then runs from the control block's guest state if
+ * `load_state`; the others wait for SIPI. */
 ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
 {
     cpu_power_on(vcpu);
+    mail_discard(vcpu);
     uc.tb_flush(vcpu->cpu);
     uc.tlb_flush(vcpu->cpu);
     code_forget(vcpu);
     memset(vcpu->flips, 0, vcpu->vm->page_count);
-    memset(&vcpu->area->mailbox, 0, sizeof(vcpu->area->mailbox));
-    memset(&vcpu->area->inbox, 0, sizeof(vcpu->area->inbox));
     lapic_reset(vcpu, false);
     vcpu->area->mp_state = vcpu->area->is_bsp ? MPVM_MODE_IN_GUEST : MPVM_MODE_WAIT_FOR_SIPI;
     if (load_state && vcpu->area->is_bsp) {

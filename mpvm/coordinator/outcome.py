@@ -1,18 +1,17 @@
 """How a run ended, and what each vCPU did in it."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mpvm.abi.exits import ExitReason
 from mpvm.coordinator.vcpu import Vcpu
 
 
-@dataclass(frozen=True, kw_only=True)
-class VcpuSummary:
+class VcpuSummary(NamedTuple):
     """One vCPU's counters (`layout.Counters`); `exits` by KVM's name of the reason, times in ns.
 
-    `created_ns` and `ready_ns` are what its worker measured of its own start.
+    `created_ns` and `ready_ns` are what its worker measured of its own start, `first_entry_ns` is CLOCK_MONOTONIC when
+    it first entered the guest (0: never). `code_drops` and `write_watches` are the coherence protocol's requests.
     """
 
     index: int
@@ -21,18 +20,22 @@ class VcpuSummary:
     interrupts: int
     nmis: int
     halts: int
+    pauses: int
     kicks: int
     ipis_sent: int
     posted_writes: int
     shadowed_reads: int
+    exclusive_steps: int
+    code_drops: int
+    write_watches: int
     guest_ns: int
     halted_ns: int
     created_ns: int
     ready_ns: int
+    first_entry_ns: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """`status` is the exit status of `mpvm run`, `cause` says in a few words why the run ended."""
 
     status: int
@@ -41,17 +44,21 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON types."""
-        return asdict(self)
+        return {**self._asdict(), "summary": [vcpu._asdict() for vcpu in self.summary]}
 
 
 _COPIED = (
     "interrupts",
     "nmis",
     "halts",
+    "pauses",
     "kicks",
     "ipis_sent",
     "posted_writes",
     "shadowed_reads",
+    "exclusive_steps",
+    "code_drops",
+    "write_watches",
     "guest_ns",
     "halted_ns",
 )
@@ -70,6 +77,7 @@ def summarize(vcpus: Iterable[Vcpu]) -> list[VcpuSummary]:
             },
             created_ns=vcpu.created_ns,
             ready_ns=vcpu.ready_ns,
+            first_entry_ns=int(vcpu.area.first_entry_ns),
             **{name: int(getattr(vcpu.area.counters, name)) for name in _COPIED},
         )
         for vcpu in vcpus

@@ -22,14 +22,19 @@ VCPU = VcpuSummary(
     interrupts=0,
     nmis=0,
     halts=0,
+    pauses=2,
     kicks=0,
     ipis_sent=0,
     posted_writes=0,
     shadowed_reads=0,
+    exclusive_steps=1,
+    code_drops=4,
+    write_watches=6,
     guest_ns=0,
     halted_ns=0,
     created_ns=0,
     ready_ns=0,
+    first_entry_ns=50_000_000,
 )
 
 

@@ -14,14 +14,19 @@ def _vcpu(index: int, exits: dict[str, int]) -> VcpuSummary:
         interrupts=12,
         nmis=0,
         halts=3,
+        pauses=2,
         kicks=15,
         ipis_sent=7,
         posted_writes=100,
         shadowed_reads=5,
+        exclusive_steps=1,
+        code_drops=4,
+        write_watches=6,
         guest_ns=1_234_567_890,
         halted_ns=10_500_000,
         created_ns=30_000_000,
         ready_ns=40_000_000,
+        first_entry_ns=50_000_000,
     )
 
 

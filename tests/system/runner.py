@@ -17,6 +17,9 @@ from tests.system.debian import REPOSITORY
 
 MPVM = (sys.executable, "-m", "mpvm")
 
+#: Root reads what no mode bit allows, unless it has lost these capabilities (capabilities(7)).
+_WITHOUT_OVERRIDE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
 _MARK = "MPVM_TEST_RUN"
 _SHM = Path("/dev/shm")
 _TIDY_SECONDS = 30.0
@@ -55,6 +58,7 @@ class Launcher:
         self._children: list[subprocess.Popen[bytes]] = []
         self._terminals: list[pexpect.spawn[str]] = []
         self._pids: list[int] = []
+        self._prefix: tuple[str, ...] = ()
         self.environment = {
             **os.environ,
             "MPVM_RUNTIME_DIR": str(self.runtime),
@@ -73,7 +77,7 @@ class Launcher:
     def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
         """`mpvm ARGUMENTS`, with pipes for stdout and stderr."""
         child = subprocess.Popen(
-            [*MPVM, *map(str, arguments)],
+            [*self._prefix, *MPVM, *map(str, arguments)],
             cwd=REPOSITORY,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -84,6 +88,11 @@ class Launcher:
         self._children.append(child)
         self._pids.append(child.pid)
         return child
+
+    def forget_privileges(self) -> None:
+        """Have later runs read only what the mode bits of a file allow, also when root runs the tests."""
+        if os.geteuid() == 0:
+            self._prefix = _WITHOUT_OVERRIDE
 
     def terminal(self, command: Sequence[str], seconds: float) -> "pexpect.spawn[str]":
         """`command` on a terminal of its own; each `expect` waits at most `seconds`."""

@@ -1,17 +1,20 @@
 """How a run ended, and what each vCPU did in it."""
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from mpvm.abi.exits import ExitReason
 from mpvm.coordinator.vcpu import Vcpu
 
 
-class VcpuSummary(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class VcpuSummary:
     """One vCPU's counters (`layout.Counters`); `exits` by KVM's name of the reason, times in ns.
 
-    `created_ns` and `ready_ns` are what its worker measured of its own start, `first_entry_ns` is CLOCK_MONOTONIC when
-    it first entered the guest (0: never). `code_drops` and `write_watches` are the coherence protocol's requests.
+    `created_ns` and `ready_ns` are what its worker measured of its own start, `first_entry_ns` is
+    CLOCK_MONOTONIC when it first entered the guest (0: never). `code_drops` and `write_watches` are the
+    coherence protocol's requests.
     """
 
     index: int
@@ -44,7 +47,7 @@ class Outcome(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON types."""
-        return {**self._asdict(), "summary": [vcpu._asdict() for vcpu in self.summary]}
+        return {**self._asdict(), "summary": [asdict(vcpu) for vcpu in self.summary]}
 
 
 _COPIED = (

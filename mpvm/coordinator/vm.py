@@ -6,20 +6,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mpvm.abi.errors import ExitStatus, GuestCrash, MpvmError, WorkerError
 from mpvm.abi.layout import ResumeFlag, RunState
 from mpvm.accel import Accelerator, accelerator
 from mpvm.config import Config
-from mpvm.coordinator import build, crash_report, forkserver, runtime_dir, tsc
+from mpvm.coordinator import build, forkserver, runtime_dir, tsc
 from mpvm.coordinator.clock import MonotonicClock
 from mpvm.coordinator.dispatch import Exit, deliver_posted, handle_exit
 from mpvm.coordinator.exit_notifiers import ExitNotifiers
 from mpvm.coordinator.launch import endpoint, launch
 from mpvm.coordinator.loop import EventLoop
 from mpvm.coordinator.observer import Observer
-from mpvm.coordinator.outcome import Outcome, summarize
 from mpvm.coordinator.posted import PostedRing
 from mpvm.coordinator.run_state import RunStateMachine
 from mpvm.coordinator.runtime_dir import RuntimeDir
@@ -30,6 +29,9 @@ from mpvm.coordinator.vcpus import VcpuSet
 from mpvm.hw.clock import NS_PER_SECOND
 from mpvm.machine import MACHINES, Host, Machine
 from mpvm.memory.ram import ram_slots
+
+if TYPE_CHECKING:
+    from mpvm.coordinator.outcome import Outcome
 
 # The part of a status that a process can hand on (exit(3)).
 _STATUS_MASK: Final = 0xFF
@@ -77,7 +79,7 @@ class VirtualMachine:
         self.clock = MonotonicClock()
         self.chardevs = build.Chardevs(self.quit)
 
-    def run(self) -> Outcome:
+    def run(self) -> "Outcome":
         """Bring the machine up, run it to its end and undo everything.
 
         Raises `MpvmError` when it can't be brought up and when a worker or a device fails.
@@ -92,6 +94,9 @@ class VirtualMachine:
                 pass
             assert self._end is not None
             self.vcpus.stop()
+            # Imported at the end: the bring-up has no use for it.
+            from mpvm.coordinator.outcome import Outcome, summarize
+
             return Outcome(
                 status=self._end.status, cause=self._end.cause, summary=summarize(self.vcpus.vcpus)
             )
@@ -296,6 +301,8 @@ class VirtualMachine:
                 self._observer.vcpu_failed(vcpu.index, str(error))
 
     def _report(self, cause: str, vcpus: Sequence[Vcpu]) -> None:
+        from mpvm.coordinator import crash_report
+
         command = ["mpvm", *sys.argv[1:]]
         text = crash_report.report(cause, vcpus, self.machine.ram, self.chardevs.tail(), command)
         print(text, file=sys.stderr, flush=True)

@@ -2,9 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from mpvm.abi.layout import VcpuArea, VmPage
 from mpvm.hw.char.chardev import Chardev
@@ -17,8 +16,7 @@ IO_PORTS = 0x10000
 PHYSICAL_ADDRESS_BITS = 52
 
 
-@dataclass(frozen=True, kw_only=True)
-class BootSpec:
+class BootSpec(NamedTuple):
     """What is booted; `protocol` None: look at the image. `modules` are (path, string) pairs."""
 
     kernel: Path
@@ -28,8 +26,7 @@ class BootSpec:
     modules: tuple[tuple[Path, str], ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class MachineSpec:
+class MachineSpec(NamedTuple):
     """What a machine is made of. `serial` has a backend per UART, None where there is none."""
 
     smp: int
@@ -41,8 +38,7 @@ class MachineSpec:
     isa_debug_exit: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Host:
+class Host(NamedTuple):
     """What a machine gets from whoever runs it: time, the shared blocks, and ways to ask for something.
 
     `kick(index)` makes a vCPU look at its inbox, `wall_clock` is Unix time in seconds,

@@ -1,8 +1,7 @@
 """What firmware would have done before the boot image runs: CMOS, ACPI and MP tables, the memory map."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mpvm.boot.e820 import e820_map
 from mpvm.boot.loader import load as load_image
@@ -44,8 +43,7 @@ def cmos(ram: GuestRam) -> dict[int, int]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Board:
+class Board(NamedTuple):
     """What the tables say about the board. `serial`: base port and interrupt of every UART that is there.
 
     `signature` and `features` are EAX and EDX of CPUID leaf 1.

@@ -227,6 +227,8 @@ class Machine:
         self._hung = True
         self.area.request = layout.Request.PAUSE | layout.Request.STOP
         self.kick()
+        self.release("coherence_lock")
+        self.release("exclusive")
 
     def close(self) -> None:
         self._watchdog.cancel()

@@ -167,3 +167,11 @@ def test_no_block_runs_while_another_vcpu_runs_alone(long_mode: LongModeMachine,
     thread.join()
     assert seen == [0]
     assert long_mode.load(place, 4) == 1
+
+
+def test_a_split_access_to_what_another_holds_mails_it(long_mode: LongModeMachine) -> None:
+    long_mode.boot("lock incl (%rsi); done", rsi=LINE_SPLIT)
+    long_mode.holders[DATA // PAGE_SIZE] = 2
+    long_mode.finish()
+    assert long_mode.other.mailbox.tail == 1
+    assert long_mode.load(LINE_SPLIT, 4) == 1

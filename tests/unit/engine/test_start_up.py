@@ -199,13 +199,23 @@ def test_a_reset_leaves_the_8259_on_the_boot_processors_lint0(
     assert real_mode.area.control.guest.apic_base == base
 
 
-def test_a_reset_forgets_what_waited(real_mode: RealModeMachine) -> None:
-    real_mode.boot("mark; done")
+def test_a_reset_that_comes_late_keeps_what_others_have_sent(real_mode: RealModeMachine) -> None:
+    real_mode.area.inbox.sipi, real_mode.area.inbox.any = SIPI, 1
+    application_processor(real_mode)
+    assert real_mode.finish().rbx == 0x1234
+
+
+def test_a_reset_forgets_what_the_apic_had_accepted(real_mode: RealModeMachine) -> None:
+    real_mode.boot("mark; jmp 1f; 1: done")
+    real_mode.area.lapic.regs[SVR // 4] = 0x1FF
     real_mode.mark()
-    real_mode.area.inbox.nmi = 1
     real_mode.interrupt(0x40)
-    real_mode.boot("sti; nop; jmp 1f; 1: done")
     real_mode.finish()
+    assert real_mode.area.lapic.regs[0x220 // 4] == 1
+    real_mode.boot("sti; nop; jmp 1f; 1: done")
+    real_mode.area.lapic.regs[SVR // 4] = 0x1FF
+    real_mode.finish()
+    assert real_mode.area.lapic.regs[0x220 // 4] == 0
 
 
 def test_a_segment_state_given_at_the_start_is_used(real_mode: RealModeMachine) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from mpvm.abi.errors import StartError
 from mpvm.hw.clock import NS_PER_SECOND
 
 # lfence; rdtsc; shl rdx, 32; or rax, rdx; ret
@@ -56,9 +57,12 @@ class TscMeter:
         self._start = _sample(self._read) if self._read is not None else (0, 0)
 
     def frequency_khz(self) -> int:
-        """The TSC's frequency, 0 when this system does not let us know it."""
+        """The TSC's frequency; `StartError` where a process may not make code, which an engine does all day."""
         if self._read is None:
-            return 0
+            raise StartError(
+                "this system does not let a process map memory that is writable and executable, "
+                "which the engine needs; a policy that allows it (SELinux: execmem) is right"
+            )
         now, ticks = _sample(self._read)
         if (short := self._start[0] + _SHORTEST_NS - now) > 0:
             time.sleep(short / NS_PER_SECOND)

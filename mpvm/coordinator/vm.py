@@ -94,6 +94,7 @@ class VirtualMachine:
                 pass
             assert self._end is not None
             self.vcpus.stop()
+            self._relay_stderr()
             # Imported at the end: the bring-up has no use for it.
             from mpvm.coordinator.outcome import Outcome, summarize
 
@@ -294,6 +295,12 @@ class VirtualMachine:
         if self._end is None:
             self._report(cause, self.vcpus.vcpus[:_REPORTED_VCPUS])
             self.end(ExitStatus.TIME_LIMIT, cause)
+
+    def _relay_stderr(self) -> None:
+        """What workers had to say although nothing failed; it would go with the runtime directory."""
+        for vcpu in self.vcpus.vcpus:
+            for line in vcpu.stderr().splitlines():
+                print(f"mpvm: vCPU {vcpu.index}: {line}", file=sys.stderr)
 
     def _tell_failure(self, error: MpvmError) -> None:
         for vcpu in self.vcpus.vcpus:

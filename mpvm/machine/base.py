@@ -42,7 +42,7 @@ class Host(NamedTuple):
     """What a machine gets from whoever runs it: time, the shared blocks, and ways to ask for something.
 
     `kick(index)` makes a vCPU look at its inbox, `wall_clock` is Unix time in seconds,
-    `tsc_khz` is 0 where it is not known, `debug_exit(status)` ends the run with the guest's own exit status.
+    `debug_exit(status)` ends the run with the guest's own exit status.
     """
 
     clock: Clock

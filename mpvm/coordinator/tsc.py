@@ -57,7 +57,7 @@ class TscMeter:
         self._start = _sample(self._read) if self._read is not None else (0, 0)
 
     def frequency_khz(self) -> int:
-        """The TSC's frequency; `StartError` where a process may not make code, which an engine does all day."""
+        """The TSC's frequency. Raises `StartError` where a process may not make code, as an engine does."""
         if self._read is None:
             raise StartError(
                 "this system does not let a process map memory that is writable and executable, "

@@ -313,12 +313,18 @@ class Mail(ctypes.Structure):
 
 
 class Mailbox(ctypes.Structure):
-    """A ring of requests: `head` is written by its owner, `tail` by whoever holds the coherence lock."""
+    """A ring of requests: `head` is written by its owner, `tail` by whoever holds the coherence lock.
+
+    That one sets `awaited` when it goes to sleep until the owner has read its mail or is outside the guest; the owner
+    then counts `answered` up and wakes it.
+    """
 
     _fields_ = [
         ("head", u32),
         ("tail", u32),
         ("overflow", u32),
+        ("awaited", u32),
+        ("answered", u32),
         ("reserved", u32),
         ("mail", Mail * MAILBOX_ENTRIES),
     ]

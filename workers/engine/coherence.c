@@ -12,7 +12,6 @@
  */
 #include "engine.h"
 
-#include <sched.h>
 #include <string.h>
 
 #define LOCK_FREE 0u
@@ -119,6 +118,26 @@ static void mail_overflow(struct vcpu *vcpu)
     code_forget(vcpu);
 }
 
+/* Tell whoever sleeps on us that our mode or our mailbox has changed. */
+static void answer(struct vcpu *vcpu)
+{
+    struct mpvm_mailbox *box = &vcpu->area->mailbox;
+
+    if (__atomic_load_n(&box->awaited, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&box->awaited, 0, __ATOMIC_SEQ_CST);
+        __atomic_fetch_add(&box->answered, 1, __ATOMIC_SEQ_CST);
+        futex_wake(&box->answered, 1);
+    }
+}
+
+static void mode_set(struct vcpu *vcpu, uint32_t mode)
+{
+    __atomic_store_n(&vcpu->area->mode, mode, __ATOMIC_SEQ_CST);
+    if (mode != MPVM_MODE_IN_GUEST) {
+        answer(vcpu);
+    }
+}
+
 void mail_read(struct vcpu *vcpu)
 {
     struct mpvm_mailbox *box = &vcpu->area->mailbox;
@@ -137,6 +156,7 @@ void mail_read(struct vcpu *vcpu)
         mail_overflow(vcpu);
         __atomic_store_n(&box->overflow, 0, __ATOMIC_SEQ_CST);
     }
+    answer(vcpu);
 }
 
 /* At a reset: what any mail asked for is about to be done wholesale. */
@@ -148,24 +168,43 @@ void mail_discard(struct vcpu *vcpu)
     __atomic_store_n(&box->head, __atomic_load_n(&box->tail, __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
 }
 
-/* Wait until `target` has read its mail or is outside the guest. Called with the lock held. */
-static void mail_await(struct vcpu *vcpu, unsigned target)
+static bool outside(const struct mpvm_vcpu_area *area)
 {
-    struct mpvm_vcpu_area *area = vcpu_area(vcpu, target);
-    uint32_t tail = area->mailbox.tail;
-    bool kicked = false;
+    return mode_of(area) != MPVM_MODE_IN_GUEST;
+}
 
-    while (mode_of(area) == MPVM_MODE_IN_GUEST &&
-           (__atomic_load_n(&area->mailbox.head, __ATOMIC_SEQ_CST) != tail ||
-            __atomic_load_n(&area->mailbox.overflow, __ATOMIC_SEQ_CST) != 0)) {
-        if (!kicked) {
-            kick_vcpu(vcpu, target);
-            kicked = true;
-        }
-        if (vcpu->area->request & MPVM_REQUEST_STOP) {
+static bool outside_or_answered(const struct mpvm_vcpu_area *area)
+{
+    return outside(area) ||
+           (__atomic_load_n(&area->mailbox.head, __ATOMIC_SEQ_CST) == area->mailbox.tail &&
+            __atomic_load_n(&area->mailbox.overflow, __ATOMIC_SEQ_CST) == 0);
+}
+
+/* Kick `target` and wait until `done`. Called with the lock held, so one at a time waits for anybody.
+ * A target that runs answers within the spin; one that is preempted needs our core, so we sleep. */
+static void await(struct vcpu *vcpu, unsigned target, bool (*done)(const struct mpvm_vcpu_area *))
+{
+    enum { SPINS = 400 };
+    struct mpvm_vcpu_area *area = vcpu_area(vcpu, target);
+
+    if (done(area)) {
+        return;
+    }
+    kick_vcpu(vcpu, target);
+    for (unsigned i = 0; i < SPINS; i++) {
+        if (done(area)) {
             return;
         }
-        sched_yield();
+        __builtin_ia32_pause();
+    }
+    for (;;) {
+        uint32_t answered = __atomic_load_n(&area->mailbox.answered, __ATOMIC_SEQ_CST);
+
+        __atomic_store_n(&area->mailbox.awaited, 1, __ATOMIC_SEQ_CST);
+        if (done(area) || (vcpu->area->request & MPVM_REQUEST_STOP)) {
+            return;
+        }
+        futex_wait(&area->mailbox.answered, answered, NULL);
     }
 }
 
@@ -186,7 +225,7 @@ static void mail_send(struct vcpu *vcpu, uint64_t targets, uint32_t kind, uint32
         __atomic_store_n(&box->tail, box->tail + 1, __ATOMIC_SEQ_CST);
     }
     for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
-        mail_await(vcpu, (unsigned)__builtin_ctzll(rest));
+        await(vcpu, (unsigned)__builtin_ctzll(rest), outside_or_answered);
     }
     atomic_fetch_and(word, ~targets);
 }
@@ -202,14 +241,14 @@ static void lock_acquire(struct vcpu *vcpu)
     if (__atomic_compare_exchange_n(lock, &seen, LOCK_HELD, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
         return;
     }
-    __atomic_store_n(&vcpu->area->mode, MPVM_MODE_OUTSIDE, __ATOMIC_SEQ_CST);
+    mode_set(vcpu, MPVM_MODE_OUTSIDE);
     while (__atomic_exchange_n(lock, LOCK_CONTENDED, __ATOMIC_SEQ_CST) != LOCK_FREE) {
         if (vcpu->area->request & MPVM_REQUEST_STOP) {
             break; /* the VM is being taken down; nobody's state matters any more */
         }
         futex_wait(lock, LOCK_CONTENDED, NULL);
     }
-    __atomic_store_n(&vcpu->area->mode, MPVM_MODE_IN_GUEST, __ATOMIC_SEQ_CST);
+    mode_set(vcpu, MPVM_MODE_IN_GUEST);
     mail_read(vcpu);
     /* Who saw us outside has not kicked us. And the block that runs may be one of those dropped, whose
      * jumps to others still stand. */
@@ -295,12 +334,12 @@ void enter_guest(struct vcpu *vcpu)
     for (;;) {
         uint32_t exclusive;
 
-        __atomic_store_n(&vcpu->area->mode, MPVM_MODE_IN_GUEST, __ATOMIC_SEQ_CST);
+        mode_set(vcpu, MPVM_MODE_IN_GUEST);
         exclusive = __atomic_load_n(&vcpu->vm->exclusive, __ATOMIC_SEQ_CST);
         if (exclusive == 0 || exclusive == vcpu->index + 1) {
             break;
         }
-        __atomic_store_n(&vcpu->area->mode, MPVM_MODE_OUTSIDE, __ATOMIC_SEQ_CST);
+        mode_set(vcpu, MPVM_MODE_OUTSIDE);
         if (vcpu->area->request & MPVM_REQUEST_STOP) {
             return;
         }
@@ -313,7 +352,7 @@ void enter_guest(struct vcpu *vcpu)
 void leave_guest(struct vcpu *vcpu, uint32_t mode)
 {
     vcpu->area->counters.guest_ns += monotonic_ns() - vcpu->entered_ns;
-    __atomic_store_n(&vcpu->area->mode, mode, __ATOMIC_SEQ_CST);
+    mode_set(vcpu, mode);
 }
 
 /* Between two blocks: another vCPU wants to run alone. */
@@ -333,15 +372,8 @@ void exclusive_begin(struct vcpu *vcpu)
     lock_acquire(vcpu);
     __atomic_store_n(&vcpu->vm->exclusive, vcpu->index + 1, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < vcpu->smp; i++) {
-        bool kicked = false;
-
-        while (i != vcpu->index && mode_of(vcpu_area(vcpu, i)) == MPVM_MODE_IN_GUEST &&
-               !(vcpu->area->request & MPVM_REQUEST_STOP)) {
-            if (!kicked) {
-                kick_vcpu(vcpu, i);
-                kicked = true;
-            }
-            sched_yield();
+        if (i != vcpu->index) {
+            await(vcpu, i, outside);
         }
     }
     vcpu->area->counters.exclusive_steps++;

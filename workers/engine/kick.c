@@ -37,7 +37,8 @@ SIGNAL_SAFE static void kick_handler(int signal_number)
 
 bool kick_init(struct vcpu *vcpu)
 {
-    struct sigaction action = {.sa_handler = kick_handler, .sa_flags = SA_RESTART};
+    /* No SA_RESTART: who sleeps on a futex has to look whether it shall stop. */
+    struct sigaction action = {.sa_handler = kick_handler};
     struct sigevent event;
 
     kicked_vcpu = vcpu;

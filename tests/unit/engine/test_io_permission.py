@@ -80,3 +80,10 @@ def test_a_port_beyond_the_end_of_the_bitmap_is_forbidden(long_mode: LongModeMac
 def test_real_mode_asks_nobody(real_mode: RealModeMachine) -> None:
     real_mode.boot("inb $0x60, %al; done", rflags=2)
     assert real_mode.run_until(ExitReason.IO).address == 0x60
+
+
+def test_the_byte_behind_the_last_of_a_port_must_be_within_the_tss_too(long_mode: LongModeMachine) -> None:
+    tr = with_bitmap(long_mode, b"\x00\x00")
+    long_mode.boot("movw $7, %dx; inb %dx, %al; movw $8, %dx; inb %dx, %al; hlt", cpl=3, tr=tr)
+    assert long_mode.run_until(ExitReason.IO).address == 7
+    assert long_mode.event().vector == GP

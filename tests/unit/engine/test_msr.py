@@ -156,6 +156,11 @@ def test_a_write_of_the_tsc_shows_in_tsc_adjust(long_mode: LongModeMachine) -> N
     assert (1 << 60) - (1 << 50) - state.rbx < state.rsi <= (1 << 60) - state.rbx
 
 
+def test_a_second_write_of_the_tsc_counts_as_the_first(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{msr_write(TSC, 1 << 60)} {msr_write(TSC, 1 << 58)} {msr_read(TSC, 'rsi')} done")
+    assert 1 << 58 <= long_mode.finish().rsi < 1 << 59
+
+
 def test_a_write_of_tsc_adjust_moves_the_tsc_by_the_difference(long_mode: LongModeMachine) -> None:
     long_mode.boot(f"""
         {READ_TSC}

@@ -174,3 +174,26 @@ def test_a_page_given_other_code_by_the_page_tables_runs_the_other_code(long_mod
     long_mode.map(DATA, DATA + 0x1000, P | W)
     state = long_mode.finish()
     assert (state.rbx, state.rax) == (1, 2)
+
+
+@pytest.mark.parametrize("rounds", [0, 40])
+def test_a_store_across_two_lines_changes_the_code_in_the_second(
+    long_mode: LongModeMachine, rounds: int
+) -> None:
+    # Rounds of data stores beside the code first: the engine then looks at each store byte by byte.
+    long_mode.boot(
+        f"""
+        movl ${rounds + 1}, %ecx
+    1:  call *%rsi
+        incl {DATA + 0x800:#x}
+        decl %ecx
+        jnz 1b
+        movabsq $0x000007b800000000, %rdx
+        movq %rdx, -4(%rsi)
+        call *%rsi
+        done
+    """,
+        rsi=DATA + 64,
+    )
+    long_mode.write(DATA + 64, b"\xb8\1\0\0\0\xc3")
+    assert long_mode.finish().rax == 7

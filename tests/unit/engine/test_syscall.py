@@ -69,6 +69,11 @@ def test_syscall_clears_the_flags_of_its_mask_and_saves_them_all(
     assert state.rflags == flags & ~mask | 2
 
 
+def test_syscall_does_not_save_rf(long_mode: LongModeMachine) -> None:
+    state = boot_syscall(long_mode, "syscall", rflags=1 << 16 | CF | 2)
+    assert (state.r11, state.rflags) == (CF | 2, CF | 2)
+
+
 def test_syscall_without_sce_is_ud(long_mode: LongModeMachine) -> None:
     long_mode.boot("syscall; hlt", cpl=3, efer=EFER_LME | EFER_LMA)
     event = long_mode.event()

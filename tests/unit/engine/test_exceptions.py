@@ -300,3 +300,19 @@ def test_an_unmasked_x87_error_is_mf_at_the_next_x87_instruction(long_mode: Long
     """)
     event = long_mode.event()
     assert (event.vector, event.rip) == (MF, long_mode.label("at"))
+
+
+@pytest.mark.parametrize("instruction", ["rsm", "xgetbv", "monitor", "mwait", "getsec", "vmcall", "rdpmc"])
+def test_an_instruction_that_the_engine_hardly_knows_does_not_stop_it(
+    long_mode: LongModeMachine, instruction: str
+) -> None:
+    long_mode.boot(f"{instruction}; done", rsi=0x30000, rax=0x30000)
+    assert long_mode.run().reason is ExitReason.IO
+
+
+@pytest.mark.parametrize(
+    "instruction", ["wbinvd", "clflush 0x30000", "sfence", "lfence", "mfence", "prefetchnta 0x30000"]
+)
+def test_cache_control_changes_nothing_here(long_mode: LongModeMachine, instruction: str) -> None:
+    long_mode.boot(f"{instruction}; done")
+    assert long_mode.finish().rflags == 2

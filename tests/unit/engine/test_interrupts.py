@@ -494,3 +494,18 @@ def test_a_kick_with_nothing_to_do_changes_nothing(long_mode: LongModeMachine) -
     assert long_mode.finish().rcx == 0
     assert before >= 1
     assert long_mode.area.counters.interrupts == 0
+
+
+def test_mov_ss_holds_an_nmi_off_for_one_instruction(long_mode: LongModeMachine) -> None:
+    long_mode.boot("movl $0x10, %eax; mark; movl %eax, %ss; movl $0x22000, %esp; at: nop; done")
+    long_mode.mark()
+    nmi(long_mode)
+    event = long_mode.event()
+    assert (event.vector, event.rsp, event.rip) == (NMI, 0x22000, long_mode.label("at"))
+
+
+def test_sti_and_hlt_leave_no_gap_for_an_interrupt_that_waits(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{enable()} mark; jmp 1f; 1: sti; hlt; after: done")
+    long_mode.mark()
+    long_mode.interrupt(0x40)
+    assert long_mode.event().rip == long_mode.label("after")

@@ -10,8 +10,10 @@
 #define CACHE_LINE 64
 
 enum {
-	/* What a CPU waits for the others in all rounds of a batch together. */
-	BATCH_LOOKS = 500000,
+	/* What a CPU may wait for the others in all rounds of a batch together: long for two or three, which often
+	 * have a core each, and short for all, which seldom have. */
+	LOOKS_OF_FEW = 500000,
+	LOOKS_OF_ALL = 1000,
 	/* From the last's arrival to the start, in TSC ticks: the news has to get round. */
 	START_TICKS = 2000,
 };
@@ -23,10 +25,10 @@ struct progress {
 	uint64_t together; /* rounds in which all were there */
 } __attribute__((aligned(CACHE_LINE)));
 
-static inline void begin_batch(struct progress *all, int count)
+static inline void begin_batch(struct progress *all, int count, uint64_t looks)
 {
 	for (int i = 0; i < count; i++)
-		all[i] = (struct progress){ .looks_left = BATCH_LOOKS };
+		all[i] = (struct progress){ .looks_left = looks };
 }
 
 /* Says that `me` has come to `round`, which counts from 1, and waits for the others: all go on at one time by the

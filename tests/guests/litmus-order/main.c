@@ -98,7 +98,7 @@ static void run_thread(struct cpu *cpu)
 
 static void reset_cells(void)
 {
-	begin_batch(progress, THREADS_MAX);
+	begin_batch(progress, THREADS_MAX, thread_count(shape) < THREADS_MAX ? LOOKS_OF_FEW : LOOKS_OF_ALL);
 	for (int i = 0; i < CELLS; i++) {
 		*cell(x_pages[0], i) = 0;
 		*cell(y_pages[0], i) = 0;

@@ -10,7 +10,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +120,13 @@ def _owner_lives(segment: str) -> bool:
 
 
 def _children() -> set[int]:
-    """Child processes of this one, but multiprocessing's resource tracker, which lives as long as we do."""
+    """Child processes of this one."""
     pids: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
         # A thread may end while we look.
         with contextlib.suppress(OSError):
             pids.update(map(int, (task / "children").read_text().split()))
-    return pids - {getattr(resource_tracker._resource_tracker, "_pid", None)}
+    return pids
 
 
 def _command(pid: int) -> str:

@@ -1,14 +1,17 @@
-"""Brings all workers up side by side: start every process, then wait for *created*, then for *ready*."""
+"""Brings all workers up side by side: ask for every process, then wait for *created*, then for *ready*.
+
+In two halves: what the coordinator does between them, it does while the workers come up.
+"""
 
 import os
 
 from mpvm.abi.errors import ExitStatus, StartError, WorkerError
 from mpvm.accel import Accelerator
+from mpvm.coordinator import forkserver
 from mpvm.coordinator.loop import EventLoop
 from mpvm.coordinator.runtime_dir import RuntimeDir
 from mpvm.coordinator.shm import VmMemory
-from mpvm.coordinator.trampoline import InheritedFd
-from mpvm.coordinator.vcpu import VcpuState
+from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
 
 
@@ -20,26 +23,37 @@ def endpoint(runtime_dir: RuntimeDir) -> str:
 def launch(
     vcpus: VcpuSet, accelerator: Accelerator, loop: EventLoop, memory: VmMemory, runtime_dir: RuntimeDir
 ) -> None:
-    """Start every worker and wait until all are ready. Raises `StartError` or `WorkerError`."""
+    """Ask the fork server for every worker, and wait for none. Raises `StartError`."""
+    server = forkserver.server()
     arguments = {
         "vm_block": memory.vm_name,
         "ram_block": memory.ram_name,
         "endpoint": endpoint(runtime_dir),
-        "doorbell_fd": InheritedFd(loop.doorbell),
         "coordinator_pid": os.getpid(),
         "accel": accelerator.name,
     }
+    for vcpu in vcpus.vcpus:
+        try:
+            vcpu.start(server, accelerator.worker_module, str(runtime_dir.path), arguments, loop.doorbell)
+        except OSError as error:
+            raise _cannot_start(vcpu, error) from error
+
+
+def wait_until_ready(vcpus: VcpuSet) -> None:
+    """Wait for every worker that `launch` has asked for. Raises `StartError` or `WorkerError`."""
+    for vcpu in vcpus.vcpus:
+        try:
+            vcpu.started()
+        except (OSError, EOFError) as error:
+            raise _cannot_start(vcpu, error) from error
+        vcpus.watch(vcpu)
     try:
-        for vcpu in vcpus.vcpus:
-            try:
-                vcpu.start(accelerator.worker_module, str(runtime_dir.path), arguments)
-            except (OSError, EOFError) as error:
-                raise StartError(
-                    f"vCPU {vcpu.index}: can't start its process: {error or 'no fork server'}"
-                ) from error
-            vcpus.watch(vcpu)
         vcpus.wait_for(VcpuState.CREATED)
         vcpus.wait_for(VcpuState.READY)
     except WorkerError as error:
         error.exit_status = ExitStatus.START_FAILURE
         raise
+
+
+def _cannot_start(vcpu: Vcpu, error: OSError | EOFError) -> StartError:
+    return StartError(f"vCPU {vcpu.index}: can't start its process: {error or 'no fork server'}")

@@ -1,18 +1,16 @@
 """The VM's private runtime directory: its sockets, and what its workers say on stderr.
 
 ``<parent>/mpvm-<pid>-<random>``, mode 0700. A janitor, a shell that waits for the end of this process,
-removes it even after a SIGKILL. Should that be killed, too: a lock on the directory is held while its VM
-lives, so that a later run can tell what a killed VM has left from a directory in use, and sweep it
-away together with its shared-memory segments (`segment_name`).
+removes it, and the VM's shared-memory segments (`segment_name`), even after a SIGKILL. Should that be
+killed, too: a lock on the directory is held while its VM lives, so that a later run can tell what a killed
+VM has left from a directory in use, and sweep it away together with its segments.
 """
 
 import contextlib
 import fcntl
 import os
 import re
-import shutil
 import stat
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -21,26 +19,34 @@ from mpvm.abi.errors import StartError
 SHM_DIRECTORY: Final = Path("/dev/shm")  # noqa: S108 - where shm_open(3) puts its segments
 SEGMENTS: Final = ("vm", "ram")
 
-# sun_path of a Unix socket takes 107 bytes (unix(7)); the longest name in the directory is "listener-" + 8
-_LONGEST_SOCKET_NAME: Final = len("listener-12345678")
+# sun_path of a Unix socket takes 107 bytes (unix(7))
+_LONGEST_SOCKET_NAME: Final = len("vcpu.sock")
 _SUN_PATH_MAX: Final = 107
 
 _NAME = re.compile(r"mpvm-(\d+)-[0-9a-f]{8}")
 
 
 def parent_directory() -> Path:
-    """Where runtime directories are made: $MPVM_RUNTIME_DIR, $XDG_RUNTIME_DIR, or the temporary directory."""
+    """Where runtime directories are made: $MPVM_RUNTIME_DIR, $XDG_RUNTIME_DIR, $TMPDIR or /tmp."""
     if wanted := os.environ.get("MPVM_RUNTIME_DIR"):
         return Path(wanted)
     xdg = os.environ.get("XDG_RUNTIME_DIR")
     if xdg and os.access(xdg, os.W_OK | os.X_OK):
         return Path(xdg)
-    return Path(tempfile.gettempdir())
+    # `tempfile`, which would look at more places, takes longer to import than this directory to make.
+    return Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - the name is secret, the mode private
 
 
 def segment_name(instance: str, part: str) -> str:
     """Name of the shared-memory segment `part` (one of `SEGMENTS`) of the VM called `instance`."""
     return f"{instance}-{part}"
+
+
+def _remove_tree(path: Path) -> None:
+    # Imported here: a start has no use for it.
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
 
 
 class RuntimeDir:
@@ -58,7 +64,9 @@ class RuntimeDir:
             )
         self._lock = -1
         # Before the directory: there is no instant at which nobody would remove it.
-        self._janitor = _Janitor(self.path)
+        self._janitor = _Janitor(
+            self.path, *(SHM_DIRECTORY / segment_name(self.name, part) for part in SEGMENTS)
+        )
         try:
             self.path.mkdir(mode=0o700)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,7 +80,7 @@ class RuntimeDir:
 
     def remove(self) -> None:
         """Delete the directory and what is in it; no error when it has gone already."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove_tree(self.path)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -80,19 +88,19 @@ class RuntimeDir:
 
 
 class _Janitor:
-    """A process that removes `path` when this one has gone, or `dismiss`ed it.
+    """A process that removes `paths` when this one has gone, or `dismiss`ed it.
 
     In a session of its own, so that a signal to our process group does not end it with us.
     """
 
-    _SCRIPT = 'read -r _; rm -rf -- "$1" 2>&- || { sleep 1; rm -rf -- "$1"; }'
+    _SCRIPT = 'read -r _; rm -rf -- "$@" 2>&- || { sleep 1; rm -rf -- "$@"; }'
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, *paths: Path) -> None:
         read, self._write = os.pipe2(os.O_CLOEXEC)
         try:
             self._pid = os.posix_spawn(
                 "/bin/sh",
-                ["sh", "-c", self._SCRIPT, "mpvm-janitor", str(path)],
+                ["sh", "-c", self._SCRIPT, "mpvm-janitor", *map(str, paths)],
                 os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, read, 0),
@@ -158,6 +166,6 @@ def sweep(parent: Path | None = None, shm: Path = SHM_DIRECTORY) -> list[str]:
         for part in SEGMENTS:
             with contextlib.suppress(OSError):
                 (shm / segment_name(path.name, part)).unlink()
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_tree(path)
         swept.append(path.name)
     return swept

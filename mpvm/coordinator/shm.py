@@ -1,14 +1,17 @@
 """The two shared-memory blocks of a VM: the VM block (mpvm/abi/layout.py) and guest RAM.
 
-Both have names, so that workers can map them, and are registered with multiprocessing's resource
-tracker, which unlinks them when the coordinator and its workers are gone, however they died.
+Both have names, so that workers can map them. The janitor of the runtime directory unlinks them when the
+coordinator is gone, however it died: multiprocessing's resource tracker, one more interpreter to start, does
+not hear of them.
 """
 
 import contextlib
 import gc
 import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker, shared_memory
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Protocol
@@ -53,8 +56,48 @@ def check_room(needed: int, directory: Path = SHM_DIRECTORY) -> None:
         )
 
 
+class _TrackerOfOthers:
+    """The resource tracker for whoever uses it at the same time, in another thread, for another segment."""
+
+    def __init__(self, ours: str) -> None:
+        self._ours = ours
+
+    def register(self, name: str, kind: str) -> None:
+        if name != self._ours:
+            resource_tracker.register(name, kind)
+
+    def unregister(self, name: str, kind: str) -> None:
+        if name != self._ours:
+            resource_tracker.unregister(name, kind)
+
+
+@contextlib.contextmanager
+def _untracked(name: str) -> Iterator[None]:
+    """What ``SharedMemory(track=False)`` does from Python 3.13 on: the tracker does not hear of `name`."""
+    module = vars(shared_memory)
+    module["resource_tracker"] = _TrackerOfOthers(f"/{name}")
+    try:
+        yield
+    finally:
+        module["resource_tracker"] = resource_tracker
+
+
 class _Segment(SharedMemory):
-    """A segment whose closing is silent while a view of it is still alive: the process's end unmaps it."""
+    """A new segment that this process alone unlinks.
+
+    Its closing is silent while a view of it is still alive: the process's end unmaps it.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        if sys.version_info >= (3, 13):
+            super().__init__(name, create=True, size=size, track=False)
+        else:
+            with _untracked(name):
+                super().__init__(name, create=True, size=size)
+
+    def unlink(self) -> None:
+        with _untracked(self.name):
+            super().unlink()
 
     def close(self) -> None:
         try:
@@ -75,7 +118,7 @@ class VmMemory:
         self._segments: list[_Segment] = []
         try:
             for part, size in (("vm", vm_bytes), ("ram", memory_bytes)):
-                self._segments.append(_Segment(segment_name(instance, part), create=True, size=size))
+                self._segments.append(_Segment(segment_name(instance, part), size))
         except OSError as error:
             self.close()
             raise StartError(f"can't make {size >> 20} MiB of shared memory: {error.strerror}") from error

@@ -1,25 +1,23 @@
 """One vCPU as the coordinator sees it: its process, where it is in its life, and how to reach it."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
 from collections import deque
+from collections.abc import Mapping
 from enum import IntEnum
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Final
 
 from mpvm.abi.layout import Request, VcpuArea
 from mpvm.coordinator.dispatch import Exit
-from mpvm.coordinator.forkserver import hidden_main
-from mpvm.coordinator.trampoline import run_worker, stderr_path
+from mpvm.coordinator.forkserver import ForkServer
+from mpvm.coordinator.trampoline import stderr_path
 
 KICK_SIGNAL: Final = signal.SIGUSR1
 
 _LAST_EXITS: Final = 16
 _LAST_WORDS_BYTES: Final = 4096
-_JOIN_SECONDS: Final = 5.0
 
 
 class VcpuState(IntEnum):
@@ -50,24 +48,22 @@ class Vcpu:
         self.failure: tuple[str, str] | None = None
         self.gone = False
         self.last_exits: deque[Exit] = deque(maxlen=_LAST_EXITS)
-        self._process: ForkServerProcess | None = None
+        self._server: ForkServer | None = None
+        self._exit_code: int | None = None
         self._stderr = Path(os.devnull)
 
-    def start(self, module: str, runtime_dir: str, arguments: dict[str, Any]) -> None:
-        """Have the fork server make the process, which calls ``module.main``."""
-        self._stderr = stderr_path(runtime_dir, self.index)
-        self._process = multiprocessing.get_context("forkserver").Process(
-            target=run_worker, args=(module, self.index, runtime_dir, arguments), daemon=True
-        )
-        with hidden_main():
-            self._process.start()
-        assert self._process.pid is not None
-        self.adopt(self._process.pid)
+    def start(
+        self, server: ForkServer, module: str, runtime_dir: str, arguments: Mapping[str, Any], doorbell: int
+    ) -> None:
+        """Ask `server` for its process, which calls ``module.main``; `started` has to follow."""
+        server.ask(module, self.index, runtime_dir, arguments, doorbell)
+        self._server = server
+        self._stderr = Path(stderr_path(runtime_dir, self.index))
 
-    def adopt(self, pid: int) -> None:
-        """Take process `pid` for this vCPU's."""
-        self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
+    def started(self) -> None:
+        """Wait until its process is there."""
+        assert self._server is not None
+        self.pid, self.pidfd = self._server.started()
 
     def kick(self) -> None:
         """Make it leave guest code and look at its requests and its inbox.
@@ -93,10 +89,7 @@ class Vcpu:
 
     def exit_status(self) -> str:
         """How its process ended, once it has."""
-        code = None
-        if self._process is not None:
-            self._process.join(_JOIN_SECONDS)
-            code = self._process.exitcode
+        code = self._reap()
         if code is None:
             return "its worker ended"
         if code >= 0:
@@ -105,6 +98,13 @@ class Vcpu:
             return f"its worker was killed by {signal.Signals(-code).name}"
         except ValueError:
             return f"its worker was killed by signal {-code}"
+
+    def _reap(self) -> int | None:
+        """Its process's exit code; None when the fork server has ended, too, or it has none."""
+        if self._exit_code is None and self._server is not None and self.pidfd >= 0:
+            with contextlib.suppress(OSError, EOFError):
+                self._exit_code = self._server.exit_code(self.pid)
+        return self._exit_code
 
     def stderr(self) -> str:
         """The end of what its process wrote to stderr."""
@@ -125,10 +125,6 @@ class Vcpu:
     def close(self) -> None:
         """Release what belongs to the process, which has ended."""
         if self.pidfd >= 0:
+            self._reap()
             os.close(self.pidfd)
             self.pidfd = -1
-        if self._process is not None:
-            self._process.join(_JOIN_SECONDS)
-            if self._process.exitcode is not None:
-                self._process.close()
-            self._process = None

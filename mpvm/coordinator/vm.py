@@ -16,7 +16,7 @@ from mpvm.coordinator import build, forkserver, runtime_dir, tsc
 from mpvm.coordinator.clock import MonotonicClock
 from mpvm.coordinator.dispatch import Exit, deliver_posted, handle_exit
 from mpvm.coordinator.exit_notifiers import ExitNotifiers
-from mpvm.coordinator.launch import endpoint, launch
+from mpvm.coordinator.launch import endpoint, launch, wait_until_ready
 from mpvm.coordinator.loop import EventLoop
 from mpvm.coordinator.observer import Observer
 from mpvm.coordinator.posted import PostedRing
@@ -87,6 +87,7 @@ class VirtualMachine:
         try:
             try:
                 self._create()
+                self._launch()
                 self._realize()
                 self._start()
                 self._main_loop()
@@ -143,6 +144,11 @@ class VirtualMachine:
             },
         )
 
+    def _launch(self) -> None:
+        """The workers: they come up while the machine is built. Their first look at it is their reset."""
+        self._notifiers.add("stopping the workers", self.vcpus.stop)
+        launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory)
+
     def _realize(self) -> None:
         """The machine with its devices, reset, and its boot image in RAM."""
         self._notifiers.add("closing the chardevs", self.chardevs.close)
@@ -166,10 +172,9 @@ class VirtualMachine:
         self.machine.load_boot_image()
 
     def _start(self) -> None:
-        """The workers, then the console, then the guest."""
-        self._notifiers.add("stopping the workers", self.vcpus.stop)
+        """The workers' readiness, then the console, then the guest."""
         try:
-            launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory)
+            wait_until_ready(self.vcpus)
         except MpvmError as error:
             self._tell_failure(error)
             raise

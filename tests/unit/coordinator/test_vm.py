@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +83,7 @@ class Bench:
         monkeypatch.setattr(forkserver, "stop", directory.remove)
         monkeypatch.setattr(signal, "pidfd_send_signal", self.kicks)
         monkeypatch.setattr(vm, "launch", self.launch)
+        monkeypatch.setattr(vm, "wait_until_ready", lambda vcpus: vcpus.wait_for(VcpuState.READY))
 
     def launch(self, vcpus: VcpuSet, _accelerator: Any, _loop: Any, memory: Any, directory: Any) -> None:
         self.memory = memory
@@ -93,7 +93,6 @@ class Bench:
             self.kicks.workers[worker.pidfd] = worker
             each.pid, each.pidfd = 1000 + each.index, worker.pidfd
             vcpus.watch(each)
-        vcpus.wait_for(VcpuState.READY)
 
     def run(self, *scripts: Script, **config: Any) -> Outcome:
         self.scripts = scripts
@@ -134,6 +133,10 @@ def halts(worker: FakeWorker) -> None:
     """An AP that waits for its SIPI until it is stopped."""
     worker.come_up()
     assert worker.receive().kind is Kind.STOP
+
+
+def ends_at_once(worker: FakeWorker) -> None:
+    """What a worker does that is stopped before it is ready."""
 
 
 def pauses(worker: FakeWorker) -> None:
@@ -312,15 +315,16 @@ def test_an_impossible_access_fails_the_run(bench: Bench) -> None:
         bench.run(does((ExitReason.IO, IN, 0x60, 3, 0)))
 
 
-def test_an_image_that_does_not_fit_is_found_before_any_worker_starts(bench: Bench) -> None:
+def test_an_image_that_does_not_fit_ends_a_run_whose_workers_come_up(bench: Bench) -> None:
     bench.kernel.write_bytes(bytes(17 << 20))
     with pytest.raises(BootImageError):
-        bench.run(halts)
-    assert bench.workers == []
+        bench.run(ends_at_once)
+    assert len(bench.workers) == 1
     assert bench.observer.events == ["stopped"]
 
 
 def test_an_unknown_machine_or_model_is_the_configurations_fault(bench: Bench) -> None:
+    bench.scripts = (ends_at_once,)
     config = Config(machine=Machine(type="pdp11", memory=16 << 20), boot=Boot(kernel=bench.kernel))
     with pytest.raises(ConfigError, match="machine type 'pdp11' is unknown, microvm or pc is right"):
         VirtualMachine(config).run()
@@ -357,7 +361,6 @@ def test_actions_from_the_loop_may_pause_and_resume(bench: Bench) -> None:
 
 
 def test_nothing_of_the_vm_is_left(bench: Bench, runtime_dir: Path) -> None:
-    resource_tracker.ensure_running()
     gc.collect()
     before = len(list(FDS.iterdir()))
     bench.run(does(POWER_OFF))

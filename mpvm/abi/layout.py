@@ -229,6 +229,8 @@ class GuestState(ctypes.Structure):
         ("xcr0", u64),
         ("mxcsr", u32),
         ("interruptibility", u32),
+        ("pkru", u32),
+        ("reserved", u32),
         ("fxsave", u8 * 512),
     ]
 
@@ -315,8 +317,8 @@ class Mail(ctypes.Structure):
 class Mailbox(ctypes.Structure):
     """A ring of requests: `head` is written by its owner, `tail` by whoever holds the coherence lock.
 
-    That one sets `awaited` when it goes to sleep until the owner has read its mail or is outside the guest; the owner
-    then counts `answered` up and wakes it.
+    That one sets `awaited` when it goes to sleep until the owner has read its mail or is outside the guest;
+    the owner then counts `answered` up and wakes it.
     """
 
     _fields_ = [

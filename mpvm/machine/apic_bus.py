@@ -100,6 +100,7 @@ class ApicBus:
             case DeliveryMode.NMI:
                 inbox.nmi = 1
             case DeliveryMode.INIT:
+                inbox.sipi = 0
                 inbox.init = 1
             case DeliveryMode.EXTINT:
                 inbox.extint = 1

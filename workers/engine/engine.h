@@ -65,6 +65,8 @@ struct vcpu {
     bool exclusive_wanted;
     int exclusive_step;              /* 0 none, 1 before the instruction, 2 after it */
     bool init_received;
+    int delivering;                  /* vector of the event being delivered, or NOT_DELIVERING */
+    bool delivering_int;             /* it comes from an INT instruction */
     uint64_t int_eip;                /* RIP of the INT instruction whose event is being delivered */
     uint32_t store_page;             /* the page of the store in progress; NO_PAGE: it keeps asking */
     uint32_t tlb_generation;
@@ -143,8 +145,11 @@ void tlb_let_stores(struct vcpu *vcpu, uint32_t page, uint64_t address);
 void tlb_watch_stores(struct vcpu *vcpu, uint32_t page);
 
 /* interrupts.c */
+#define NOT_DELIVERING (-1)
+int event_error_code(const struct vcpu *vcpu, int exception, int error_code);
 bool events_take(struct vcpu *vcpu);
 bool events_wake(struct vcpu *vcpu);
+void a20_update(struct vcpu *vcpu);
 void event_deliver_exception(struct vcpu *vcpu);
 
 /* lapic.c */

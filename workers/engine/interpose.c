@@ -21,6 +21,7 @@ void tcg_gen_callN_x86_64(TCGContext *tcg, void *function, void *result, int cou
 void tcg_gen_exit_tb_x86_64(TCGContext *tcg, TranslationBlock *tb, unsigned index);
 bool x86_cpu_exec_interrupt_x86_64(CPUState *cpu, int request);
 void raise_interrupt_x86_64(CPUX86State *env, int intno, int is_int, int error_code, int next_eip_addend);
+void raise_exception_err_x86_64(CPUX86State *env, int exception, int error_code);
 void qemu_system_reset_request(uc_engine *engine);
 bool x86_cpu_tlb_fill_x86_64(CPUState *cpu, uint64_t address, int size, int access, int mmu_idx, bool probe,
                              uintptr_t retaddr);
@@ -146,6 +147,11 @@ void REPLACES(raise_interrupt)(CPUX86State *env, int intno, int is_int, int erro
 {
     self->int_eip = ENV_EIP(env);
     uc.raise_interrupt(env, intno, is_int, error_code, next_eip_addend);
+}
+
+void REPLACES(raise_exception_err)(CPUX86State *env, int exception, int error_code)
+{
+    uc.raise_exception_err(env, exception, event_error_code(self, exception, error_code));
 }
 
 void REPLACES_PLAIN(qemu_system_reset_request)(uc_engine *engine)
@@ -308,8 +314,35 @@ uint64_t REPLACES(helper_read_crN)(CPUX86State *env, int reg)
     return reg == 8 ? lapic_tpr(self) >> 4 : uc.helper_read_crN(env, reg);
 }
 
+#define CR0_PE 1ull
+#define CR0_NW (1ull << 29)
+#define CR0_CD (1ull << 30)
+#define CR0_PG (1ull << 31)
+#define CR4_PAE (1ull << 5)
+/* VME to PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, FSGSBASE, OSXSAVE, SMEP, SMAP, PKE: what the CPU models can have */
+#define CR4_VALID 0x750fffull
+
+/* SDM vol. 3, 2.5: what a MOV to a control register may not ask for. */
+static bool control_register_valid(CPUX86State *env, int reg, uint64_t value)
+{
+    switch (reg) {
+    case 0:
+        return value >> 32 == 0 && (!(value & CR0_PG) || (value & CR0_PE)) &&
+               (!(value & CR0_NW) || (value & CR0_CD));
+    case 4:
+        return (value & ~CR4_VALID) == 0 && ((value & CR4_PAE) || !(ENV_HFLAGS(env) & HF_LMA_MASK));
+    case 8:
+        return value < 16;
+    default:
+        return true;
+    }
+}
+
 void REPLACES(helper_write_crN)(CPUX86State *env, int reg, uint64_t value)
 {
+    if (!control_register_valid(env, reg, value)) {
+        uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
+    }
     if (reg == 8) {
         lapic_set_tpr(self, (uint32_t)(value & 15) << 4);
     } else {

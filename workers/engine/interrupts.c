@@ -6,6 +6,30 @@
 /* Data of the answer to IRQ_WINDOW_OPEN: this bit and the vector, or 0 when the 8259 has none any more. */
 #define EXTINT_VALID 0x100u
 
+/* The error code of a fault while an event is delivered (SDM vol. 3, 6.13): the IDT entry's is index * 8 + 2, which
+ * the engine makes index * 16 + 2 in long mode, and EXT says that the event was none of the program's own. */
+int event_error_code(const struct vcpu *vcpu, int exception, int error_code)
+{
+    enum { EXCP_TS = 10, EXCP_GP = 13, IDT_ENTRY = 2, EXT = 1 };
+
+    if (vcpu->delivering == NOT_DELIVERING || exception < EXCP_TS || exception > EXCP_GP) {
+        return error_code;
+    }
+    if ((ENV_HFLAGS(vcpu->env) & HF_LMA_MASK) && error_code == vcpu->delivering * 16 + IDT_ENTRY) {
+        error_code = vcpu->delivering * 8 + IDT_ENTRY;
+    }
+    return vcpu->delivering_int ? error_code : error_code | EXT;
+}
+
+/* Deliver a hardware interrupt or NMI. May fault, which leaves by longjmp to the exception's own delivery. */
+static void deliver_interrupt(struct vcpu *vcpu, int vector)
+{
+    vcpu->delivering = vector;
+    vcpu->delivering_int = false;
+    uc.do_interrupt_x86_hardirq(vcpu->env, vector, 1);
+    vcpu->delivering = NOT_DELIVERING;
+}
+
 /* An exception or INT n is in CPUState.exception_index. Delivery may fault again, which leaves by longjmp. */
 void event_deliver_exception(struct vcpu *vcpu)
 {
@@ -13,7 +37,10 @@ void event_deliver_exception(struct vcpu *vcpu)
         /* The engine has moved RIP past the INT; a fault while delivering it belongs to the INT itself. */
         ENV_EIP(vcpu->env) = vcpu->int_eip;
     }
+    vcpu->delivering = CPU_EXCEPTION_INDEX(vcpu->cpu);
+    vcpu->delivering_int = ENV_EXCEPTION_IS_INT(vcpu->env) != 0;
     uc.x86_cpu_do_interrupt(vcpu->cpu);
+    vcpu->delivering = NOT_DELIVERING;
 }
 
 static bool interrupts_enabled(const struct vcpu *vcpu)
@@ -32,6 +59,14 @@ static bool extint_pending(struct vcpu *vcpu)
            vcpu->area->inbox.extint != 0;
 }
 
+void a20_update(struct vcpu *vcpu)
+{
+    if (ENV_A20_MASK(vcpu->env) != (int32_t)vcpu->vm->a20_mask) {
+        ENV_A20_MASK(vcpu->env) = (int32_t)vcpu->vm->a20_mask;
+        uc.tlb_flush(vcpu->cpu);
+    }
+}
+
 /* What came from outside since the last look. False when this vCPU has to leave the engine. */
 static bool attend(struct vcpu *vcpu, bool *changed)
 {
@@ -41,11 +76,7 @@ static bool attend(struct vcpu *vcpu, bool *changed)
         *changed = true;
     }
     exclusive_wait(vcpu);
-    if (ENV_A20_MASK(vcpu->env) != (int32_t)vcpu->vm->a20_mask) {
-        ENV_A20_MASK(vcpu->env) = (int32_t)vcpu->vm->a20_mask;
-        uc.tlb_flush(vcpu->cpu);
-        *changed = true;
-    }
+    a20_update(vcpu);
     lapic_timer_check(vcpu);
     if (__atomic_load_n(&vcpu->area->inbox.any, __ATOMIC_SEQ_CST)) {
         lapic_inbox_take(vcpu);
@@ -84,7 +115,7 @@ bool events_take(struct vcpu *vcpu)
             inbox->nmi = 0;
             vcpu->area->counters.nmis++;
             ENV_HFLAGS2(vcpu->env) |= HF2_NMI_MASK;
-            uc.do_interrupt_x86_hardirq(vcpu->env, EXCP_NMI, 1);
+            deliver_interrupt(vcpu, EXCP_NMI);
             vcpu->irr_pending = true;
             return true;
         }
@@ -105,7 +136,7 @@ bool events_take(struct vcpu *vcpu)
         answer = exit_to_host(vcpu, MPVM_EXIT_IRQ_WINDOW_OPEN);
         if (answer & EXTINT_VALID) {
             vcpu->area->counters.interrupts++;
-            uc.do_interrupt_x86_hardirq(vcpu->env, (int)(answer & 0xff), 1);
+            deliver_interrupt(vcpu, (int)(answer & 0xff));
             return true;
         }
         vector = lapic_pending_vector(vcpu);
@@ -115,7 +146,7 @@ bool events_take(struct vcpu *vcpu)
     }
     lapic_accept(vcpu, vector);
     vcpu->area->counters.interrupts++;
-    uc.do_interrupt_x86_hardirq(vcpu->env, vector, 1);
+    deliver_interrupt(vcpu, vector);
     return true;
 }
 
@@ -129,9 +160,11 @@ bool events_wake(struct vcpu *vcpu)
         return true;
     }
     if (area->mp_state == MPVM_MODE_WAIT_FOR_SIPI) {
-        uint16_t sipi = __atomic_exchange_n(&inbox->sipi, 0, __ATOMIC_SEQ_CST);
+        uint16_t sipi;
 
-        inbox->init = 0;
+        /* Another INIT changes nothing, and is over before a SIPI that came after it. */
+        __atomic_store_n(&inbox->init, 0, __ATOMIC_SEQ_CST);
+        sipi = __atomic_exchange_n(&inbox->sipi, 0, __ATOMIC_SEQ_CST);
         if (sipi == 0) {
             return false;
         }

@@ -150,16 +150,23 @@ void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value,
     }
     sync_registers(vcpu, retaddr);
     exit_io(vcpu, MPVM_EXIT_IO, MPVM_IO_OUT, port, size, value);
+    /* The next instruction of this block shall see the gate that this one has moved. */
+    a20_update(vcpu);
 }
 
 /* The end of a level-triggered interrupt: the I/O APICs hear of it. */
 void post_eoi(struct vcpu *vcpu, int vector)
 {
-    vcpu->area->counters.exits[MPVM_EXIT_IOAPIC_EOI]++;
-    if (!post(vcpu, MPVM_POSTED_EOI, (uint64_t)vector, 1, 0)) {
+    if (post(vcpu, MPVM_POSTED_EOI, (uint64_t)vector, 1, 0)) {
+        vcpu->area->counters.exits[MPVM_EXIT_IOAPIC_EOI]++;
+    } else {
         exit_io(vcpu, MPVM_EXIT_IOAPIC_EOI, MPVM_IO_OUT, (uint64_t)vector, 1, 0);
     }
 }
+
+/* The register of an address in the local APIC's page; the upper three quarters have none. */
+#define APIC_OFFSET(address) ((uint32_t)((address) & 0xff0))
+#define APIC_REGISTERS_END 0x400u
 
 static bool is_local_apic(const struct vcpu *vcpu, uint64_t address)
 {
@@ -176,7 +183,9 @@ uint64_t mmio_read(uc_engine *engine, uint64_t offset, unsigned size, void *base
 
     (void)engine;
     if (is_local_apic(vcpu, address)) {
-        return lapic_read(vcpu, (uint32_t)(address & 0xff0)) >> 8 * (address & 3);
+        return APIC_OFFSET(address) < APIC_REGISTERS_END
+                   ? lapic_read(vcpu, APIC_OFFSET(address)) >> 8 * (address & 3)
+                   : 0;
     }
     return exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_IN, address, size, 0);
 }
@@ -188,7 +197,9 @@ void mmio_write(uc_engine *engine, uint64_t offset, unsigned size, uint64_t valu
 
     (void)engine;
     if (is_local_apic(vcpu, address)) {
-        lapic_write(vcpu, (uint32_t)(address & 0xff0), (uint32_t)value);
+        if (APIC_OFFSET(address) < APIC_REGISTERS_END) {
+            lapic_write(vcpu, APIC_OFFSET(address), (uint32_t)value);
+        }
         return;
     }
     exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_OUT, address, size, value);

@@ -47,6 +47,7 @@ enum delivery_mode { FIXED, LOWEST_PRIORITY, SMI, RESERVED_3, NMI, INIT, STARTUP
 enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE };
 #define ESR_SEND_ILLEGAL_VECTOR (1u << 5)
 #define ESR_RECEIVE_ILLEGAL_VECTOR (1u << 6)
+#define ESR_ILLEGAL_REGISTER (1u << 7)
 #define ICR_LEVEL_ASSERT (1u << 14)
 #define ICR_TRIGGER_LEVEL (1u << 15)
 #define ICR_LOGICAL (1u << 11)
@@ -123,6 +124,13 @@ static uint32_t processor_priority(const struct mpvm_vcpu_area *area)
     return (tpr & 0xf0) >= isr_class ? tpr & 0xff : isr_class;
 }
 
+/* What was held back may be delivered now: leave the block that did it at the next one's start. */
+static void delivery_may_follow(struct vcpu *vcpu)
+{
+    vcpu->irr_pending = true;
+    attention_raise(vcpu);
+}
+
 static void accept_into_irr(struct vcpu *vcpu, unsigned vector, bool level)
 {
     struct mpvm_vcpu_area *area = vcpu->area;
@@ -166,6 +174,7 @@ static void error_report(struct vcpu *vcpu, uint32_t bit)
 {
     vcpu->area->lapic.error_pending |= bit;
     local_interrupt(vcpu, REG(vcpu->area, APIC_LVT_ERROR));
+    delivery_may_follow(vcpu);
 }
 
 void lapic_inbox_take(struct vcpu *vcpu)
@@ -184,7 +193,9 @@ void lapic_inbox_take(struct vcpu *vcpu)
         for (unsigned i = 0; i < 8; i++) {
             unsigned trigger = taken >> 8 * i & 0xff;
 
-            if (trigger != 0) {
+            if (trigger != 0 && word * 8 + i < FIRST_LEGAL_VECTOR) {
+                error_report(vcpu, ESR_RECEIVE_ILLEGAL_VECTOR);
+            } else if (trigger != 0) {
                 accept_into_irr(vcpu, word * 8 + i, trigger == 2);
             }
         }
@@ -221,7 +232,7 @@ static void end_of_interrupt(struct vcpu *vcpu)
         return;
     }
     vector_clear(area, APIC_ISR, (unsigned)vector);
-    vcpu->irr_pending = true;
+    delivery_may_follow(vcpu);
     if (vector_test(area, APIC_TMR, (unsigned)vector)) {
         post_eoi(vcpu, vector);
     }
@@ -305,7 +316,8 @@ static uint64_t lowest_priority(struct vcpu *vcpu, uint64_t set)
 
 static void send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode, unsigned vector, bool level)
 {
-    struct mpvm_interrupt_inbox *inbox = &vcpu_area(vcpu, target)->inbox;
+    struct mpvm_vcpu_area *area = vcpu_area(vcpu, target);
+    struct mpvm_interrupt_inbox *inbox = &area->inbox;
 
     switch (mode) {
     case FIXED:
@@ -320,6 +332,12 @@ static void send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode,
         __atomic_store_n(&inbox->init, 1, __ATOMIC_SEQ_CST);
         break;
     case STARTUP:
+        /* A CPU that does not wait for it ignores it. One that takes an INIT says that it waits before it
+         * takes the INIT away. */
+        if (!__atomic_load_n(&inbox->init, __ATOMIC_SEQ_CST) &&
+            __atomic_load_n(&area->mp_state, __ATOMIC_SEQ_CST) != MPVM_MODE_WAIT_FOR_SIPI) {
+            return;
+        }
         __atomic_store_n(&inbox->sipi, (uint16_t)(0x100 | vector), __ATOMIC_SEQ_CST);
         break;
     case EXTINT:
@@ -366,6 +384,16 @@ static uint64_t timer_divisor(const struct mpvm_vcpu_area *area)
     return code == 7 ? 1 : 2ull << code;
 }
 
+/* The timer runs out after `count` ticks from now. */
+static void timer_run(struct vcpu *vcpu, uint64_t count)
+{
+    struct mpvm_vcpu_area *area = vcpu->area;
+
+    area->lapic.timer_start_ns = monotonic_ns();
+    area->lapic.timer_expiry_ns = area->lapic.timer_start_ns + count * timer_divisor(area);
+    timer_arm(vcpu, area->lapic.timer_expiry_ns);
+}
+
 static void timer_stop(struct vcpu *vcpu)
 {
     vcpu->area->lapic.timer_expiry_ns = 0;
@@ -381,9 +409,7 @@ static void timer_start(struct vcpu *vcpu)
         timer_stop(vcpu);
         return;
     }
-    area->lapic.timer_start_ns = monotonic_ns();
-    area->lapic.timer_expiry_ns = area->lapic.timer_start_ns + count * timer_divisor(area);
-    timer_arm(vcpu, area->lapic.timer_expiry_ns);
+    timer_run(vcpu, count);
 }
 
 static uint32_t timer_current(struct vcpu *vcpu)
@@ -395,7 +421,10 @@ static uint32_t timer_current(struct vcpu *vcpu)
         return 0;
     }
     if (area->lapic.timer_expiry_ns > now) {
-        return (uint32_t)((area->lapic.timer_expiry_ns - now + divisor - 1) / divisor);
+        uint64_t left = (area->lapic.timer_expiry_ns - now + divisor - 1) / divisor;
+
+        /* A period that we have stretched still counts down from the initial count. */
+        return left < REG(area, APIC_TIMER_INITIAL) ? (uint32_t)left : REG(area, APIC_TIMER_INITIAL);
     }
     if (TIMER_MODE(REG(area, APIC_LVT_TIMER)) == TIMER_PERIODIC) {
         uint64_t period = REG(area, APIC_TIMER_INITIAL) * divisor;
@@ -529,11 +558,63 @@ uint64_t lapic_tpr(struct vcpu *vcpu)
 void lapic_set_tpr(struct vcpu *vcpu, uint32_t tpr)
 {
     REG(vcpu->area, APIC_TPR) = tpr & 0xff;
-    vcpu->irr_pending = true;
+    delivery_may_follow(vcpu);
+}
+
+/* Registers that x2APIC mode has (SDM vol. 3, table 10-6), as bits of 16-byte slots. */
+static bool x2apic_has(uint32_t offset, bool write)
+{
+    if (offset >= APIC_ISR && offset < APIC_ESR) {
+        return !write;
+    }
+    switch (offset) {
+    case APIC_ID:
+    case APIC_VERSION:
+    case APIC_PPR:
+    case APIC_LDR:
+    case APIC_TIMER_CURRENT:
+        return !write;
+    case APIC_EOI:
+    case APIC_SELF_IPI:
+        return write;
+    case APIC_TPR:
+    case APIC_SVR:
+    case APIC_ESR:
+    case APIC_ICR_LOW:
+    case APIC_TIMER_INITIAL:
+    case APIC_TIMER_DIVIDE:
+    case APIC_LVT_TIMER:
+    case APIC_LVT_THERMAL:
+    case APIC_LVT_PERFORMANCE:
+    case APIC_LVT_LINT0:
+    case APIC_LVT_LINT1:
+    case APIC_LVT_ERROR:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Those, and the ones that only the register page has (SDM vol. 3, table 10-1). */
+static bool page_has(uint32_t offset)
+{
+    switch (offset) {
+    case APIC_APR:
+    case APIC_RRD:
+    case APIC_DFR:
+    case APIC_ICR_HIGH:
+        return true;
+    default:
+        return offset != APIC_SELF_IPI && (x2apic_has(offset, false) || x2apic_has(offset, true));
+    }
 }
 
 uint32_t lapic_read(struct vcpu *vcpu, uint32_t offset)
 {
+    if (!page_has(offset)) {
+        error_report(vcpu, ESR_ILLEGAL_REGISTER);
+        return 0;
+    }
     switch (offset) {
     case APIC_PPR:
         return processor_priority(vcpu->area);
@@ -573,7 +654,7 @@ static bool lvt_write(struct vcpu *vcpu, uint32_t offset, uint32_t value)
             timer_lvt_write(vcpu, value);
         } else {
             REG(vcpu->area, offset) = value;
-            vcpu->irr_pending = true; /* LINT0 may take ExtINT from now on */
+            delivery_may_follow(vcpu); /* LINT0 may take ExtINT from now on */
         }
         return true;
     }
@@ -584,6 +665,10 @@ void lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t value)
 {
     struct mpvm_vcpu_area *area = vcpu->area;
 
+    if (!page_has(offset)) {
+        error_report(vcpu, ESR_ILLEGAL_REGISTER);
+        return;
+    }
     switch (offset) {
     case APIC_TPR:
         lapic_set_tpr(vcpu, value);
@@ -617,12 +702,15 @@ void lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t value)
             timer_start(vcpu);
         }
         break;
-    case APIC_TIMER_DIVIDE:
+    case APIC_TIMER_DIVIDE: {
+        uint32_t left = timer_current(vcpu);
+
         REG(area, APIC_TIMER_DIVIDE) = value & 0xb;
         if (area->lapic.timer_expiry_ns != 0) {
-            timer_start(vcpu);
+            timer_run(vcpu, left);
         }
         break;
+    }
     default:
         lvt_write(vcpu, offset, value);
         break;
@@ -630,40 +718,6 @@ void lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t value)
 }
 
 /* --- MSRs ---------------------------------------------------------------------------------------- */
-
-/* Registers that x2APIC mode has (SDM vol. 3, table 10-6), as bits of 16-byte slots. */
-static bool x2apic_has(uint32_t offset, bool write)
-{
-    if (offset >= APIC_ISR && offset < APIC_ESR) {
-        return !write;
-    }
-    switch (offset) {
-    case APIC_ID:
-    case APIC_VERSION:
-    case APIC_PPR:
-    case APIC_LDR:
-    case APIC_TIMER_CURRENT:
-        return !write;
-    case APIC_EOI:
-    case APIC_SELF_IPI:
-        return write;
-    case APIC_TPR:
-    case APIC_SVR:
-    case APIC_ESR:
-    case APIC_ICR_LOW:
-    case APIC_TIMER_INITIAL:
-    case APIC_TIMER_DIVIDE:
-    case APIC_LVT_TIMER:
-    case APIC_LVT_THERMAL:
-    case APIC_LVT_PERFORMANCE:
-    case APIC_LVT_LINT0:
-    case APIC_LVT_LINT1:
-    case APIC_LVT_ERROR:
-        return true;
-    default:
-        return false;
-    }
-}
 
 bool lapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {

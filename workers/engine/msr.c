@@ -197,9 +197,11 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     switch (msr) {
     case MSR_TSC:
         vcpu->tsc_adjust += value - guest_tsc(vcpu);
+        attention_raise(vcpu); /* a deadline may have passed */
         return true;
     case MSR_TSC_ADJUST:
         vcpu->tsc_adjust = value;
+        attention_raise(vcpu);
         return true;
     case MSR_APIC_BASE:
         return ((features & CPUID_1_ECX_X2APIC) || !(value & 1u << 10)) && lapic_base_write(vcpu, value);

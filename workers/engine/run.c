@@ -9,7 +9,6 @@
 
 #define GUEST_STACK_BYTES (2u << 20)
 #define CODE_BUFFER_BYTES (256u << 20)
-#define FOUR_GIB (1ull << 32)
 #define PHYSICAL_LIMIT (1ull << 40)
 
 _Thread_local struct vcpu *self __attribute__((tls_model("initial-exec")));
@@ -121,6 +120,15 @@ static void guest_main(void)
     }
 }
 
+/* Registers, and addresses that nobody answers, from `base` on. Code can be fetched from there, too: it reads what
+ * a load would. */
+static bool map_io(struct vcpu *vcpu, uint64_t base, uint64_t size)
+{
+    return uc.uc_mmio_map(vcpu->engine, base, size, (void *)mmio_read, (void *)(uintptr_t)base, (void *)mmio_write,
+                          (void *)(uintptr_t)base) == 0 &&
+           uc.uc_mem_protect(vcpu->engine, base, size, UC_PROT_ALL) == 0;
+}
+
 static bool map_memory(struct vcpu *vcpu)
 {
     uint64_t next = 0;
@@ -143,16 +151,12 @@ static bool map_memory(struct vcpu *vcpu)
         }
         slot->ram_addr = uc.qemu_ram_addr_from_host(vcpu->engine, slot->host);
         vcpu->slot_count = i + 1;
-        /* What is not RAM is somebody's register or nobody's. */
-        if (slot->gpa > next && uc.uc_mmio_map(vcpu->engine, next, slot->gpa - next, (void *)mmio_read,
-                                               (void *)(uintptr_t)next, (void *)mmio_write,
-                                               (void *)(uintptr_t)next) != 0) {
+        if (slot->gpa > next && !map_io(vcpu, next, slot->gpa - next)) {
             return false;
         }
         next = slot->gpa + slot->size;
     }
-    return uc.uc_mmio_map(vcpu->engine, next, PHYSICAL_LIMIT - next, (void *)mmio_read,
-                          (void *)(uintptr_t)next, (void *)mmio_write, (void *)(uintptr_t)next) == 0;
+    return map_io(vcpu, next, PHYSICAL_LIMIT - next);
 }
 
 /* Load the wheel's library behind ours. NULL, or what is wrong with it. */
@@ -239,6 +243,7 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
     vcpu->writers = (_Atomic uint64_t *)((uint8_t *)vm_block + vcpu->vm->writers_offset);
     vcpu->index = index;
     vcpu->doorbell = doorbell;
+    vcpu->delivering = NOT_DELIVERING;
     vcpu->smp = vcpu->vm->smp;
     vcpu->bit = 1ull << index;
     vcpu->tsc_sample = host_tsc();
@@ -276,6 +281,15 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
  * `load_state`; the others wait for SIPI. */
 ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
 {
+    uint64_t base = vcpu->area->control.guest.apic_base;
+
+    /* The reset may have come in the middle of an instruction, even of one that ran alone. */
+    UC_NESTED_LEVEL(vcpu->engine) = 0;
+    if (vcpu->exclusive_step != 0) {
+        vcpu->exclusive_step = 0;
+        exclusive_end(vcpu);
+    }
+    vcpu->delivering = NOT_DELIVERING;
     cpu_power_on(vcpu);
     mail_discard(vcpu);
     uc.tb_flush(vcpu->cpu);
@@ -285,6 +299,7 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
     lapic_reset(vcpu, false);
     vcpu->area->mp_state = vcpu->area->is_bsp ? MPVM_MODE_IN_GUEST : MPVM_MODE_WAIT_FOR_SIPI;
     if (load_state && vcpu->area->is_bsp) {
+        vcpu->area->control.guest.apic_base = base;
         state_load(vcpu);
     }
     vcpu->init_received = false;

@@ -12,7 +12,12 @@
 #define FPUS_TOP_SHIFT 11
 /* MTRRs enabled, write-back by default: what firmware leaves, and nothing else does for a guest without one. */
 #define MTRR_DEF_TYPE_FIRMWARE 0xc06u
+#define FXSAVE_MXCSR 24
+#define DR7_RESET 0x400u
+#define TSS_BUSY (1u << 1)
+/* Interruptibility state, SDM vol. 3, table 24-3 */
 #define INTERRUPTIBILITY_STI 1u
+#define INTERRUPTIBILITY_NMI (1u << 3)
 
 /* The part of hflags that follows from segments, CR0, CR4, EFER and RFLAGS; the rest stays. */
 void hflags_update(CPUX86State *env)
@@ -71,12 +76,14 @@ void cpu_power_on(struct vcpu *vcpu)
 /* INIT: FPU, MSRs and the caches' state stay; the local APIC keeps its base and id. */
 void cpu_init_signal(struct vcpu *vcpu)
 {
-    vcpu->area->inbox.init = 0;
     uc.do_cpu_init(vcpu->cpu);
     finish_reset(vcpu);
     uc.tlb_flush(vcpu->cpu);
     lapic_reset(vcpu, true);
-    vcpu->area->mp_state = vcpu->area->is_bsp ? MPVM_MODE_IN_GUEST : MPVM_MODE_WAIT_FOR_SIPI;
+    if (!vcpu->area->is_bsp) {
+        __atomic_store_n(&vcpu->area->mp_state, MPVM_MODE_WAIT_FOR_SIPI, __ATOMIC_SEQ_CST);
+    }
+    __atomic_store_n(&vcpu->area->inbox.init, 0, __ATOMIC_SEQ_CST);
 }
 
 void cpu_sipi(struct vcpu *vcpu, uint32_t vector)
@@ -129,6 +136,7 @@ static void fpu_save(CPUX86State *env, uint8_t *image)
     memcpy(image, &ENV_FPUC(env), 2);
     memcpy(image + 2, &status, 2);
     image[4] = tags;
+    memcpy(image + FXSAVE_MXCSR, &ENV_MXCSR(env), 4);
     for (unsigned i = 0; i < 16; i++) {
         memcpy(image + FXSAVE_XMM + 16 * i, ENV_XMM(env, i), 16);
     }
@@ -187,13 +195,17 @@ void state_save(struct vcpu *vcpu)
     }
     segment_save(&guest->ldtr, ENV_LDT(env));
     segment_save(&guest->tr, ENV_TR(env));
+    /* LTR marks the descriptor in memory busy, and the engine forgets to mark its own copy. */
+    guest->tr.access_rights |= TSS_BUSY;
     guest->gdtr = (struct mpvm_descriptor_table){.base = ENV_GDT(env)->base, .limit = ENV_GDT(env)->limit};
     guest->idtr = (struct mpvm_descriptor_table){.base = ENV_IDT(env)->base, .limit = ENV_IDT(env)->limit};
     guest->cr0 = ENV_CR(env)[0];
     guest->cr4 = ENV_CR(env)[4];
     guest->cr8 = lapic_tpr(vcpu) >> 4;
     guest->sysenter_cs = ENV_SYSENTER_CS(env);
-    guest->interruptibility = ENV_HFLAGS(env) & HF_INHIBIT_IRQ_MASK ? INTERRUPTIBILITY_STI : 0;
+    guest->interruptibility = (ENV_HFLAGS(env) & HF_INHIBIT_IRQ_MASK ? INTERRUPTIBILITY_STI : 0) |
+                              (ENV_HFLAGS2(env) & HF2_NMI_MASK ? INTERRUPTIBILITY_NMI : 0);
+    guest->pkru = ENV_PKRU(env);
     memcpy(guest->dr, ENV_DR(env), sizeof(guest->dr));
     guest->mxcsr = ENV_MXCSR(env);
     fpu_save(env, guest->fxsave);
@@ -217,6 +229,10 @@ void state_load(struct vcpu *vcpu)
     *ENV_IDT(env) = (struct SegmentCache){.base = guest->idtr.base, .limit = guest->idtr.limit};
     ENV_SYSENTER_CS(env) = (uint32_t)guest->sysenter_cs;
     memcpy(ENV_DR(env), guest->dr, sizeof(guest->dr));
+    /* The engine arms what differs from the DR7 that it has. */
+    ENV_DR(env)[7] = DR7_RESET;
+    uc.cpu_x86_update_dr7(env, (uint32_t)guest->dr[7]);
+    ENV_PKRU(env) = guest->pkru;
     /* The engine's CR0 update looks at the old CR0 and at EFER to enter or leave long mode. */
     uc.cpu_x86_update_cr4(env, (uint32_t)guest->cr4);
     ENV_HFLAGS(env) &= ~HF_LMA_MASK;
@@ -228,6 +244,10 @@ void state_load(struct vcpu *vcpu)
     ENV_HFLAGS(env) &= ~HF_INHIBIT_IRQ_MASK;
     if (guest->interruptibility & INTERRUPTIBILITY_STI) {
         ENV_HFLAGS(env) |= HF_INHIBIT_IRQ_MASK;
+    }
+    ENV_HFLAGS2(env) &= ~HF2_NMI_MASK;
+    if (guest->interruptibility & INTERRUPTIBILITY_NMI) {
+        ENV_HFLAGS2(env) |= HF2_NMI_MASK;
     }
     lapic_set_tpr(vcpu, (uint32_t)guest->cr8 << 4);
     fpu_load(env, guest->fxsave, guest->mxcsr);

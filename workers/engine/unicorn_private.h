@@ -35,6 +35,7 @@ typedef uint64_t ram_addr_t;
 #define UC_CPU(uc) FIELD(uc, CPUState *, 440)
 #define UC_TCG_CTX(uc) FIELD(uc, TCGContext *, 768)
 #define UC_STOP_REQUEST(uc) FIELD(uc, volatile bool, 1389)
+#define UC_NESTED_LEVEL(uc) FIELD(uc, int32_t, 14840)
 #define UC_STOP_INTERRUPT(uc) FIELD(uc, void *, 224)
 
 /* TCGContext, TranslationBlock */
@@ -208,12 +209,14 @@ struct tlb_table {
     X(void, cpu_x86_update_cr0, "_x86_64", (CPUX86State *, uint32_t))                                   \
     X(void, cpu_x86_update_cr4, "_x86_64", (CPUX86State *, uint32_t))                                   \
     X(uint32_t, cpu_cc_compute_all, "_x86_64", (CPUX86State *, int))                                    \
+    X(void, cpu_x86_update_dr7, "_x86_64", (CPUX86State *, uint32_t))                                   \
     X(void, update_fp_status, "_x86_64", (CPUX86State *))                                               \
     X(void, update_mxcsr_status, "_x86_64", (CPUX86State *))                                            \
     X(void, cpu_loop_exit, "_x86_64", (CPUState *))                                                     \
     X(void, cpu_loop_exit_restore, "_x86_64", (CPUState *, uintptr_t))                                  \
     X(bool, cpu_restore_state, "_x86_64", (CPUState *, uintptr_t, bool))                                \
     X(void, raise_exception_err_ra, "_x86_64", (CPUX86State *, int, int, uintptr_t))                    \
+    X(void, raise_exception_err, "_x86_64", (CPUX86State *, int, int))                                  \
     X(void, raise_interrupt, "_x86_64", (CPUX86State *, int, int, int, int))                            \
     X(uint32_t, cpu_lduw_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))               \
     X(void, cpu_loop_exit_noexc, "_x86_64", (CPUState *))                                               \
@@ -233,6 +236,7 @@ struct tlb_table {
     X(int, uc_close, "", (uc_engine *))                                                                 \
     X(int, uc_mem_map_ptr, "", (uc_engine *, uint64_t, uint64_t, uint32_t, void *))                     \
     X(int, uc_mem_unmap, "", (uc_engine *, uint64_t, uint64_t))                                         \
+    X(int, uc_mem_protect, "", (uc_engine *, uint64_t, uint64_t, uint32_t))                             \
     X(int, uc_mmio_map, "", (uc_engine *, uint64_t, uint64_t, void *, void *, void *, void *))          \
     X(int, uc_hook_add, "", (uc_engine *, size_t *, int, void *, void *, uint64_t, uint64_t, ...))      \
     X(int, uc_emu_start, "", (uc_engine *, uint64_t, uint64_t, uint64_t, size_t))                       \

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from mpvm.abi.exits import ExitReason
-from mpvm.abi.layout import VcpuArea
+from mpvm.abi.layout import VcpuArea, VcpuMode
 from tests.unit.engine.apic import (
     ALL,
     ASSERT,
@@ -311,11 +311,28 @@ def test_an_ipi_is_edge_triggered(long_mode: LongModeMachine) -> None:
 def test_other_kinds_of_ipi_have_their_own_place_in_the_inbox(
     long_mode: LongModeMachine, mode: int, field: str, value: int
 ) -> None:
+    long_mode.other.mp_state = VcpuMode.WAIT_FOR_SIPI
     long_mode.boot(f"{enable()} {write(ICR_HIGH, 1 << 24)} {write(ICR_LOW, mode)} done")
     long_mode.finish()
     assert getattr(long_mode.other.inbox, field) == value
     assert long_mode.other.inbox.any == 1
     assert vectors(long_mode.other) == []
+
+
+def test_a_cpu_that_runs_ignores_a_sipi(long_mode: LongModeMachine) -> None:
+    long_mode.other.mp_state = VcpuMode.IN_GUEST
+    long_mode.boot(f"{enable()} {write(ICR_HIGH, 1 << 24)} {write(ICR_LOW, STARTUP | 0x12)} done")
+    long_mode.finish()
+    assert long_mode.other.inbox.sipi == 0
+
+
+def test_a_sipi_right_behind_an_init_waits_for_it(long_mode: LongModeMachine) -> None:
+    long_mode.other.mp_state = VcpuMode.IN_GUEST
+    both = write(ICR_LOW, INIT | ASSERT) + " " + write(ICR_LOW, STARTUP | 0x12)
+    long_mode.boot(f"{enable()} {write(ICR_HIGH, 1 << 24)} {both} done")
+    long_mode.finish()
+    assert long_mode.other.inbox.init == 1
+    assert long_mode.other.inbox.sipi == 0x112
 
 
 def test_init_takes_back_a_sipi_that_was_not_taken_yet(long_mode: LongModeMachine) -> None:

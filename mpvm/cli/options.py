@@ -1,7 +1,6 @@
 """The options of `mpvm run`, and what they override in the configuration."""
 
 import argparse
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +48,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         hint = f"`{self.prog} --help` lists what is right"
         if unknown := re.fullmatch(r"unrecognized arguments: (\S+).*", message):
+            import difflib
+
             given = unknown[1].partition("=")[0]
             nearest = difflib.get_close_matches(given, self._option_string_actions, n=1)
             hint = f"{nearest[0]} is right" if nearest else hint

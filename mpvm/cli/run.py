@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ _STDOUT = "-"
 
 def main(argv: Sequence[str]) -> int:
     """Run the machine that `argv` describes; returns the guest's exit status or one of ours."""
+    # What the start makes stays: there is nothing to collect until the machine runs.
+    gc.disable()
     if not {"-h", "--help"} & set(argv):
         # First of all: its imports take as long as all that follows here, on another CPU.
         from mpvm.coordinator.forkserver import start_early
@@ -36,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
 
     from mpvm.coordinator.vm import VirtualMachine
 
+    gc.freeze()
+    gc.enable()
     observer = progress.choose(sys.stderr, config.machine.smp, arguments.quiet)
     outcome = VirtualMachine(config, observer).run()
     _report(outcome, arguments)

@@ -3,14 +3,19 @@
 No process and no socket here, so that every exit is tested without a VM.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from mpvm.abi.errors import GuestCrash, ProtocolError, WorkerError
 from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import IO_PORTS, PostedKind
 from mpvm.coordinator.posted import Write
-from mpvm.machine.base import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mpvm.machine.base import Machine
 
 _PORT_SIZES: Final = frozenset({1, 2, 4})
 _MMIO_SIZES: Final = frozenset({1, 2, 4, 8})
@@ -79,7 +84,7 @@ def _shutdown(exit_: Exit, _machine: Machine) -> int:
     raise GuestCrash(f"vCPU {exit_.vcpu}: triple fault")
 
 
-Handler = Callable[[Exit, Machine], int]
+Handler: TypeAlias = "Callable[[Exit, Machine], int]"
 
 HANDLERS: Final[Mapping[int, Handler]] = {
     ExitReason.IO: _io,

@@ -12,7 +12,8 @@ from mpvm.abi.errors import ExitStatus, GuestCrash, MpvmError, WorkerError
 from mpvm.abi.layout import ResumeFlag, RunState
 from mpvm.accel import Accelerator, accelerator
 from mpvm.config import Config
-from mpvm.coordinator import build, forkserver, runtime_dir, tsc
+from mpvm.coordinator import forkserver, runtime_dir, tsc
+from mpvm.coordinator.chardev.backends import Chardevs
 from mpvm.coordinator.clock import MonotonicClock
 from mpvm.coordinator.dispatch import Exit, deliver_posted, handle_exit
 from mpvm.coordinator.exit_notifiers import ExitNotifiers
@@ -27,11 +28,11 @@ from mpvm.coordinator.signals import Signals
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
 from mpvm.hw.clock import NS_PER_SECOND
-from mpvm.machine import MACHINES, Host, Machine
 from mpvm.memory.ram import ram_slots
 
 if TYPE_CHECKING:
     from mpvm.coordinator.outcome import Outcome
+    from mpvm.machine import Machine
 
 # The part of a status that a process can hand on (exit(3)).
 _STATUS_MASK: Final = 0xFF
@@ -58,7 +59,7 @@ class VirtualMachine:
     """
 
     loop: EventLoop
-    machine: Machine
+    machine: "Machine"
     vcpus: VcpuSet
     state: RunStateMachine
     _memory: VmMemory
@@ -77,7 +78,7 @@ class VirtualMachine:
         self._reset_requested = False
         self._began_ns = time.monotonic_ns()
         self.clock = MonotonicClock()
-        self.chardevs = build.Chardevs(self.quit)
+        self.chardevs = Chardevs(self.quit)
 
     def run(self) -> "Outcome":
         """Bring the machine up, run it to its end and undo everything.
@@ -151,6 +152,10 @@ class VirtualMachine:
 
     def _realize(self) -> None:
         """The machine with its devices, reset, and its boot image in RAM."""
+        # Imported here: the workers come up meanwhile.
+        from mpvm.coordinator.build import machine_spec
+        from mpvm.machine import MACHINES, Host
+
         self._notifiers.add("closing the chardevs", self.chardevs.close)
         host = Host(
             clock=self.clock,
@@ -164,7 +169,7 @@ class VirtualMachine:
             request_reset=self.request_reset,
             debug_exit=self.debug_exit,
         )
-        spec = build.machine_spec(self._config, self.chardevs)
+        spec = machine_spec(self._config, self.chardevs)
         self.machine = MACHINES.get(self._config.machine.type)(spec, host)
         self._notifiers.add("releasing guest RAM", self.machine.ram.release)
         self.machine.realize()

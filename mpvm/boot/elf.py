@@ -6,7 +6,6 @@ than the rest of loading a kernel, and would say in its own words what is wrong 
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +49,7 @@ class Note(NamedTuple):
     desc: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ElfImage:
+class ElfImage(NamedTuple):
     """A parsed ELF executable for x86."""
 
     path: Path

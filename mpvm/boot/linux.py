@@ -7,7 +7,6 @@ the kernel can reach.
 """
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -100,11 +99,11 @@ _LARGE_PAGE_BYTES = 2 * MIB
 _GIB = 1 << 30
 
 
-@dataclass(slots=True)
 class BootParams:
     """The zero page, fields by name."""
 
-    data: bytearray
+    def __init__(self, data: bytearray) -> None:
+        self.data = data
 
     def get(self, name: str) -> int:
         """The value of a field."""

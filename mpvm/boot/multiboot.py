@@ -6,8 +6,8 @@ module, as in QEMU.
 """
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mpvm import __version__
 from mpvm.boot import e820
@@ -48,8 +48,7 @@ _MODULE = struct.Struct("<IIII")
 _MMAP_SIZE_FIELD = 4
 
 
-@dataclass(frozen=True, slots=True)
-class MultibootHeader:
+class MultibootHeader(NamedTuple):
     """A header found at `offset` of a file; `addresses` when its flag says that they are valid."""
 
     offset: int

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from mpvm.boot.e820 import E820Entry
 from mpvm.memory.ram import GuestRam
@@ -11,8 +11,7 @@ from mpvm.memory.ram import GuestRam
 RNG_SEED_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class BootRequest:
+class BootRequest(NamedTuple):
     """The images to load. `protocol` None or "auto": look at the kernel.
 
     `modules` are pairs of a file and its command line. `load_address` is for the `flat` protocol alone.
@@ -26,14 +25,20 @@ class BootRequest:
     load_address: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class BootMachine:
     """The machine as its firmware would have left it: RAM, memory map, ACPI's root pointer (0: none).
 
-    `rng_seed` is handed to kernels that take one.
+    `rng_seed` is handed to kernels that take one; without one it is random.
     """
 
-    ram: GuestRam
-    e820: Sequence[E820Entry]
-    rsdp_address: int = 0
-    rng_seed: bytes = field(default_factory=lambda: os.urandom(RNG_SEED_BYTES))
+    def __init__(
+        self,
+        ram: GuestRam,
+        e820: Sequence[E820Entry],
+        rsdp_address: int = 0,
+        rng_seed: bytes | None = None,
+    ) -> None:
+        self.ram = ram
+        self.e820 = e820
+        self.rsdp_address = rsdp_address
+        self.rng_seed = os.urandom(RNG_SEED_BYTES) if rng_seed is None else rng_seed

@@ -16,8 +16,7 @@ IA32_MISC_ENABLE and IA32_BIOS_SIGN_ID, and Linux takes the #GP of the others (I
 MSR_PLATFORM_INFO) for their absence; IA32_ARCH_CAPABILITIES is one of these, so its flag is off.
 """
 
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from mpvm.abi.errors import ConfigError
 from mpvm.abi.layout import FEATURE_WORDS
@@ -50,8 +49,7 @@ _MAX_LEAVES_OUT: Final = _named("erms 3dnow 3dnowext mmxext sse4a cr8legacy")
 XSTATE_X87, XSTATE_SSE, XSTATE_PKRU = 0, 1, 9
 
 
-@dataclass(frozen=True, slots=True)
-class CpuModel:
+class CpuModel(NamedTuple):
     """A CPU as CPUID describes it. `level` and `xlevel` are the highest basic and extended leaves."""
 
     name: str
@@ -141,7 +139,7 @@ def resolve_model(text: str, supported: frozenset[str] = ENGINE_FEATURES) -> Cpu
             raise ConfigError(
                 f"cpu.model: {feature!r} needs {needed!r}; add +{needed} or leave out +{feature}"
             )
-    return replace(MODELS[name], features=_without_orphans(features))
+    return MODELS[name]._replace(features=_without_orphans(features))
 
 
 def feature_words(model: CpuModel) -> list[int]:

@@ -6,7 +6,6 @@ from 0xe0000 on, where kernels without a better pointer look for the RSDP's sign
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mpvm.hw.acpi import aml, pm
@@ -86,8 +85,7 @@ KEYBOARD: Final = IsaDevice("KBD", "PNP0303", 0, ((0x60, 1), (0x64, 1)), 1)
 UART_PORTS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class AcpiMachine:
+class AcpiMachine(NamedTuple):
     """What the tables describe. `serial`: base port and ISA interrupt of each UART that is there."""
 
     smp: int
@@ -96,8 +94,7 @@ class AcpiMachine:
     ioapic_id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AcpiTables:
+class AcpiTables(NamedTuple):
     """The tables: `blocks` are pairs of an address and what belongs there."""
 
     rsdp_address: int

@@ -7,7 +7,7 @@ registers with it at the next update. Not as on the chip: the day of the week fo
 every update, as guests commonly set the date alone.
 """
 
-import calendar
+import datetime
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -64,6 +64,7 @@ ALARM_DONT_CARE = 0xC0
 # Data sheet, table 5: UIP comes t_BUC before an update cycle, which takes t_UC.
 UIP_NS = 244_000 + 1_984_000
 SECONDS_PER_DAY = 86400
+_EPOCH = datetime.date(1970, 1, 1)
 
 A_POWER_ON = 0x26  # 32.768 kHz, periodic rate 1024 Hz
 B_POWER_ON = B_24_HOURS
@@ -172,7 +173,7 @@ class Rtc(Device):
         ram = self._ram
         years, month = divmod(self._decode(ram[MONTH]) - 1, 12)
         year = self._decode(ram[CENTURY]) * 100 + self._decode(ram[YEAR]) + years
-        first = calendar.timegm((min(max(year, 1), 9999), month + 1, 1, 0, 0, 0))
+        first = (datetime.date(min(max(year, 1), 9999), month + 1, 1) - _EPOCH).days * SECONDS_PER_DAY
         days = self._decode(ram[DAY_OF_MONTH]) - 1
         minutes = self._decode_hour(ram[HOURS]) * 60 + self._decode(ram[MINUTES])
         return first + days * SECONDS_PER_DAY + minutes * 60 + self._decode(ram[SECONDS])

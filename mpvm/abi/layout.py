@@ -229,8 +229,7 @@ class GuestState(ctypes.Structure):
         ("xcr0", u64),
         ("mxcsr", u32),
         ("interruptibility", u32),
-        ("pkru", u32),
-        ("reserved", u32),
+        ("pkru", u64),
         ("fxsave", u8 * 512),
     ]
 

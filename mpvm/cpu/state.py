@@ -47,6 +47,7 @@ SCALAR_NAMES = (
     "xcr0",
     "mxcsr",
     "interruptibility",
+    "pkru",
 )
 
 # Access rights in the VMCS format (SDM vol. 3, table 24-2), accessed and present.
@@ -157,6 +158,7 @@ class CpuState:
     xcr0: int = 1
     mxcsr: int = MXCSR_RESET
     interruptibility: int = 0
+    pkru: int = 0
     fxsave: bytes = FXSAVE_POWER_UP
 
     def store(self, guest: layout.GuestState) -> None:

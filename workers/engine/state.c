@@ -232,7 +232,7 @@ void state_load(struct vcpu *vcpu)
     /* The engine arms what differs from the DR7 that it has. */
     ENV_DR(env)[7] = DR7_RESET;
     uc.cpu_x86_update_dr7(env, (uint32_t)guest->dr[7]);
-    ENV_PKRU(env) = guest->pkru;
+    ENV_PKRU(env) = (uint32_t)guest->pkru;
     /* The engine's CR0 update looks at the old CR0 and at EFER to enter or leave long mode. */
     uc.cpu_x86_update_cr4(env, (uint32_t)guest->cr4);
     ENV_HFLAGS(env) &= ~HF_LMA_MASK;

@@ -1,5 +1,6 @@
 """The A20 mask: address bit 20 as the 8042 and port 0x92 leave it."""
 
+from mpvm.abi.exits import ExitReason
 from tests.unit.engine.machine import A20_CLOSED, A20_OPEN
 from tests.unit.engine.real_mode import RealModeMachine
 
@@ -52,6 +53,18 @@ def test_opening_and_closing_the_gate_takes_effect_at_the_next_block() -> None:
         machine.kick()
         state = machine.finish()
         assert (state.rbx, state.rcx, state.rdx) == (0xBB, 0xAA, 0xBB)
+    finally:
+        machine.close()
+
+
+def test_the_instruction_behind_the_one_that_moves_the_gate_sees_it_moved() -> None:
+    machine = machine_with(A20_CLOSED)
+    try:
+        machine.boot("movw $0xffff, %ax; movw %ax, %fs; outb %al, $0x92; movb %fs:0x510, %bl; done")
+        assert machine.run_until(ExitReason.IO).address == 0x92
+        machine.vm.a20_mask = A20_OPEN
+        machine.kick()
+        assert machine.finish().rbx == 0xAA
     finally:
         machine.close()
 

@@ -20,7 +20,7 @@ from tests.unit.engine.apic import (
 from tests.unit.engine.long_mode import LongModeMachine
 
 PERIODIC, TSC_DEADLINE = 1 << 17, 2 << 17
-TSC, TSC_DEADLINE_MSR = 0x10, 0x6E0
+TSC, TSC_ADJUST, TSC_DEADLINE_MSR = 0x10, 0x3B, 0x6E0
 LONG = 0xFFFFFFFF
 VECTOR = 0xE0
 SPIN = "1: pause; jmp 1b; "
@@ -92,6 +92,21 @@ def test_the_current_count_of_a_periodic_timer_stays_within_its_period(long_mode
     assert 0 < long_mode.finish().rsi <= 100_000
 
 
+def test_the_current_count_of_a_short_period_stays_within_it_too(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_TIMER, PERIODIC | MASKED | VECTOR)}
+        {write(TIMER_DIVIDE, 0xB)} {write(TIMER_INITIAL, 1000)}
+        xorl %esi, %esi
+        movl $1000, %ecx
+    1:  {read(TIMER_CURRENT, "ebx")}
+        cmpl %ebx, %esi
+        cmovb %ebx, %esi
+        loop 1b
+        done
+    """)
+    assert 0 < long_mode.finish().rsi <= 1000
+
+
 @pytest.mark.parametrize(
     ("code", "divisor"), [(0, 2), (1, 4), (2, 8), (3, 16), (8, 32), (9, 64), (10, 128), (11, 1)]
 )
@@ -102,6 +117,26 @@ def test_the_divider_scales_the_time_to_the_end(long_mode: LongModeMachine, code
     assert long_mode.finish().rbx == code
     lapic = long_mode.area.lapic
     assert lapic.timer_expiry_ns - lapic.timer_start_ns == 1000000 * divisor
+
+
+@pytest.mark.parametrize(("before", "after"), [(0xB, 0xA), (0x0, 0xB)], ids=["slower", "faster"])
+def test_a_change_of_the_divider_keeps_the_count(long_mode: LongModeMachine, before: int, after: int) -> None:
+    long_mode.boot(f"""
+        {write(TIMER_DIVIDE, before)} {write(TIMER_INITIAL, LONG)}
+        movl $100000, %ecx
+    1:  decl %ecx
+        jnz 1b
+        {read(TIMER_CURRENT, "ebx")} {write(TIMER_DIVIDE, after)} {read(TIMER_CURRENT, "esi")}
+        done
+    """)
+    state = long_mode.finish()
+    assert state.rbx // 2 < state.rsi <= state.rbx < LONG
+
+
+def test_a_change_of_the_divider_starts_no_timer(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{write(TIMER_DIVIDE, 0xB)} {read(TIMER_CURRENT, 'ebx')} done")
+    assert long_mode.finish().rbx == 0
+    assert long_mode.area.lapic.timer_expiry_ns == 0
 
 
 def test_an_initial_count_of_zero_stops_the_timer(long_mode: LongModeMachine) -> None:
@@ -220,5 +255,16 @@ def test_the_tsc_deadline_follows_the_guests_tsc(long_mode: LongModeMachine) -> 
         {msr_write(TSC, 0)} {msr_write(TSC_DEADLINE_MSR, 1_000_000)}
         hlt
         done
+    """)
+    assert long_mode.event().vector == VECTOR
+
+
+@pytest.mark.parametrize("msr", [TSC, TSC_ADJUST], ids=["TSC", "TSC_ADJUST"])
+def test_a_tsc_that_jumps_past_the_deadline_interrupts(long_mode: LongModeMachine, msr: int) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_TIMER, TSC_DEADLINE | VECTOR)}
+        sti
+        {msr_write(TSC_DEADLINE_MSR, 1 << 61)} {msr_write(msr, 1 << 62)}
+        {SPIN}
     """)
     assert long_mode.event().vector == VECTOR

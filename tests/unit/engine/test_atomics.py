@@ -137,6 +137,15 @@ def test_a_split_access_to_a_page_that_is_not_there_faults_and_then_is_done_once
     assert long_mode.load(CROSSING, 4) == 1
 
 
+def test_a_split_access_at_the_start_of_a_page_is_translated_while_alone(long_mode: LongModeMachine) -> None:
+    long_mode.boot("jmp at; .balign 4096; at: lock incl (%rsi); done", rsi=LINE_SPLIT)
+    page = long_mode.label("at") // PAGE_SIZE
+    long_mode.writers[page] = 2
+    long_mode.finish()
+    assert long_mode.load(LINE_SPLIT, 4) == 1
+    assert long_mode.holders[page] & 1
+
+
 def test_an_interrupt_waits_until_the_split_access_is_done(long_mode: LongModeMachine) -> None:
     long_mode.boot("mark; lock incl (%rsi); after: done", rsi=LINE_SPLIT, rflags=0x202)
     long_mode.area.lapic.regs[0xF0 // 4] = 0x1FF

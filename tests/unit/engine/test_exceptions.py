@@ -101,6 +101,40 @@ def test_a_fault_while_int_n_is_delivered_saves_the_rip_of_the_int(
     assert (event.vector, event.rip) == (GP if dpl == 0 else NP, long_mode.label("at"))
 
 
+def test_a_gate_above_cpl_is_gp_with_the_gates_number(long_mode: LongModeMachine) -> None:
+    long_mode.boot("int $0x80; hlt", cpl=3)
+    long_mode.set_gate(0x80, dpl=0)
+    event = long_mode.event()
+    assert (event.vector, event.error_code) == (GP, 0x80 << 3 | IDT_CODE)
+
+
+def test_int3_through_a_gate_above_cpl_is_gp_with_the_gates_number(long_mode: LongModeMachine) -> None:
+    long_mode.boot("int3; hlt", cpl=3)
+    long_mode.set_gate(BP, dpl=0)
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rip) == (GP, BP << 3 | IDT_CODE, ORIGIN)
+
+
+def test_a_gate_that_is_not_present_is_np_with_the_gates_number(long_mode: LongModeMachine) -> None:
+    long_mode.boot("int $0x80; done")
+    long_mode.set_gate(0x80, present=False)
+    event = long_mode.event()
+    assert (event.vector, event.error_code) == (NP, 0x80 << 3 | IDT_CODE)
+
+
+def test_a_vector_beyond_the_idt_is_gp_with_the_gates_number(long_mode: LongModeMachine) -> None:
+    long_mode.boot("nop; at: int $0x80; done", idtr=DescriptorTableState(IDT, 0x7FF))
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rip) == (GP, 0x80 << 3 | IDT_CODE, long_mode.label("at"))
+
+
+def test_a_gate_to_a_bad_segment_gives_its_selector_as_the_error_code(long_mode: LongModeMachine) -> None:
+    long_mode.boot("int $0x80; done")
+    long_mode.store(IDT + 0x80 * 16 + 2, USER_SS & ~3, 2)
+    event = long_mode.event()
+    assert (event.vector, event.error_code) == (GP, USER_SS & ~3)
+
+
 def test_a_page_fault_while_int_n_is_delivered_saves_the_rip_of_the_int(long_mode: LongModeMachine) -> None:
     long_mode.boot("movl $0x40000, %esp; at: int $0x80; done")
     long_mode.store(long_mode.entry(0x3F000), 0, 8)
@@ -122,7 +156,7 @@ def test_an_int_runs_again_after_its_fault_was_repaired(long_mode: LongModeMachi
 
 @pytest.mark.parametrize(
     "instruction",
-    ["ud2", ".byte 0xf0; nop", ".byte 0x06", ".byte 0x0f, 0x0a"],
+    ["ud2", ".byte 0xf0; nop", ".byte 0x06", ".byte 0x0f, 0x0a", "vmcall"],
 )
 def test_an_invalid_instruction_is_ud_at_its_own_rip(long_mode: LongModeMachine, instruction: str) -> None:
     long_mode.boot(f"nop; at: {instruction}; done")
@@ -216,6 +250,35 @@ def test_a_non_canonical_address_is_gp_of_0(long_mode: LongModeMachine) -> None:
     long_mode.boot("movabsq $0x0000800000000000, %rsi; at: movb (%rsi), %al; done")
     event = long_mode.event()
     assert (event.vector, event.error_code, event.rip) == (GP, 0, long_mode.label("at"))
+
+
+def test_a_fault_while_a_benign_one_is_delivered_is_just_that_fault_and_external(
+    long_mode: LongModeMachine,
+) -> None:
+    long_mode.boot("at: ud2; done")
+    long_mode.set_gate(UD, present=False)
+    event = long_mode.event()
+    assert (event.vector, event.error_code) == (NP, UD << 3 | IDT_CODE | EXT)
+    assert event.rip == long_mode.label("at")
+
+
+def test_a_fault_of_a_handler_is_the_handlers_own(long_mode: LongModeMachine) -> None:
+    long_mode.boot("ud2; handler: movl $0x1230, %eax; at: movl %eax, %ds; done")
+    long_mode.set_gate(UD, long_mode.label("handler"))
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rip) == (GP, 0x1230, long_mode.label("at"))
+
+
+def test_a_jump_to_a_non_canonical_address_is_gp_of_0(long_mode: LongModeMachine) -> None:
+    long_mode.boot("movabsq $0x0000800000000008, %rax; at: jmp *%rax; done")
+    event = long_mode.event()
+    assert (event.vector, event.error_code) == (GP, 0)
+
+
+def test_a_selector_beyond_the_gdt_is_gp_with_the_selector(long_mode: LongModeMachine) -> None:
+    long_mode.boot("movl $0x58, %eax; at: ltr %ax; done")
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rip) == (GP, 0x58, long_mode.label("at"))
 
 
 def test_a_fault_while_a_contributory_one_is_delivered_is_a_double_fault(long_mode: LongModeMachine) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from mpvm.abi.exits import ExitReason
+from mpvm.cpu.state import DescriptorTableState
 from tests.unit.engine.apic import EOI, ICR_LOW, SELF, SVR, TPR, enable, read, write
 from tests.unit.engine.long_mode import (
     IDT,
@@ -14,10 +15,12 @@ from tests.unit.engine.long_mode import (
     USER_CS,
     USER_STACK_TOP,
     LongModeMachine,
+    W,
 )
 from tests.unit.engine.real_mode import RealModeMachine
 
-NMI = 2
+NMI, NP, GP, PF = 2, 11, 13, 14
+EXT, IDT_CODE = 1, 2
 # What an EOI lets in comes at the next block, as in QEMU.
 END = write(EOI, 0) + "jmp 7f; 7: "
 
@@ -212,6 +215,7 @@ def test_cr8_is_the_upper_half_of_the_task_priority(long_mode: LongModeMachine) 
 
 
 CLOSE_AND_OPEN = [
+    (write(TPR, 0xF0), write(TPR, 0)),
     ("movl $15, %eax; movq %rax, %cr8; ", "xorl %eax, %eax; movq %rax, %cr8; "),
     ("cli; ", "sti; "),
 ]
@@ -227,7 +231,7 @@ def noted(machine: LongModeMachine) -> list[int]:
     return [machine.load(LOG + 4 * i, 4) for i in range(1, ROUNDS + 1)]
 
 
-@pytest.mark.parametrize(("close", "reopen"), CLOSE_AND_OPEN, ids=["CR8", "IF"])
+@pytest.mark.parametrize(("close", "reopen"), CLOSE_AND_OPEN, ids=["TPR", "CR8", "IF"])
 def test_what_was_held_off_comes_in_soon_also_where_blocks_are_chained(
     long_mode: LongModeMachine, close: str, reopen: str
 ) -> None:
@@ -257,6 +261,42 @@ def test_what_was_held_off_comes_in_soon_also_where_blocks_are_chained(
         iretq
     """)
     long_mode.set_gate(0x40, long_mode.label("handler"))
+    long_mode.finish()
+    assert noted(long_mode) == [0] * (ROUND - 1) + [1] * (ROUNDS - ROUND + 1)
+
+
+def test_an_eoi_lets_in_what_waits_soon_also_where_blocks_are_chained(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {enable()}
+        sti
+    again:
+        incl %ebx
+        {write(ICR_LOW, SELF | 0x48)}
+        jmp 1f
+    1:  cmpl ${ROUNDS}, %ebx
+        jne again
+        done
+    handler:
+        cmpl ${ROUND}, %ebx
+        jne 1f
+        {write(ICR_LOW, SELF | 0x40)}
+    1:  sti
+        movl $10, %ecx
+    2:  decl %ecx
+        jnz 2b
+        {write(EOI, 0)}
+        movl $1000, %ecx
+    3:  decl %ecx
+        jnz 3b
+        movl %ebp, {LOG}(,%rbx,4)
+        iretq
+    same_class:
+        incl %ebp
+        {write(EOI, 0)}
+        iretq
+    """)
+    long_mode.set_gate(0x48, long_mode.label("handler"))
+    long_mode.set_gate(0x40, long_mode.label("same_class"))
     long_mode.finish()
     assert noted(long_mode) == [0] * (ROUND - 1) + [1] * (ROUNDS - ROUND + 1)
 
@@ -311,6 +351,7 @@ def test_the_eoi_of_a_level_interrupt_exits_when_the_ring_is_full(long_mode: Lon
     long_mode.vm.posted_tail = 1024
     assert long_mode.run_until(ExitReason.IOAPIC_EOI).data == 0
     assert long_mode.area.control.exit.guest_physical_address == 0x41
+    assert long_mode.exits(ExitReason.IOAPIC_EOI) == 1
     long_mode.finish()
 
 
@@ -477,6 +518,65 @@ def test_an_interrupt_without_a_gate_is_a_fault_at_the_interrupted_rip(long_mode
     event = long_mode.event()
     assert event.vector == 11
     assert long_mode.program.origin < event.rip < long_mode.program.origin + len(long_mode.program.code)
+
+
+def test_the_error_code_of_a_gate_that_is_not_present_says_external(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{enable()} sti; mark; 1: jmp 1b")
+    long_mode.set_gate(0x40, present=False)
+    long_mode.mark()
+    long_mode.interrupt(0x40)
+    event = long_mode.event()
+    assert (event.vector, event.error_code) == (NP, 0x40 << 3 | IDT_CODE | EXT)
+
+
+def test_the_error_code_of_a_vector_beyond_the_idt_says_external(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{enable()} sti; mark; 1: jmp 1b", idtr=DescriptorTableState(IDT, 0x3FF))
+    long_mode.mark()
+    long_mode.interrupt(0x40)
+    event = long_mode.event()
+    assert (event.vector, event.error_code) == (GP, 0x40 << 3 | IDT_CODE | EXT)
+
+
+def test_the_error_code_of_an_8259_interrupt_says_external(long_mode: LongModeMachine) -> None:
+    long_mode.boot("sti; mark; 1: jmp 1b")
+    long_mode.set_gate(0x38, present=False)
+    long_mode.mark()
+    long_mode.vm.pic_intr = 1
+    long_mode.kick()
+    long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
+    long_mode.vm.pic_intr = 0
+    event = long_mode.event(reply=EXTINT_VALID | 0x38)
+    assert (event.vector, event.error_code) == (NP, 0x38 << 3 | IDT_CODE | EXT)
+
+
+def test_the_error_code_of_an_nmi_says_external(long_mode: LongModeMachine) -> None:
+    long_mode.boot("mark; 1: jmp 1b")
+    long_mode.set_gate(NMI, present=False)
+    long_mode.mark()
+    nmi(long_mode)
+    event = long_mode.event()
+    assert (event.vector, event.error_code) == (NP, NMI << 3 | IDT_CODE | EXT)
+
+
+def test_a_page_fault_while_an_interrupt_is_delivered_has_an_error_code_of_its_own(
+    long_mode: LongModeMachine,
+) -> None:
+    long_mode.boot(f"{enable()} movl $0x40000, %esp; sti; mark; 1: jmp 1b")
+    long_mode.store(long_mode.entry(0x3F000), 0, 8)
+    long_mode.set_gate(PF, ist=1)
+    long_mode.mark()
+    long_mode.interrupt(0x40)
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rsp) == (PF, W, 0x40000)
+
+
+def test_a_fault_of_an_interrupts_handler_is_not_external(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{enable()} sti; mark; 1: jmp 1b; handler: movl $0x1230, %eax; movl %eax, %ds; done")
+    long_mode.set_gate(0x40, long_mode.label("handler"))
+    long_mode.mark()
+    long_mode.interrupt(0x40)
+    event = long_mode.event()
+    assert (event.vector, event.error_code) == (GP, 0x1230)
 
 
 def test_an_interrupt_with_no_idt_at_all_is_a_shutdown(long_mode: LongModeMachine) -> None:

@@ -33,9 +33,11 @@ from tests.unit.engine.apic import (
     OTHERS,
     PPR,
     SELF,
+    SELF_IPI,
     STARTUP,
     SVR,
     TIMER_CURRENT,
+    TIMER_INITIAL,
     TMR,
     TPR,
     VERSION,
@@ -47,6 +49,7 @@ from tests.unit.engine.apic import (
 )
 from tests.unit.engine.long_mode import APIC_WINDOW, PS, LongModeMachine, P, W
 
+NOBODYS = [0x00, 0x40, 0x70, 0x2F0, 0x3A0, 0x3D0, SELF_IPI]
 EVERY_LVT = [LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR]
 
 
@@ -108,9 +111,15 @@ def test_a_read_only_register_ignores_writes(long_mode: LongModeMachine, registe
     assert state.rbx == state.rcx
 
 
-@pytest.mark.parametrize("register", [0x00, 0x40, 0x70, 0x2F0, 0x3A0, 0x3D0, 0x3F0])
+@pytest.mark.parametrize("register", NOBODYS)
 def test_a_reserved_register_reads_zero(long_mode: LongModeMachine, register: int) -> None:
     assert value_of(long_mode, register, write(register, 0xFFFFFFFF)) == 0
+
+
+@pytest.mark.parametrize("offset", [0x400, 0x410, 0x480, 0x800, 0xFF0])
+def test_the_page_reads_zero_beyond_the_registers(long_mode: LongModeMachine, offset: int) -> None:
+    before = write(TIMER_INITIAL, 0xFFFFFFFF) + write(offset, 0xFFFFFFFF)
+    assert value_of(long_mode, offset, before) == 0
 
 
 @pytest.mark.parametrize("lvt", EVERY_LVT)
@@ -197,6 +206,51 @@ def test_sending_a_vector_below_16_is_an_error_interrupt(long_mode: LongModeMach
     assert long_mode.event().vector == 0xE0
     assert long_mode.finish().rbx == 1 << 5
     assert bytes(long_mode.other.inbox.vector) == bytes(256)
+
+
+def test_receiving_a_vector_below_16_is_an_error_interrupt(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{enable()} {write(LVT_ERROR, 0xE0)} sti; mark; jmp 1f; 1: done")
+    long_mode.mark()
+    long_mode.interrupt(0x0F)
+    assert long_mode.event().vector == 0xE0
+
+
+@pytest.mark.parametrize("access", [access for r in NOBODYS for access in (read(r, "ecx"), write(r, 0))])
+def test_access_to_a_reserved_register_is_an_error_interrupt(long_mode: LongModeMachine, access: str) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_ERROR, 0xE0)}
+        sti
+        {access}
+        jmp 1f
+    1:  {write(ESR, 0)} {read(ESR, "ebx")}
+        done
+    """)
+    assert long_mode.event().vector == 0xE0
+    assert long_mode.finish().rbx == 1 << 7
+
+
+def test_access_to_a_register_that_is_there_is_no_error(long_mode: LongModeMachine) -> None:
+    every = [
+        ID,
+        VERSION,
+        TPR,
+        0x90,
+        PPR,
+        0xC0,
+        LDR,
+        DFR,
+        SVR,
+        ISR,
+        TMR,
+        IRR,
+        ESR,
+        ICR_LOW,
+        ICR_HIGH,
+        *EVERY_LVT,
+    ]
+    every += [TIMER_INITIAL, TIMER_CURRENT, 0x3E0]
+    reads = "".join(read(register, "ecx") for register in every)
+    assert value_of(long_mode, ESR, enable() + reads + write(EOI, 0) + write(ESR, 0)) == 0
 
 
 def test_the_error_status_is_latched_and_cleared_by_writes(long_mode: LongModeMachine) -> None:

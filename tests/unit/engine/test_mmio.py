@@ -4,9 +4,10 @@ import pytest
 
 from mpvm.abi.exits import ExitReason, IoDirection
 from tests.unit.engine.long_mode import LongModeMachine
-from tests.unit.engine.machine import MMIO_BASE, Exit
+from tests.unit.engine.machine import DONE_PORT, EVENT_PORT, MMIO_BASE, Exit
 from tests.unit.engine.real_mode import RealModeMachine
 
+UD = 6
 REGISTER = MMIO_BASE + 0x10
 SIZES = [(1, "movb %bl, (%rsi)"), (2, "movw %bx, (%rsi)"), (4, "movl %ebx, (%rsi)")]
 LOADS = [(1, "movb (%rsi), %bl"), (2, "movw (%rsi), %bx"), (4, "movl (%rsi), %ebx")]
@@ -100,3 +101,24 @@ def test_exits_are_counted_by_reason(long_mode: LongModeMachine) -> None:
     long_mode.mark()
     long_mode.finish()
     assert (long_mode.exits(ExitReason.MMIO), long_mode.exits(ExitReason.IO)) == (2, 2)
+
+
+def test_code_can_be_fetched_from_registers(long_mode: LongModeMachine) -> None:
+    code = long_mode.place("movl $0x10000, %edx; movb $0x42, %bl; jmp *%rcx", 64, 0x40000).code
+    long_mode.boot(f"movl ${REGISTER:#x}, %eax; leaq back(%rip), %rcx; jmp *%rax; back: done")
+    last = long_mode.run()
+    assert last == mmio(IoDirection.IN, last.size, 0)
+    while last.reason is ExitReason.MMIO:
+        offset = last.address - REGISTER
+        last = long_mode.run(int.from_bytes(code[offset : offset + last.size], "little"))
+    state = long_mode.pause()
+    assert (last.address, state.rbx, state.rdx) == (DONE_PORT, 0x42, 0x10000)
+
+
+def test_a_jump_to_where_nobody_answers_is_ud(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"movl ${REGISTER:#x}, %eax; jmp *%rax")
+    last = long_mode.run()
+    while last.reason is ExitReason.MMIO:
+        last = long_mode.run(reply=0xFFFFFFFFFFFFFFFF)
+    event = long_mode.last_event()
+    assert (last.address, event.vector, event.rip) == (EVENT_PORT, UD, REGISTER)

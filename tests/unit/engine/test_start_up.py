@@ -4,13 +4,19 @@ import dataclasses
 
 import pytest
 
+from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import VcpuMode
 from mpvm.cpu.state import SegmentState, reset_state
 from tests.unit.engine.apic import ID, LVT_LINT0, LVT_TIMER, MASKED, SVR
+from tests.unit.engine.long_mode import DATA, LongModeMachine
+from tests.unit.engine.machine import DONE_PORT, MMIO_BASE
 from tests.unit.engine.real_mode import RealModeMachine
 
 TRAMPOLINE = 0x12000
 SIPI = 0x100 | TRAMPOLINE >> 12
+RESET_VECTOR = 0xFFFFFFF0
+# More resets than the engine can nest runs.
+MANY = 100
 
 
 def send(machine: RealModeMachine, *, init: bool = False, sipi: int = 0) -> None:
@@ -233,3 +239,57 @@ def test_init_puts_the_boot_processor_at_the_reset_vector(real_mode: RealModeMac
     state = real_mode.pause()
     assert (state.cs.base, state.rip, state.rbx) == (0xFFFF0000, 0xFFF0, 0)
     assert real_mode.area.mp_state == VcpuMode.IN_GUEST
+
+
+def test_init_makes_the_boot_processor_fetch_from_the_reset_vector(real_mode: RealModeMachine) -> None:
+    real_mode.boot("mark; 1: jmp 1b")
+    real_mode.mark()
+    send(real_mode, init=True)
+    last = real_mode.run_until(ExitReason.MMIO)
+    assert (last.direction, last.address) == (IoDirection.IN, RESET_VECTOR)
+
+
+def test_the_boot_processor_runs_what_answers_at_the_reset_vector(real_mode: RealModeMachine) -> None:
+    code = real_mode.place("movb $0x42, %al; done", 16, TRAMPOLINE).code.ljust(16, b"\x90")
+    real_mode.engine.reset(load_state=False)
+    last = real_mode.run()
+    while last.reason is ExitReason.MMIO:
+        offset = last.address - RESET_VECTOR
+        last = real_mode.run(int.from_bytes(code[offset : offset + last.size], "little"))
+    assert (last.reason, last.address, last.data) == (ExitReason.IO, DONE_PORT, 0x42)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [("outb %al, $0x64; done", ExitReason.IO), ("movl (%rsi), %eax; done", ExitReason.MMIO)],
+    ids=["port", "register"],
+)
+def test_a_reset_is_possible_in_the_middle_of_an_exit_as_often_as_one_likes(
+    long_mode: LongModeMachine, program: str, reason: ExitReason
+) -> None:
+    for _ in range(MANY):
+        long_mode.boot(program, rsi=MMIO_BASE)
+        long_mode.run_until(reason)
+    long_mode.boot("done")
+    long_mode.finish()
+
+
+def test_a_reset_is_possible_while_halted_as_often_as_one_likes(long_mode: LongModeMachine) -> None:
+    for _ in range(MANY):
+        long_mode.boot("mark; hlt")
+        long_mode.mark()
+        long_mode.pause()
+    long_mode.boot("done")
+    long_mode.finish()
+
+
+def test_a_reset_inside_an_instruction_that_runs_alone_lets_the_others_go(long_mode: LongModeMachine) -> None:
+    long_mode.boot("lock incl (%rsi); done", rsi=MMIO_BASE)
+    long_mode.run_until(ExitReason.MMIO)
+    assert (long_mode.vm.exclusive, long_mode.vm.coherence_lock) != (0, 0)
+    long_mode.engine.reset(load_state=False)
+    assert (long_mode.vm.exclusive, long_mode.vm.coherence_lock) == (0, 0)
+    long_mode.boot("lock incl (%rsi); done", rsi=DATA + 62)
+    long_mode.finish()
+    assert (long_mode.vm.exclusive, long_mode.vm.coherence_lock) == (0, 0)
+    assert long_mode.load(DATA + 62, 4) == 1

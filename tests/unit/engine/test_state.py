@@ -152,6 +152,7 @@ def test_a_pause_saves_tr_and_ldtr(long_mode: LongModeMachine) -> None:
     state = long_mode.finish()
     assert (state.tr.selector, state.tr.base) == (0x38, 0x3000)
     assert state.ldtr == SegmentState(0x50000, 0x17, 0x48, 0x82)
+    assert state.tr.access_rights == 0x8B, "a TSS that is loaded is busy"
     assert long_mode.load(GDT + 0x38 + 5, 1) == 0x8B, "LTR has marked the TSS busy"
 
 
@@ -181,7 +182,7 @@ def test_a_pause_saves_x87_and_sse_as_fxsave_does(long_mode: LongModeMachine) ->
     assert state.fxsave[48:58] == image[48:58] == PI
     assert state.fxsave[X87_REGISTERS] == image[X87_REGISTERS]
     assert state.fxsave[XMM_REGISTERS] == image[XMM_REGISTERS]
-    assert state.mxcsr == 0x9FC0
+    assert state.mxcsr == struct.unpack_from("<I", state.fxsave, 24)[0] == 0x9FC0
     assert struct.unpack_from("<H", state.fxsave, 0) == (0x27F,)
     assert state.fxsave[4] == 0xC0, "two registers are in use"
 
@@ -229,6 +230,14 @@ def test_the_rounding_mode_of_a_loaded_state_is_in_force(long_mode: LongModeMach
     assert (long_mode.load(DATA + 8, 8), long_mode.load(DATA + 16, 8)) == (third_rounded_up, third_rounded_up)
 
 
+NMI_BLOCKED = 8
+
+
+def nmi(machine: LongModeMachine) -> None:
+    machine.area.inbox.nmi = machine.area.inbox.any = 1
+    machine.kick()
+
+
 def round_trip(machine: LongModeMachine, state: CpuState) -> CpuState:
     """Start from `state`, save at once."""
     machine.start(state)
@@ -243,6 +252,7 @@ def round_trip(machine: LongModeMachine, state: CpuState) -> CpuState:
         {"rflags": 0x244CD7},
         {"cr0": 0x80050033, "cr2": 0xFFFF800000001234, "cr3": 0x101000, "cr4": 0x6A0, "cr8": 9},
         {"dr": [1, 2, 3, 4, 0, 0, 0xFFFF0FF1, 0x400]},
+        {"dr": [1, 2, 3, 4, 0, 0, 0xFFFF0FF0, 0x755]},
         {"star": 0x1234567812345678, "lstar": 0xFFFF800000000001, "cstar": 2, "sfmask": 0x47700},
         {"sysenter_cs": 0x10, "sysenter_esp": 0xFFFF800000000001, "sysenter_eip": 0xFFFF800000000002},
         {
@@ -260,6 +270,9 @@ def round_trip(machine: LongModeMachine, state: CpuState) -> CpuState:
         },
         {"ldtr": SegmentState(0x4000, 0x3F, 0x60, 0x82), "tr": SegmentState(0x5000, 0x67, 0x70, 0x8B)},
         {"interruptibility": 1, "rflags": 0x202},
+        {"interruptibility": 8},
+        {"apic_base": 0xFEE00100},
+        {"apic_base": 0xFED00900},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -311,3 +324,74 @@ def test_a_loaded_sti_shadow_holds_interrupts_off_for_one_instruction(long_mode:
 def test_loading_a_state_at_cpl_3_runs_at_cpl_3(long_mode: LongModeMachine) -> None:
     long_mode.boot("movl %cs, %eax; int $0x80", cpl=3)
     assert long_mode.event().cs & 3 == 3
+
+
+def test_a_loaded_apic_base_is_where_the_apic_answers(long_mode: LongModeMachine) -> None:
+    long_mode.boot("movl $0xd0000030, %esi; movl (%rsi), %ebx; done", apic_base=0xD0000900)
+    assert long_mode.finish().rbx == long_mode.area.lapic.regs[0x30 // 4] != 0
+    assert long_mode.exits(ExitReason.MMIO) == 0
+
+
+def test_a_reset_without_a_state_puts_the_apic_back(long_mode: LongModeMachine) -> None:
+    long_mode.boot("done", apic_base=0xD0000900)
+    long_mode.finish()
+    long_mode.engine.reset(load_state=False)
+    assert long_mode.area.control.guest.apic_base == 0xFEE00900
+
+
+CR4_PKE = 1 << 22
+
+
+def test_a_program_goes_on_with_its_protection_keys(long_mode: LongModeMachine) -> None:
+    long_mode.boot(
+        "movl $0x10, %eax; wrpkru; mark; jmp 1f; 1: xorl %eax, %eax; rdpkru; done", cr4=0x620 | CR4_PKE
+    )
+    long_mode.mark()
+    saved = long_mode.pause()
+    assert long_mode.area.control.guest.pkru == 0x10
+    long_mode.start(saved)
+    assert long_mode.finish().rax == 0x10
+
+
+def test_a_pause_in_the_handler_of_an_nmi_saves_that_nmis_are_blocked(long_mode: LongModeMachine) -> None:
+    long_mode.boot("mark; 1: jmp 1b; handler: mark; jmp 1f; 1: mark; iretq")
+    long_mode.set_gate(2, long_mode.label("handler"))
+    long_mode.mark()
+    assert long_mode.pause().interruptibility == 0
+    nmi(long_mode)
+    long_mode.mark()
+    saved = long_mode.pause()
+    assert saved.interruptibility == NMI_BLOCKED
+    long_mode.start(saved)
+    nmi(long_mode)
+    long_mode.mark()
+    assert long_mode.area.counters.nmis == 1, "the second one waits for the handler's end"
+    long_mode.mark()
+    assert long_mode.area.counters.nmis == 2
+
+
+def test_a_load_without_blocking_lets_nmis_in(long_mode: LongModeMachine) -> None:
+    long_mode.boot("mark; 1: jmp 1b")
+    long_mode.mark()
+    nmi(long_mode)
+    assert long_mode.event().vector == 2
+    long_mode.start(long_mode.initial_state())
+    nmi(long_mode)
+    assert long_mode.event().vector == 2
+
+
+def test_a_breakpoint_of_a_loaded_dr7_is_armed(long_mode: LongModeMachine) -> None:
+    long_mode.boot("nop; at: nop; done")
+    dr = [long_mode.label("at"), 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x402]
+    long_mode.start(dataclasses.replace(long_mode.initial_state(), dr=dr))
+    event = long_mode.event()
+    assert (event.vector, event.rip) == (1, long_mode.label("at"))
+
+
+def test_a_breakpoint_is_gone_after_a_state_without_it(long_mode: LongModeMachine) -> None:
+    long_mode.boot("nop; at: nop; done")
+    dr = [long_mode.label("at"), 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x402]
+    long_mode.start(dataclasses.replace(long_mode.initial_state(), dr=dr))
+    long_mode.event()
+    long_mode.start(long_mode.initial_state())
+    long_mode.finish()

@@ -1,0 +1,54 @@
+"""What a MOV to a control register may not ask for (SDM vol. 3, 2.5 and vol. 2, MOV to control registers)."""
+
+import pytest
+
+from tests.unit.engine.long_mode import LongModeMachine
+
+GP = 13
+CR0, CR4 = 0x80010033, 0x620
+CR0_NW, CR0_CD = 1 << 29, 1 << 30
+
+
+def expect_gp(machine: LongModeMachine, register: str, value: int) -> None:
+    """A write of `value` is #GP(0) at its own RIP and leaves the register as it was."""
+    machine.boot(f"movabsq ${value:#x}, %rax; at: movq %rax, %{register}; done")
+    before = machine.initial_state()
+    event = machine.event()
+    assert (event.vector, event.error_code, event.rip) == (GP, 0, machine.label("at"))
+    assert getattr(machine.pause(), register) == getattr(before, register)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [CR0 & ~1, CR0 | CR0_NW, 1 << 32 | CR0, 1 << 63 | CR0],
+    ids=["PG without PE", "NW without CD", "bit 32", "bit 63"],
+)
+def test_an_illegal_value_of_cr0_is_gp(long_mode: LongModeMachine, value: int) -> None:
+    expect_gp(long_mode, "cr0", value)
+
+
+def test_nw_is_legal_with_cd(long_mode: LongModeMachine) -> None:
+    value = CR0 | CR0_NW | CR0_CD
+    long_mode.boot(f"movl ${value:#x}, %eax; movq %rax, %cr0; done")
+    assert long_mode.finish().cr0 == value
+
+
+@pytest.mark.parametrize("bit", [15, 23, 31, 32, 63])
+def test_a_reserved_bit_of_cr4_is_gp(long_mode: LongModeMachine, bit: int) -> None:
+    expect_gp(long_mode, "cr4", 1 << bit | CR4)
+
+
+def test_pae_can_not_be_cleared_in_long_mode(long_mode: LongModeMachine) -> None:
+    expect_gp(long_mode, "cr4", CR4 & ~(1 << 5))
+
+
+@pytest.mark.parametrize("value", [0x10, 0x100, 1 << 32, 1 << 63])
+def test_a_reserved_bit_of_cr8_is_gp(long_mode: LongModeMachine, value: int) -> None:
+    expect_gp(long_mode, "cr8", value)
+
+
+def test_every_task_priority_is_legal_in_cr8(long_mode: LongModeMachine) -> None:
+    long_mode.boot(
+        "movl $15, %eax; 1: movq %rax, %cr8; movq %cr8, %rbx; addl %ebx, %ecx; decl %eax; jns 1b; done"
+    )
+    assert long_mode.finish().rcx == sum(range(16))

@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,17 @@ def test_a_segment_that_exists_already_is_one_line_and_leaves_nothing(instance: 
         VmMemory(instance, 1, 16 * MIB, ram_slots(16 * MIB))
     memory.close()
     assert not list(Path("/dev/shm").glob(f"{instance}-*"))
+
+
+def test_the_resource_tracker_hears_of_others_segments_alone(
+    monkeypatch: pytest.MonkeyPatch, instance: str
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(resource_tracker, "register", lambda name, kind: heard.append(f"made {name}"))
+    monkeypatch.setattr(resource_tracker, "unregister", lambda name, kind: heard.append(f"gone {name}"))
+    VmMemory(instance, 1, 16 * MIB, ram_slots(16 * MIB)).close()
+    assert heard == []
+    others = SharedMemory(f"{instance}-others", create=True, size=4096)
+    others.close()
+    others.unlink()
+    assert heard == [f"made /{instance}-others", f"gone /{instance}-others"]

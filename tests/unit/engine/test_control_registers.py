@@ -3,6 +3,7 @@
 import pytest
 
 from tests.unit.engine.long_mode import LongModeMachine
+from tests.unit.engine.real_mode import RealModeMachine
 
 GP = 13
 CR0, CR4 = 0x80010033, 0x620
@@ -40,6 +41,11 @@ def test_a_reserved_bit_of_cr4_is_gp(long_mode: LongModeMachine, bit: int) -> No
 
 def test_pae_can_not_be_cleared_in_long_mode(long_mode: LongModeMachine) -> None:
     expect_gp(long_mode, "cr4", CR4 & ~(1 << 5))
+
+
+def test_pae_can_be_cleared_outside_long_mode(real_mode: RealModeMachine) -> None:
+    real_mode.boot("movl $0x20, %eax; movl %eax, %cr4; xorl %eax, %eax; movl %eax, %cr4; done")
+    assert real_mode.finish().cr4 == 0
 
 
 @pytest.mark.parametrize("value", [0x10, 0x100, 1 << 32, 1 << 63])

@@ -314,6 +314,7 @@ def test_the_eoi_of_a_level_triggered_interrupt_is_posted(long_mode: LongModeMac
     entry = long_mode.vm.posted[0]
     assert long_mode.vm.posted_tail == 1
     assert (entry.seq, entry.kind, entry.address, entry.vcpu) == (1, 2, 0x41, 0)
+    assert long_mode.exits(ExitReason.IOAPIC_EOI) == 1
 
 
 def test_the_eoi_of_an_edge_triggered_interrupt_is_our_own_affair(long_mode: LongModeMachine) -> None:

@@ -116,10 +116,14 @@ def test_a_reserved_register_reads_zero(long_mode: LongModeMachine, register: in
     assert value_of(long_mode, register, write(register, 0xFFFFFFFF)) == 0
 
 
-@pytest.mark.parametrize("offset", [0x400, 0x410, 0x480, 0x800, 0xFF0])
+@pytest.mark.parametrize("offset", [0x400, 0x430, 0x480, 0x800, 0xFF0])
 def test_the_page_reads_zero_beyond_the_registers(long_mode: LongModeMachine, offset: int) -> None:
     before = write(TIMER_INITIAL, 0xFFFFFFFF) + write(offset, 0xFFFFFFFF)
     assert value_of(long_mode, offset, before) == 0
+
+
+def test_a_write_beyond_the_registers_changes_none_of_them(long_mode: LongModeMachine) -> None:
+    assert value_of(long_mode, TPR, write(0x400 + TPR, 0x50)) == 0
 
 
 @pytest.mark.parametrize("lvt", EVERY_LVT)

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from mpvm.abi.layout import MAILBOX_ENTRIES, PAGE_SIZE, MailKind, VcpuMode
+from mpvm.abi.exits import ExitReason
+from mpvm.abi.layout import MAILBOX_ENTRIES, PAGE_SIZE, MailKind, Request, VcpuMode
 from tests.unit.engine.long_mode import DATA, LongModeMachine
 
 OWN, OTHER = 1, 2
@@ -300,3 +301,25 @@ def test_mail_that_comes_while_the_lock_is_waited_for_is_read_and_the_claim_made
     thread.join()
     assert long_mode.writers[PAGE] == OWN
     assert long_mode.area.mailbox.head == 2
+
+
+def test_stop_ends_a_wait_for_the_lock_of_one_that_has_died(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{STORE}; done")
+    long_mode.holders[PAGE] = OTHER
+    long_mode.vm.coherence_lock = 1
+    over = threading.Event()
+
+    def stop_when_contended() -> None:
+        while long_mode.vm.coherence_lock != 2:
+            time.sleep(0)
+        long_mode.area.request = Request.STOP
+        while not over.wait(0.001):
+            long_mode.kick()
+
+    thread = threading.Thread(target=stop_when_contended)
+    thread.start()
+    try:
+        assert long_mode.run().reason in (ExitReason.INTR, ExitReason.IO), "it has left the wait"
+    finally:
+        over.set()
+        thread.join()

@@ -61,6 +61,7 @@ struct vcpu {
     bool irr_pending;                /* an interrupt is in the IRR that could not be taken yet */
     bool triple_fault;
     bool leave;                      /* the engine shall return to the guest loop */
+    uint32_t translating_flags;      /* hflags of the block being translated */
     void *exit_label;                /* of the block being translated: where its exit check goes */
     bool exclusive_wanted;
     int exclusive_step;              /* 0 none, 1 before the instruction, 2 after it */

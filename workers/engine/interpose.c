@@ -18,6 +18,7 @@
 void gen_intermediate_code_x86_64(CPUState *cpu, TranslationBlock *tb, int max_insns);
 void check_exit_request_x86_64(TCGContext *tcg);
 void tcg_gen_callN_x86_64(TCGContext *tcg, void *function, void *result, int count, void **arguments);
+void tcg_gen_lookup_and_goto_ptr_x86_64(TCGContext *tcg);
 void tcg_gen_exit_tb_x86_64(TCGContext *tcg, TranslationBlock *tb, unsigned index);
 bool x86_cpu_exec_interrupt_x86_64(CPUState *cpu, int request);
 void raise_interrupt_x86_64(CPUX86State *env, int intno, int is_int, int error_code, int next_eip_addend);
@@ -67,6 +68,7 @@ void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int ma
     uint32_t second = NO_PAGE;
 
     vcpu->selftest |= SELFTEST_TRANSLATE;
+    vcpu->translating_flags = TB_FLAGS(tb);
     TCG_TB_CFLAGS(tcg) |= parallel;
     TB_CFLAGS(tb) |= parallel;
     for (;;) {
@@ -133,6 +135,17 @@ void REPLACES(tcg_gen_exit_tb)(TCGContext *tcg, TranslationBlock *tb, unsigned i
         self->exit_label = NULL;
     }
     uc.tcg_gen_exit_tb(tcg, tb, index);
+}
+
+/* The instruction in the shadow of STI ends its block by a look at what is pending; an indirect jump would go
+ * straight on to the next block. */
+void REPLACES(tcg_gen_lookup_and_goto_ptr)(TCGContext *tcg)
+{
+    if (self->translating_flags & HF_INHIBIT_IRQ_MASK) {
+        uc.tcg_gen_exit_tb(tcg, NULL, 0);
+    } else {
+        uc.tcg_gen_lookup_and_goto_ptr(tcg);
+    }
 }
 
 bool REPLACES(x86_cpu_exec_interrupt)(CPUState *cpu, int request)
@@ -256,6 +269,8 @@ void REPLACES(helper_cpuid)(CPUX86State *env)
     uint32_t out[4];
 
     self->selftest |= SELFTEST_CPUID;
+    /* CPUID serializes: earlier stores are seen by all before the next instruction (SDM vol. 3, 8.3). */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     cpuid_lookup(self, (uint32_t)regs[R_EAX], (uint32_t)regs[R_ECX], out);
     regs[R_EAX] = out[0];
     regs[R_EBX] = out[1];

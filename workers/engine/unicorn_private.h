@@ -41,6 +41,7 @@ typedef uint64_t ram_addr_t;
 /* TCGContext, TranslationBlock */
 #define TCG_TB_CFLAGS(tcg) FIELD(tcg, uint32_t, 100)
 #define TB_PC(tb) FIELD(tb, uint64_t, 0)
+#define TB_FLAGS(tb) FIELD(tb, uint32_t, 16) /* hflags */
 #define TB_SIZE(tb) FIELD(tb, uint16_t, 20)
 #define TB_CFLAGS(tb) FIELD(tb, uint32_t, 24)
 #define TB_EXIT_REQUESTED 3u
@@ -201,6 +202,7 @@ struct tlb_table {
     X(void, tcg_gen_brcondi_i32, "_x86_64", (TCGContext *, int, uintptr_t, int32_t, void *))            \
     X(void, tcg_gen_op1, "_x86_64", (TCGContext *, int, uint64_t))                                      \
     X(void, tcg_gen_op3, "_x86_64", (TCGContext *, int, uint64_t, uint64_t, uint64_t))                  \
+    X(void, tcg_gen_lookup_and_goto_ptr, "_x86_64", (TCGContext *))                                     \
     X(void, tcg_gen_exit_tb, "_x86_64", (TCGContext *, TranslationBlock *, unsigned))                   \
     X(uint64_t, get_page_addr_code_hostp, "_x86_64", (CPUX86State *, uint64_t, void **))                \
     X(ram_addr_t, qemu_ram_addr_from_host, "_x86_64", (uc_engine *, void *))                            \

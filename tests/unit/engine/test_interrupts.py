@@ -265,6 +265,40 @@ def test_what_was_held_off_comes_in_soon_also_where_blocks_are_chained(
     assert noted(long_mode) == [0] * (ROUND - 1) + [1] * (ROUNDS - ROUND + 1)
 
 
+@pytest.mark.parametrize("leave", ["ret", "jmp *%rdx"], ids=["ret", "jmp"])
+def test_sti_before_an_indirect_jump_lets_an_interrupt_in_though_all_blocks_are_warm(
+    long_mode: LongModeMachine, leave: str
+) -> None:
+    long_mode.boot(f"""
+        {enable()}
+        leaq behind(%rip), %rdx
+    again:
+        incl %ebx
+        cli
+        cmpl ${ROUND}, %ebx
+        jne 1f
+        {write(ICR_LOW, SELF | 0x40)}
+    1:  pushq %rdx
+        sti
+        {leave}
+    behind:
+        movl $1000, %ecx
+    2:  decl %ecx
+        jnz 2b
+        movl %ebp, {LOG}(,%rbx,4)
+        cmpl ${ROUNDS}, %ebx
+        jne again
+        done
+    handler:
+        incl %ebp
+        {write(EOI, 0)}
+        iretq
+    """)
+    long_mode.set_gate(0x40, long_mode.label("handler"))
+    long_mode.finish()
+    assert noted(long_mode) == [0] * (ROUND - 1) + [1] * (ROUNDS - ROUND + 1)
+
+
 def test_an_eoi_lets_in_what_waits_soon_also_where_blocks_are_chained(long_mode: LongModeMachine) -> None:
     long_mode.boot(f"""
         {enable()}

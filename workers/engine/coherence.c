@@ -275,16 +275,17 @@ bool code_claimed(struct vcpu *vcpu, uint32_t page)
 /* Before the bytes of `page` are read for translation. On return no vCPU stores to it unasked. */
 void code_claim(struct vcpu *vcpu, uint32_t page)
 {
-    if (code_claimed(vcpu, page)) {
-        return;
-    }
-    atomic_fetch_or(&vcpu->holders[page], vcpu->bit);
-    if (atomic_load(&vcpu->writers[page]) & vcpu->bit) {
-        write_unclaim(vcpu, page);
-    }
-    if ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0) {
-        return;
-    }
+    /* Our bit may be taken away after we have set it, by one who answers an older claim of ours; its own bit is
+     * there until after that, so a second look is enough. */
+    do {
+        if (code_claimed(vcpu, page)) {
+            return;
+        }
+        atomic_fetch_or(&vcpu->holders[page], vcpu->bit);
+        if (atomic_load(&vcpu->writers[page]) & vcpu->bit) {
+            write_unclaim(vcpu, page);
+        }
+    } while ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0);
     lock_acquire(vcpu);
     for (;;) {
         /* Mail that came while we waited for the lock may have taken our bit away. */
@@ -304,10 +305,13 @@ bool write_claim(struct vcpu *vcpu, uint32_t page)
 {
     uint64_t held;
 
-    if ((atomic_load_explicit(&vcpu->writers[page], memory_order_relaxed) & vcpu->bit) == 0) {
-        atomic_fetch_or(&vcpu->writers[page], vcpu->bit);
-    }
-    held = atomic_load(&vcpu->holders[page]);
+    do {
+        if ((atomic_load(&vcpu->writers[page]) & vcpu->bit) == 0) {
+            atomic_fetch_or(&vcpu->writers[page], vcpu->bit);
+        }
+        held = atomic_load(&vcpu->holders[page]);
+        /* As in code_claim(): look again whether our bit has been taken away meanwhile. */
+    } while ((held & ~vcpu->bit) == 0 && (atomic_load(&vcpu->writers[page]) & vcpu->bit) == 0);
     if ((held & ~vcpu->bit) != 0) {
         lock_acquire(vcpu);
         for (;;) {

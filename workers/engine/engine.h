@@ -70,6 +70,7 @@ struct vcpu {
     bool delivering_int;             /* it comes from an INT instruction */
     uint64_t int_eip;                /* RIP of the INT instruction whose event is being delivered */
     uint32_t store_page;             /* the page of the store in progress; NO_PAGE: it keeps asking */
+    uint32_t drop_page;              /* its code is dropped at the next block's start; NO_PAGE: none */
     uint32_t tlb_generation;
     struct writable_page *writable_pages;
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */

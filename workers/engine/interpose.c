@@ -208,8 +208,9 @@ void REPLACES(tb_invalidate_phys_page_fast)(uc_engine *engine, void *pages, ram_
         return;
     }
     vcpu->flips[page]++;
-    code_drop(vcpu, page);
-    /* Blocks that have been dropped still jump to each other: leave them at the next one's start. */
+    /* Not now: the block that runs may store to itself once more, which only a block that is not dropped notices. */
+    vcpu->store_page = NO_PAGE;
+    vcpu->drop_page = page;
     attention_raise(vcpu);
 }
 

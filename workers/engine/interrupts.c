@@ -75,6 +75,11 @@ static bool attend(struct vcpu *vcpu, bool *changed)
         mail_read(vcpu);
         *changed = true;
     }
+    if (vcpu->drop_page != NO_PAGE) {
+        code_drop(vcpu, vcpu->drop_page);
+        vcpu->drop_page = NO_PAGE;
+        *changed = true;
+    }
     exclusive_wait(vcpu);
     a20_update(vcpu);
     lapic_timer_check(vcpu);

@@ -88,6 +88,7 @@ static bool entry_mark(struct vcpu *vcpu, void *host, bool wide, uint64_t seen, 
     page = (uint32_t)(((uint8_t *)host - vcpu->ram) >> PAGE_SHIFT);
     if (!write_claim(vcpu, page)) {
         code_drop(vcpu, page);
+        attention_raise(vcpu); /* the block that runs may be one of those, and jump to others */
     }
     return wide ? __atomic_compare_exchange_n((uint64_t *)host, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
                                               __ATOMIC_RELAXED)

@@ -244,6 +244,7 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
     vcpu->index = index;
     vcpu->doorbell = doorbell;
     vcpu->delivering = NOT_DELIVERING;
+    vcpu->drop_page = NO_PAGE;
     vcpu->smp = vcpu->vm->smp;
     vcpu->bit = 1ull << index;
     vcpu->tsc_sample = host_tsc();
@@ -290,6 +291,7 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
         exclusive_end(vcpu);
     }
     vcpu->delivering = NOT_DELIVERING;
+    vcpu->drop_page = NO_PAGE;
     cpu_power_on(vcpu);
     mail_discard(vcpu);
     uc.tb_flush(vcpu->cpu);

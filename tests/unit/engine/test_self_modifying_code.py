@@ -25,6 +25,13 @@ def test_a_store_that_changes_its_own_block_is_done_once(long_mode: LongModeMach
     assert long_mode.finish().rbx == 0x15
 
 
+def test_a_block_sees_its_store_to_itself_after_one_to_data_of_its_page(long_mode: LongModeMachine) -> None:
+    long_mode.boot(
+        "movl $1, data(%rip); movb $0x22, at+1(%rip); at: movb $0x11, %bl; done; .balign 64; data: .quad 0"
+    )
+    assert long_mode.finish().rbx & 0xFF == 0x22
+
+
 def test_a_push_onto_its_own_block_is_done_once(long_mode: LongModeMachine) -> None:
     long_mode.boot(
         """

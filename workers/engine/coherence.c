@@ -79,6 +79,7 @@ void code_drop(struct vcpu *vcpu, uint32_t page)
     ram_addr_t start = ram_addr_of_page(vcpu, page);
 
     uc.tb_invalidate_phys_range(vcpu->engine, start, start + PAGE_BYTES);
+    STEP(code_dropped);
     atomic_fetch_and(&vcpu->holders[page], ~vcpu->bit);
     vcpu->area->counters.code_drops++;
 }
@@ -87,6 +88,7 @@ void code_drop(struct vcpu *vcpu, uint32_t page)
 static void write_unclaim(struct vcpu *vcpu, uint32_t page)
 {
     tlb_watch_stores(vcpu, page);
+    STEP(stores_watched);
     atomic_fetch_and(&vcpu->writers[page], ~vcpu->bit);
     vcpu->area->counters.write_watches++;
 }
@@ -123,7 +125,9 @@ static void answer(struct vcpu *vcpu)
 {
     struct mpvm_mailbox *box = &vcpu->area->mailbox;
 
+    STEP(answer);
     if (__atomic_load_n(&box->awaited, __ATOMIC_SEQ_CST)) {
+        STEP(answer_awaited);
         __atomic_store_n(&box->awaited, 0, __ATOMIC_SEQ_CST);
         __atomic_fetch_add(&box->answered, 1, __ATOMIC_SEQ_CST);
         futex_wake(&box->answered, 1);
@@ -132,7 +136,9 @@ static void answer(struct vcpu *vcpu)
 
 static void mode_set(struct vcpu *vcpu, uint32_t mode)
 {
+    STEP(mode);
     __atomic_store_n(&vcpu->area->mode, mode, __ATOMIC_SEQ_CST);
+    STEP(mode_set);
     if (mode != MPVM_MODE_IN_GUEST) {
         answer(vcpu);
     }
@@ -145,15 +151,19 @@ void mail_read(struct vcpu *vcpu)
     while (letter_waiting(box)) {
         struct mpvm_mail mail = box->mail[box->head % MPVM_MAILBOX_ENTRIES];
 
+        STEP(mail_read);
         if (mail.kind == MPVM_MAIL_DROP_CODE) {
             code_drop(vcpu, mail.page);
         } else {
             write_unclaim(vcpu, mail.page);
         }
+        STEP(mail_done);
         __atomic_store_n(&box->head, box->head + 1, __ATOMIC_SEQ_CST);
     }
+    STEP(mail_overflow);
     if (__atomic_load_n(&box->overflow, __ATOMIC_SEQ_CST) != 0) {
         mail_overflow(vcpu);
+        STEP(mail_overflow_done);
         __atomic_store_n(&box->overflow, 0, __ATOMIC_SEQ_CST);
     }
     answer(vcpu);
@@ -190,6 +200,7 @@ static void await(struct vcpu *vcpu, unsigned target, bool (*done)(const struct 
     if (done(area)) {
         return;
     }
+    STEP(await);
     kick_vcpu(vcpu, target);
     for (unsigned i = 0; i < SPINS; i++) {
         if (done(area)) {
@@ -200,10 +211,12 @@ static void await(struct vcpu *vcpu, unsigned target, bool (*done)(const struct 
     for (;;) {
         uint32_t answered = __atomic_load_n(&area->mailbox.answered, __ATOMIC_SEQ_CST);
 
+        STEP(await_sleep);
         __atomic_store_n(&area->mailbox.awaited, 1, __ATOMIC_SEQ_CST);
         if (done(area) || (vcpu->area->request & MPVM_REQUEST_STOP)) {
             return;
         }
+        STEP(await_wait);
         futex_wait(&area->mailbox.answered, answered, NULL);
     }
 }
@@ -222,11 +235,13 @@ static void mail_send(struct vcpu *vcpu, uint64_t targets, uint32_t kind, uint32
             continue;
         }
         box->mail[box->tail % MPVM_MAILBOX_ENTRIES] = (struct mpvm_mail){.kind = kind, .page = page};
+        STEP(mail_written);
         __atomic_store_n(&box->tail, box->tail + 1, __ATOMIC_SEQ_CST);
     }
     for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
         await(vcpu, (unsigned)__builtin_ctzll(rest), outside_or_answered);
     }
+    STEP(mail_answered);
     atomic_fetch_and(word, ~targets);
 }
 
@@ -238,7 +253,9 @@ static void lock_acquire(struct vcpu *vcpu)
     if (vcpu->exclusive_step != 0) {
         return; /* who runs alone has the lock */
     }
+    STEP(lock);
     if (__atomic_compare_exchange_n(lock, &seen, LOCK_HELD, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        STEP(lock_held);
         return;
     }
     mode_set(vcpu, MPVM_MODE_OUTSIDE);
@@ -248,6 +265,7 @@ static void lock_acquire(struct vcpu *vcpu)
         }
         futex_wait(lock, LOCK_CONTENDED, NULL);
     }
+    STEP(lock_got);
     mode_set(vcpu, MPVM_MODE_IN_GUEST);
     mail_read(vcpu);
     /* Who saw us outside has not kicked us. And the block that runs may be one of those dropped, whose
@@ -262,6 +280,7 @@ static void lock_release(struct vcpu *vcpu)
     if (vcpu->exclusive_step != 0) {
         return;
     }
+    STEP(unlock);
     if (__atomic_exchange_n(lock, LOCK_FREE, __ATOMIC_SEQ_CST) == LOCK_CONTENDED) {
         futex_wake(lock, 1);
     }
@@ -282,14 +301,17 @@ void code_claim(struct vcpu *vcpu, uint32_t page)
             return;
         }
         atomic_fetch_or(&vcpu->holders[page], vcpu->bit);
+        STEP(code_claim);
         if (atomic_load(&vcpu->writers[page]) & vcpu->bit) {
             write_unclaim(vcpu, page);
         }
+        STEP(code_claim_look);
     } while ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0);
     lock_acquire(vcpu);
     for (;;) {
         /* Mail that came while we waited for the lock may have taken our bit away. */
         atomic_fetch_or(&vcpu->holders[page], vcpu->bit);
+        STEP(code_claim_again);
         uint64_t others = atomic_load(&vcpu->writers[page]) & ~vcpu->bit;
         if (others == 0 || (vcpu->area->request & MPVM_REQUEST_STOP)) {
             break;
@@ -309,13 +331,16 @@ bool write_claim(struct vcpu *vcpu, uint32_t page)
         if ((atomic_load(&vcpu->writers[page]) & vcpu->bit) == 0) {
             atomic_fetch_or(&vcpu->writers[page], vcpu->bit);
         }
+        STEP(write_claim);
         held = atomic_load(&vcpu->holders[page]);
+        STEP(write_claim_look);
         /* As in code_claim(): look again whether our bit has been taken away meanwhile. */
     } while ((held & ~vcpu->bit) == 0 && (atomic_load(&vcpu->writers[page]) & vcpu->bit) == 0);
     if ((held & ~vcpu->bit) != 0) {
         lock_acquire(vcpu);
         for (;;) {
             atomic_fetch_or(&vcpu->writers[page], vcpu->bit);
+            STEP(write_claim_again);
             held = atomic_load(&vcpu->holders[page]);
             if ((held & ~vcpu->bit) == 0 || (vcpu->area->request & MPVM_REQUEST_STOP)) {
                 break;
@@ -325,6 +350,7 @@ bool write_claim(struct vcpu *vcpu, uint32_t page)
         lock_release(vcpu);
         held = atomic_load(&vcpu->holders[page]);
     }
+    STEP(write_claimed);
     return (held & vcpu->bit) == 0;
 }
 
@@ -338,6 +364,7 @@ void enter_guest(struct vcpu *vcpu)
     for (;;) {
         uint32_t exclusive;
 
+        STEP(enter);
         mode_set(vcpu, MPVM_MODE_IN_GUEST);
         exclusive = __atomic_load_n(&vcpu->vm->exclusive, __ATOMIC_SEQ_CST);
         if (exclusive == 0 || exclusive == vcpu->index + 1) {
@@ -347,8 +374,10 @@ void enter_guest(struct vcpu *vcpu)
         if (vcpu->area->request & MPVM_REQUEST_STOP) {
             return;
         }
+        STEP(exclusive_wait);
         futex_wait(&vcpu->vm->exclusive, exclusive, NULL);
     }
+    STEP(entered);
     mail_read(vcpu);
     attention_raise(vcpu);
 }
@@ -374,17 +403,20 @@ void exclusive_wait(struct vcpu *vcpu)
 void exclusive_begin(struct vcpu *vcpu)
 {
     lock_acquire(vcpu);
+    STEP(exclusive);
     __atomic_store_n(&vcpu->vm->exclusive, vcpu->index + 1, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < vcpu->smp; i++) {
         if (i != vcpu->index) {
             await(vcpu, i, outside);
         }
     }
+    STEP(exclusive_alone);
     vcpu->area->counters.exclusive_steps++;
 }
 
 void exclusive_end(struct vcpu *vcpu)
 {
+    STEP(exclusive_end);
     __atomic_store_n(&vcpu->vm->exclusive, 0, __ATOMIC_SEQ_CST);
     futex_wake(&vcpu->vm->exclusive, INT32_MAX);
     lock_release(vcpu);

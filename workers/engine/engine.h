@@ -20,6 +20,7 @@
 #include <ucontext.h>
 
 #include "abi.h"
+#include "delay.h"
 #include "unicorn_private.h"
 
 #define ENGINE_EXPORT __attribute__((visibility("default")))

@@ -85,7 +85,9 @@ void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int ma
                 continue;
             }
         }
+        STEP(translate);
         uc.gen_intermediate_code(cpu, tb, max_insns);
+        STEP(translated);
         last = TB_PC(tb) + TB_SIZE(tb) - 1;
         if ((last ^ TB_PC(tb)) < PAGE_BYTES) {
             break;

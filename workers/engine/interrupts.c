@@ -71,6 +71,7 @@ void a20_update(struct vcpu *vcpu)
 static bool attend(struct vcpu *vcpu, bool *changed)
 {
     vcpu->attention = 0;
+    STEP(attend);
     if (mail_waiting(vcpu)) {
         mail_read(vcpu);
         *changed = true;
@@ -80,7 +81,9 @@ static bool attend(struct vcpu *vcpu, bool *changed)
         vcpu->drop_page = NO_PAGE;
         *changed = true;
     }
+    STEP(attend_exclusive);
     exclusive_wait(vcpu);
+    STEP(attend_inbox);
     a20_update(vcpu);
     lapic_timer_check(vcpu);
     if (__atomic_load_n(&vcpu->area->inbox.any, __ATOMIC_SEQ_CST)) {
@@ -169,6 +172,7 @@ bool events_wake(struct vcpu *vcpu)
 
         /* Another INIT changes nothing, and is over before a SIPI that came after it. */
         __atomic_store_n(&inbox->init, 0, __ATOMIC_SEQ_CST);
+        STEP(sipi_take);
         sipi = __atomic_exchange_n(&inbox->sipi, 0, __ATOMIC_SEQ_CST);
         if (sipi == 0) {
             return false;

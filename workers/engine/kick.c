@@ -32,6 +32,7 @@ SIGNAL_SAFE static void kick_handler(int signal_number)
     /* A vCPU on its way into a futex wait must see the word changed. */
     __atomic_fetch_add(&vcpu->area->wake, 1, __ATOMIC_SEQ_CST);
     vcpu->area->counters.kicks++;
+    STEP(kicked);
     attention_raise(vcpu);
 }
 
@@ -69,12 +70,15 @@ void kick_vcpu(struct vcpu *vcpu, unsigned target)
         attention_raise(vcpu);
         return;
     }
+    STEP(kick);
     switch (__atomic_load_n(&area->mode, __ATOMIC_SEQ_CST)) {
     case MPVM_MODE_IN_GUEST:
+        STEP(kick_signal);
         syscall(SYS_tgkill, area->pid, area->tid, KICK_SIGNAL);
         break;
     case MPVM_MODE_HALTED:
     case MPVM_MODE_WAIT_FOR_SIPI:
+        STEP(kick_wake);
         __atomic_fetch_add(&area->wake, 1, __ATOMIC_SEQ_CST);
         futex_wake(&area->wake, 1);
         break;

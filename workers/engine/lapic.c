@@ -182,6 +182,7 @@ void lapic_inbox_take(struct vcpu *vcpu)
     struct mpvm_interrupt_inbox *inbox = &vcpu->area->inbox;
 
     __atomic_exchange_n(&inbox->any, 0, __ATOMIC_SEQ_CST);
+    STEP(inbox_take);
     for (unsigned word = 0; word < 32; word++) {
         uint64_t *eight = (uint64_t *)(void *)inbox->vector + word;
         uint64_t taken;
@@ -329,6 +330,7 @@ static void send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode,
         break;
     case INIT:
         __atomic_store_n(&inbox->sipi, 0, __ATOMIC_SEQ_CST);
+        STEP(init_send);
         __atomic_store_n(&inbox->init, 1, __ATOMIC_SEQ_CST);
         break;
     case STARTUP:
@@ -338,6 +340,7 @@ static void send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode,
             __atomic_load_n(&area->mp_state, __ATOMIC_SEQ_CST) != MPVM_MODE_WAIT_FOR_SIPI) {
             return;
         }
+        STEP(sipi_send);
         __atomic_store_n(&inbox->sipi, (uint16_t)(0x100 | vector), __ATOMIC_SEQ_CST);
         break;
     case EXTINT:
@@ -346,6 +349,7 @@ static void send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode,
     default:
         return;
     }
+    STEP(inbox_put);
     __atomic_store_n(&inbox->any, 1, __ATOMIC_SEQ_CST);
     kick_vcpu(vcpu, target);
 }

@@ -85,6 +85,7 @@ static bool entry_mark(struct vcpu *vcpu, void *host, bool wide, uint64_t seen, 
     if (host == NULL || (seen & bits) == bits) {
         return true;
     }
+    STEP(entry_mark);
     page = (uint32_t)(((uint8_t *)host - vcpu->ram) >> PAGE_SHIFT);
     if (!write_claim(vcpu, page)) {
         code_drop(vcpu, page);
@@ -307,6 +308,7 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
     /* An entry serves data or fetches, never both: the engine keeps entries that can be executed from
      * on the slow path of stores for good. */
     walk.prot &= access == MMU_INST_FETCH ? ~PROT_W : ~PROT_X;
+    STEP(walked);
     page = page_of_gpa(vcpu, walk.physical);
     writable = page != NO_PAGE && (walk.prot & PROT_W) &&
                (access == MMU_DATA_STORE ||

@@ -57,6 +57,7 @@ static void wait_halted(struct vcpu *vcpu)
         if (events_wake(vcpu)) {
             break;
         }
+        STEP(halt_wait);
         /* The APIC timer's signal ends the wait, too: its handler changes the word. */
         futex_wait(&area->wake, wake, NULL);
     }

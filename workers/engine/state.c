@@ -81,8 +81,10 @@ void cpu_init_signal(struct vcpu *vcpu)
     uc.tlb_flush(vcpu->cpu);
     lapic_reset(vcpu, true);
     if (!vcpu->area->is_bsp) {
+        STEP(init_taken);
         __atomic_store_n(&vcpu->area->mp_state, MPVM_MODE_WAIT_FOR_SIPI, __ATOMIC_SEQ_CST);
     }
+    STEP(init_done);
     __atomic_store_n(&vcpu->area->inbox.init, 0, __ATOMIC_SEQ_CST);
 }
 

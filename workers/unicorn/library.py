@@ -3,10 +3,13 @@
 The core replaces functions of `libunicorn` by coming earlier in the dynamic linker's search order
 (RTLD_GLOBAL, before the wheel's library is opened). The `unicorn` Python package is never imported:
 its bindings would load the library first, and cost 35 ms.
+
+`$MPVM_ENGINE` names another build of the core, for tests of it.
 """
 
 import ctypes
 import importlib.util
+import os
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +31,7 @@ def _wheel_library() -> Path:
 def load() -> ctypes.CDLL:
     """The engine core, with the prototypes of its exports; raises `StartError` with what to do."""
     try:
-        core = ctypes.CDLL(str(_CORE), mode=ctypes.RTLD_GLOBAL)
+        core = ctypes.CDLL(os.environ.get("MPVM_ENGINE") or str(_CORE), mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
         raise StartError(f"the engine core is not built ({error}): pip install -e .") from error
     handle = ctypes.c_void_p

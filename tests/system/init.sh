@@ -1,9 +1,10 @@
 #!/bin/sh
-# /init of the test initramfs. Words of the kernel's command line say what it does, in order:
+# /init of the test initramfs. Words of the kernel's command line say what it does, in order, any number of them:
 #   mpvm.job=shell     an interactive shell on the console, until it exits; what it does without a word
 #   mpvm.job=check     the work of the whole machine, checked on every CPU
 #   mpvm.job=forkexec  200 fork+execs, one after the other
 #   mpvm.job=none      nothing
+#   mpvm.run=NAME,ARG,...  /bin/NAME with these arguments; then a line "run: NAME,ARG,... status N"
 #   mpvm.end=reboot    instead of powering off when all jobs are done
 # /bin/<applet> is started by its path where a real fork+exec is meant: ash runs some applets in itself.
 
@@ -88,10 +89,19 @@ check() {
     [ $failures = 0 ] && echo "check: all right"
 }
 
+run() { # a program with its arguments, commas between them
+    (
+        IFS=,
+        set -f
+        exec $1
+    )
+    echo "run: $1 status $?"
+}
+
 end=poweroff
 read -r words < /proc/cmdline
 case $words in
-    *mpvm.job=*) ;;
+    *mpvm.job=* | *mpvm.run=*) ;;
     *) words="$words mpvm.job=shell" ;;
 esac
 for word in $words; do
@@ -101,6 +111,7 @@ for word in $words; do
         mpvm.job=forkexec) echo "forkexec: $(count_execs 200) of 200" ;;
         mpvm.job=none) ;;
         mpvm.job=*) echo "init: unknown $word" ;;
+        mpvm.run=*) run "${word#mpvm.run=}" ;;
         mpvm.end=*) end=${word#mpvm.end=} ;;
     esac
 done

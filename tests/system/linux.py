@@ -6,6 +6,7 @@
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.system import debian
@@ -24,23 +25,42 @@ _TROUBLE = re.compile(
     r"|TSC warp|do_IRQ: |failed to (?:come|boot)|IO-APIC.*doesn't work|MP-BIOS bug"
 )
 
+_STATUS = re.compile(r"^run: (\S+) status (\d+)\s*$", re.MULTILINE)
 
-def arguments(job: str, smp: int, flavour: str = "cloud", memory: str = "512M") -> list[str | Path]:
-    """Of `mpvm run`, for a Linux that does `job` (one of init.sh) and powers off."""
+
+def arguments(
+    job: str,
+    smp: int,
+    flavour: str = "cloud",
+    memory: str = "512M",
+    *,
+    runs: Sequence[str] = (),
+    seconds: int = TIME_LIMIT,
+) -> list[str | Path]:
+    """Of `mpvm run`, for a Linux that does `job` (one of init.sh), then `runs`, and powers off.
+
+    Each of `runs` is a program of `programs/` and its arguments, with commas between: ``loads,pipe,5``.
+    """
+    words = ["console=ttyS0", f"mpvm.job={job}", *(f"mpvm.run={run}" for run in runs)]
     return [
         CONFIG,
         *("--kernel", debian.kernel(flavour)),
-        *("--initrd", initramfs()),
-        *("--append", f"console=ttyS0 mpvm.job={job}"),
+        *("--initrd", initramfs(*sorted({run.split(",")[0] for run in runs}))),
+        *("--append", " ".join(words)),
         *("--smp", str(smp)),
         *("--memory", memory),
-        *("--timeout", str(TIME_LIMIT)),
+        *("--timeout", str(seconds)),
     ]
 
 
-def boot(launcher: Launcher, job: str, smp: int, flavour: str = "cloud") -> Run:
-    """Boot Linux, have it do `job` and power off."""
-    return launcher.run("run", "--quiet", *arguments(job, smp, flavour))
+def boot(launcher: Launcher, job: str, smp: int, flavour: str = "cloud", *, runs: Sequence[str] = ()) -> Run:
+    """Boot Linux, have it do `job` and `runs` and power off."""
+    return launcher.run("run", "--quiet", *arguments(job, smp, flavour, runs=runs))
+
+
+def statuses(console: str) -> dict[str, int]:
+    """The exit status of each of `runs` that came to its end."""
+    return {run: int(status) for run, status in _STATUS.findall(console)}
 
 
 def trouble(console: str) -> list[str]:

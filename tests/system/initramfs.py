@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.system import debian, programs
+from tests.system import debian, program
 
 INIT = Path(__file__).with_name("init.sh")
 
@@ -30,7 +30,7 @@ def initramfs(*names: str) -> Path:
     base = _base()
     if not names:
         return base
-    built = [programs.build(name) for name in names]
+    built = [program.build(name) for name in names]
     contents = hashlib.sha256("\0".join([base.name, *map(str, built)]).encode())
     return _cached(
         contents.hexdigest(), lambda scratch: base.read_bytes() + _pack(_folder_of(built, scratch / "root"))
@@ -57,8 +57,8 @@ def _cached(digest: str, make: Callable[[Path], bytes]) -> Path:
 
 def _folder_of(built: list[Path], root: Path) -> Path:
     (root / "bin").mkdir(parents=True)
-    for program in built:
-        shutil.copy(program, root / "bin")
+    for path in built:
+        shutil.copy(path, root / "bin")
     return root
 
 
@@ -67,8 +67,8 @@ def _populate(root: Path, busybox: Path) -> Path:
         (root / folder).mkdir(parents=True)
     shutil.copy(busybox, root / "bin" / "busybox")
     shutil.copy(INIT, root / "init")
-    for program in ("bin/busybox", "init"):
-        (root / program).chmod(0o755)
+    for path in ("bin/busybox", "init"):
+        (root / path).chmod(0o755)
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
     for applet in applets:
         if applet != "busybox":

@@ -1,6 +1,6 @@
 """Programs of ours that a Linux guest runs: each folder of `programs/` is one, linked statically.
 
-Headers that lie in `programs/` itself are for all of them. `python -m tests.system.programs` builds all
+Headers that lie in `programs/` itself are for all of them. `python -m tests.system.program` builds all
 and prints their paths.
 """
 

@@ -46,7 +46,8 @@ def test_a_shell_takes_commands_and_reboots_and_powers_off_on_request(launch: La
         terminal.sendline(f"echo {'x' * 300} | wc -c")
         terminal.expect(r"\n301\r*\n")
         terminal.expect(_PROMPT)
-        terminal.sendline("echo started; sleep 100000")
+        # A list of two commands would have a moment between them, in which Ctrl-C is only the shell's.
+        terminal.sendline("sh -c 'echo started; exec sleep 100000'")
         terminal.expect(r"\nstarted\r*\n")
         terminal.sendcontrol("c")
         terminal.expect(_PROMPT)

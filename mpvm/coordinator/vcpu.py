@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 from collections import deque
 from collections.abc import Mapping
@@ -86,6 +87,14 @@ class Vcpu:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
+
+    def has_ended(self) -> bool:
+        """Whether its process has ended, as the kernel has it: `gone` is what the event loop has heard."""
+        if self.gone or self.pidfd < 0:
+            return self.gone
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def exit_status(self) -> str:
         """How its process ended, once it has."""

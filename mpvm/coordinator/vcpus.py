@@ -74,8 +74,8 @@ class VcpuSet:
         self._loop.add_reader(vcpu.pidfd, lambda: self._on_death(vcpu))
 
     def all_alive(self) -> bool:
-        """Whether every worker's process is there."""
-        return not any(vcpu.gone for vcpu in self.vcpus)
+        """Whether every worker's process is there, for a wait in which the loop hears of no death."""
+        return not any(vcpu.has_ended() for vcpu in self.vcpus)
 
     def wait_for(self, state: VcpuState) -> None:
         """Run the loop until every vCPU has reached `state`; `WorkerError` names one that is silent."""

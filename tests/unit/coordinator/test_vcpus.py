@@ -283,3 +283,9 @@ def test_a_socket_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="can't make the socket"):
         VcpuSet(loop, [], endpoint, lambda exit_: None)
     loop.close()
+
+
+def test_a_death_is_seen_in_a_wait_that_does_not_run_the_loop(bench: Bench) -> None:
+    vcpus = bench.make(lambda worker: None)
+    bench.workers[0].join()
+    assert not vcpus.all_alive()

@@ -26,7 +26,7 @@ from mpvm.coordinator.runtime_dir import RuntimeDir
 from mpvm.coordinator.shm import VmMemory
 from mpvm.coordinator.signals import Signals
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
-from mpvm.coordinator.vcpus import VcpuSet
+from mpvm.coordinator.vcpus import TIME_LIMIT_SECONDS, VcpuSet
 from mpvm.hw.clock import NS_PER_SECOND
 from mpvm.memory.ram import ram_slots
 
@@ -154,14 +154,19 @@ class VirtualMachine:
         """The machine with its devices, reset, and its boot image in RAM."""
         # Imported here: the workers come up meanwhile.
         from mpvm.coordinator.build import machine_spec
+        from mpvm.coordinator.dma import DmaEngine
         from mpvm.machine import MACHINES, Host
 
         self._notifiers.add("closing the chardevs", self.chardevs.close)
+        memory = self._memory
+        dma = DmaEngine(memory.vm, memory.ram, memory.areas, self.vcpus.all_alive, TIME_LIMIT_SECONDS)
+        self._notifiers.add("closing the devices' way to guest RAM", dma.close)
         host = Host(
             clock=self.clock,
-            page=self._memory.page,
-            areas=self._memory.areas,
-            ram_block=self._memory.ram,
+            page=memory.page,
+            areas=memory.areas,
+            ram_block=memory.ram,
+            dma_store=dma.store,
             wall_clock=time.time,
             tsc_khz=tsc.METER.frequency_khz(),
             kick=self.vcpus.kick,

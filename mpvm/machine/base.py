@@ -9,6 +9,7 @@ from mpvm.abi.layout import VcpuArea, VmPage
 from mpvm.hw.char.chardev import Chardev
 from mpvm.hw.clock import Clock
 from mpvm.memory.address_space import AddressSpace
+from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam
 from mpvm.qom.registry import TypeRegistry
 
@@ -41,6 +42,7 @@ class MachineSpec(NamedTuple):
 class Host(NamedTuple):
     """What a machine gets from whoever runs it: time, the shared blocks, and ways to ask for something.
 
+    `dma_store(offset, data)` stores into the RAM block while vCPUs run,
     `kick(index)` makes a vCPU look at its inbox, `wall_clock` is Unix time in seconds,
     `debug_exit(status)` ends the run with the guest's own exit status.
     """
@@ -49,6 +51,7 @@ class Host(NamedTuple):
     page: VmPage
     areas: Sequence[VcpuArea]
     ram_block: memoryview
+    dma_store: Callable[[int, bytes], None]
     wall_clock: Callable[[], float]
     tsc_khz: int
     kick: Callable[[int], None]
@@ -73,6 +76,7 @@ class Machine(ABC):
         self.ports = AddressSpace("I/O ports", IO_PORTS)
         self.memory = AddressSpace("memory", 1 << PHYSICAL_ADDRESS_BITS)
         self.ram: GuestRam
+        self.dma: DmaMemory
 
     @abstractmethod
     def realize(self) -> None:

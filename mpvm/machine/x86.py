@@ -20,6 +20,7 @@ from mpvm.machine import cpus, firmware, irq
 from mpvm.machine.apic_bus import ApicBus
 from mpvm.machine.base import Host, Machine, MachineSpec
 from mpvm.machine.publish import Publisher
+from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam, ram_slots
 from mpvm.memory.region import Region
 
@@ -47,6 +48,7 @@ class X86Machine(Machine):
     def __init__(self, spec: MachineSpec, host: Host) -> None:
         super().__init__(spec, host)
         self.ram = GuestRam(host.ram_block, ram_slots(spec.memory_bytes))
+        self.dma = DmaMemory(self.ram, host.dma_store)
         self.apic_bus = ApicBus(host.areas, host.kick)
         self.devices: list[Any] = []
         self._uarts: list[tuple[int, int]] = []

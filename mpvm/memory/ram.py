@@ -47,6 +47,7 @@ def ram_slots(memory_bytes: int) -> list[Slot]:
 class GuestRam:
     """Guest-physical memory as bytes; each access must lie inside one slot.
 
+    Its stores are for before the vCPUs run: what is stored while they do goes through `DmaMemory`.
     `block` is the writable RAM block; whoever made it closes it, after `release()` and after every
     memoryview that `view` has given out is gone.
     """
@@ -64,7 +65,14 @@ class GuestRam:
 
     def contains(self, gpa: int, size: int) -> bool:
         """Whether `size` bytes at `gpa` are RAM, all in one slot."""
-        return self._offset(gpa, size) is not None
+        return self.offset(gpa, size) is not None
+
+    def offset(self, gpa: int, size: int) -> int | None:
+        """Where `size` bytes at `gpa` lie in the RAM block; None when they are not RAM, all in one slot."""
+        slot = self._slot(gpa)
+        if slot is None or size < 0 or gpa + size > slot.gpa + slot.size:
+            return None
+        return slot.offset + gpa - slot.gpa
 
     def read(self, gpa: int, size: int) -> bytes:
         """`size` bytes at `gpa`; raises `DeviceError` where that is not RAM."""
@@ -80,7 +88,7 @@ class GuestRam:
 
     def view(self, gpa: int, size: int) -> memoryview:
         """The `size` bytes at `gpa` themselves, no copy; raises `DeviceError` where that is not RAM."""
-        offset = self._offset(gpa, size)
+        offset = self.offset(gpa, size)
         if offset is None:
             raise DeviceError(f"guest RAM: {size:#x} bytes at {gpa:#x} do not lie in RAM ({self._ranges()})")
         return self._block[offset : offset + size]
@@ -102,12 +110,6 @@ class GuestRam:
             return None
         slot = self.slots[position]
         return slot if gpa < slot.gpa + slot.size else None
-
-    def _offset(self, gpa: int, size: int) -> int | None:
-        slot = self._slot(gpa)
-        if slot is None or size < 0 or gpa + size > slot.gpa + slot.size:
-            return None
-        return slot.offset + gpa - slot.gpa
 
     def _ranges(self) -> str:
         return ", ".join(f"{slot.gpa:#x}-{slot.gpa + slot.size - 1:#x}" for slot in self.slots)

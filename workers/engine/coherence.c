@@ -14,10 +14,6 @@
 
 #include <string.h>
 
-#define LOCK_FREE 0u
-#define LOCK_HELD 1u
-#define LOCK_CONTENDED 2u
-
 static uint32_t mode_of(const struct mpvm_vcpu_area *area)
 {
     return __atomic_load_n(&area->mode, __ATOMIC_SEQ_CST);
@@ -183,7 +179,7 @@ static bool outside(const struct mpvm_vcpu_area *area)
     return mode_of(area) != MPVM_MODE_IN_GUEST;
 }
 
-static bool outside_or_answered(const struct mpvm_vcpu_area *area)
+bool outside_or_answered(const struct mpvm_vcpu_area *area)
 {
     return outside(area) ||
            (__atomic_load_n(&area->mailbox.head, __ATOMIC_SEQ_CST) == area->mailbox.tail &&
@@ -221,14 +217,11 @@ static void await(struct vcpu *vcpu, unsigned target, bool (*done)(const struct 
     }
 }
 
-/* Ask every vCPU of `targets` to do `kind` to `page`, and wait for those in the guest.
- * For those outside we take their bit away ourselves: they do it before they enter. */
-static void mail_send(struct vcpu *vcpu, uint64_t targets, uint32_t kind, uint32_t page)
+/* Ask every vCPU of `targets` to do `kind` to `page`. Called with the lock held. */
+void mail_post(struct mpvm_vm_page *vm, uint64_t targets, uint32_t kind, uint32_t page)
 {
-    _Atomic uint64_t *word = kind == MPVM_MAIL_DROP_CODE ? &vcpu->holders[page] : &vcpu->writers[page];
-
     for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
-        struct mpvm_mailbox *box = &vcpu_area(vcpu, (unsigned)__builtin_ctzll(rest))->mailbox;
+        struct mpvm_mailbox *box = &area_of(vm, (unsigned)__builtin_ctzll(rest))->mailbox;
 
         if (box->tail - __atomic_load_n(&box->head, __ATOMIC_SEQ_CST) == MPVM_MAILBOX_ENTRIES) {
             __atomic_store_n(&box->overflow, 1, __ATOMIC_SEQ_CST);
@@ -238,6 +231,15 @@ static void mail_send(struct vcpu *vcpu, uint64_t targets, uint32_t kind, uint32
         STEP(mail_written);
         __atomic_store_n(&box->tail, box->tail + 1, __ATOMIC_SEQ_CST);
     }
+}
+
+/* Ask them, and wait for those in the guest. For those outside we take their bit away ourselves: they do it before
+ * they enter. */
+static void mail_send(struct vcpu *vcpu, uint64_t targets, uint32_t kind, uint32_t page)
+{
+    _Atomic uint64_t *word = kind == MPVM_MAIL_DROP_CODE ? &vcpu->holders[page] : &vcpu->writers[page];
+
+    mail_post(vcpu->vm, targets, kind, page);
     for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
         await(vcpu, (unsigned)__builtin_ctzll(rest), outside_or_answered);
     }
@@ -248,22 +250,20 @@ static void mail_send(struct vcpu *vcpu, uint64_t targets, uint32_t kind, uint32
 static void lock_acquire(struct vcpu *vcpu)
 {
     uint32_t *lock = &vcpu->vm->coherence_lock;
-    uint32_t seen = LOCK_FREE;
 
     if (vcpu->exclusive_step != 0) {
         return; /* who runs alone has the lock */
     }
     STEP(lock);
-    if (__atomic_compare_exchange_n(lock, &seen, LOCK_HELD, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    if (lock_try(lock)) {
         STEP(lock_held);
         return;
     }
     mode_set(vcpu, MPVM_MODE_OUTSIDE);
-    while (__atomic_exchange_n(lock, LOCK_CONTENDED, __ATOMIC_SEQ_CST) != LOCK_FREE) {
+    while (!lock_take_or_sleep(lock, LOCK_FREE, NULL)) {
         if (vcpu->area->request & MPVM_REQUEST_STOP) {
             break; /* the VM is being taken down; nobody's state matters any more */
         }
-        futex_wait(lock, LOCK_CONTENDED, NULL);
     }
     STEP(lock_got);
     mode_set(vcpu, MPVM_MODE_IN_GUEST);
@@ -275,15 +275,17 @@ static void lock_acquire(struct vcpu *vcpu)
 
 static void lock_release(struct vcpu *vcpu)
 {
-    uint32_t *lock = &vcpu->vm->coherence_lock;
-
     if (vcpu->exclusive_step != 0) {
         return;
     }
     STEP(unlock);
-    if (__atomic_exchange_n(lock, LOCK_FREE, __ATOMIC_SEQ_CST) == LOCK_CONTENDED) {
-        futex_wake(lock, 1);
-    }
+    lock_leave(&vcpu->vm->coherence_lock, LOCK_FREE);
+}
+
+/* A device is storing to `page`. */
+static bool dma_to(const struct vcpu *vcpu, uint32_t page)
+{
+    return __atomic_load_n(&vcpu->vm->dma_page, __ATOMIC_SEQ_CST) == page + 1;
 }
 
 bool code_claimed(struct vcpu *vcpu, uint32_t page)
@@ -291,7 +293,8 @@ bool code_claimed(struct vcpu *vcpu, uint32_t page)
     return (atomic_load_explicit(&vcpu->holders[page], memory_order_relaxed) & vcpu->bit) != 0;
 }
 
-/* Before the bytes of `page` are read for translation. On return no vCPU stores to it unasked. */
+/* Before the bytes of `page` are read for translation. On return no vCPU stores to it unasked, and no device
+ * stores to it. */
 void code_claim(struct vcpu *vcpu, uint32_t page)
 {
     /* Our bit may be taken away after we have set it, by one who answers an older claim of ours; its own bit is
@@ -306,7 +309,7 @@ void code_claim(struct vcpu *vcpu, uint32_t page)
             write_unclaim(vcpu, page);
         }
         STEP(code_claim_look);
-    } while ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0);
+    } while ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0 && !dma_to(vcpu, page));
     lock_acquire(vcpu);
     for (;;) {
         /* Mail that came while we waited for the lock may have taken our bit away. */
@@ -420,4 +423,26 @@ void exclusive_end(struct vcpu *vcpu)
     __atomic_store_n(&vcpu->vm->exclusive, 0, __ATOMIC_SEQ_CST);
     futex_wake(&vcpu->vm->exclusive, INT32_MAX);
     lock_release(vcpu);
+}
+
+/* An exit of one who runs alone: the others stand still, and the coordinator may have the lock meanwhile. */
+void exclusive_lend(struct vcpu *vcpu)
+{
+    if (vcpu->exclusive_step != 0) {
+        STEP(lend);
+        lock_leave(&vcpu->vm->coherence_lock, LOCK_LENT);
+    }
+}
+
+void exclusive_take_back(struct vcpu *vcpu)
+{
+    if (vcpu->exclusive_step == 0) {
+        return;
+    }
+    STEP(take_back);
+    while (!lock_take_or_sleep(&vcpu->vm->coherence_lock, LOCK_LENT, NULL)) {
+        if (vcpu->area->request & MPVM_REQUEST_STOP) {
+            break;
+        }
+    }
 }

@@ -47,7 +47,6 @@ struct vcpu {
 
     struct mpvm_vm_page *vm;
     struct mpvm_vcpu_area *area;
-    uint8_t *areas;
     uint8_t *ram;
     _Atomic uint64_t *holders;
     _Atomic uint64_t *writers;
@@ -111,6 +110,7 @@ uint64_t tsc_to_ns(struct vcpu *vcpu, uint64_t ticks);
 bool kick_init(struct vcpu *vcpu);
 void kick_deinit(struct vcpu *vcpu);
 SIGNAL_SAFE void attention_raise(struct vcpu *vcpu);
+void kick_area(struct mpvm_vcpu_area *area);
 void kick_vcpu(struct vcpu *vcpu, unsigned target);
 void timer_arm(struct vcpu *vcpu, uint64_t deadline_ns);
 void futex_wait(void *word, uint32_t value, const struct timespec *deadline);
@@ -120,7 +120,17 @@ void doorbell_ring(struct vcpu *vcpu);
 /* run.c */
 uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason);
 void leave_engine(struct vcpu *vcpu);
+struct mpvm_vcpu_area *area_of(struct mpvm_vm_page *vm, unsigned index);
 struct mpvm_vcpu_area *vcpu_area(struct vcpu *vcpu, unsigned index);
+
+/* lock.c: the coherence lock */
+#define LOCK_FREE 0u
+#define LOCK_HELD 1u
+#define LOCK_CONTENDED 2u
+#define LOCK_LENT 3u
+bool lock_try(uint32_t *lock);
+bool lock_take_or_sleep(uint32_t *lock, uint32_t wanted, const struct timespec *deadline);
+void lock_leave(uint32_t *lock, uint32_t as);
 
 /* coherence.c: the page map and the mailboxes (docs/coherence.md) */
 void enter_guest(struct vcpu *vcpu);
@@ -128,9 +138,13 @@ void leave_guest(struct vcpu *vcpu, uint32_t mode);
 void mail_read(struct vcpu *vcpu);
 void mail_discard(struct vcpu *vcpu);
 bool mail_waiting(const struct vcpu *vcpu);
+void mail_post(struct mpvm_vm_page *vm, uint64_t targets, uint32_t kind, uint32_t page);
+bool outside_or_answered(const struct mpvm_vcpu_area *area);
 void exclusive_wait(struct vcpu *vcpu);
 void exclusive_begin(struct vcpu *vcpu);
 void exclusive_end(struct vcpu *vcpu);
+void exclusive_lend(struct vcpu *vcpu);
+void exclusive_take_back(struct vcpu *vcpu);
 uint32_t page_of_ram_addr(const struct vcpu *vcpu, ram_addr_t address);
 uint32_t page_of_gpa(const struct vcpu *vcpu, uint64_t gpa);
 ram_addr_t ram_addr_of_page(const struct vcpu *vcpu, uint32_t page);

@@ -62,14 +62,9 @@ void kick_deinit(struct vcpu *vcpu)
     timer_delete(vcpu->timer);
 }
 
-void kick_vcpu(struct vcpu *vcpu, unsigned target)
+/* Make another vCPU look at its inbox and its mail, wherever it is. */
+void kick_area(struct mpvm_vcpu_area *area)
 {
-    struct mpvm_vcpu_area *area = vcpu_area(vcpu, target);
-
-    if (target == vcpu->index) {
-        attention_raise(vcpu);
-        return;
-    }
     STEP(kick);
     switch (__atomic_load_n(&area->mode, __ATOMIC_SEQ_CST)) {
     case MPVM_MODE_IN_GUEST:
@@ -83,8 +78,17 @@ void kick_vcpu(struct vcpu *vcpu, unsigned target)
         futex_wake(&area->wake, 1);
         break;
     default:
-        /* It looks at its inbox and its mail before it enters. */
+        /* It looks before it enters. */
         break;
+    }
+}
+
+void kick_vcpu(struct vcpu *vcpu, unsigned target)
+{
+    if (target == vcpu->index) {
+        attention_raise(vcpu);
+    } else {
+        kick_area(vcpu_area(vcpu, target));
     }
 }
 

@@ -13,9 +13,14 @@
 
 _Thread_local struct vcpu *self __attribute__((tls_model("initial-exec")));
 
+struct mpvm_vcpu_area *area_of(struct mpvm_vm_page *vm, unsigned index)
+{
+    return (struct mpvm_vcpu_area *)((uint8_t *)vm + vm->vcpu_offset + index * vm->vcpu_stride);
+}
+
 struct mpvm_vcpu_area *vcpu_area(struct vcpu *vcpu, unsigned index)
 {
-    return (struct mpvm_vcpu_area *)(vcpu->areas + index * vcpu->vm->vcpu_stride);
+    return area_of(vcpu->vm, index);
 }
 
 /* Hand an exit to the caller of engine_run() and wait for the next one. Its data, if any. */
@@ -28,9 +33,11 @@ uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason)
     vcpu->area->counters.exits[reason]++;
     if (in_guest) {
         leave_guest(vcpu, MPVM_MODE_OUTSIDE);
+        exclusive_lend(vcpu);
     }
     swapcontext(&vcpu->guest_context, &vcpu->host_context);
     if (in_guest) {
+        exclusive_take_back(vcpu);
         enter_guest(vcpu);
     }
     return exit->data;
@@ -237,7 +244,6 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
     }
     self = vcpu;
     vcpu->vm = vm_block;
-    vcpu->areas = (uint8_t *)vm_block + vcpu->vm->vcpu_offset;
     vcpu->area = vcpu_area(vcpu, index);
     vcpu->ram = ram;
     vcpu->holders = (_Atomic uint64_t *)((uint8_t *)vm_block + vcpu->vm->holders_offset);
@@ -288,6 +294,7 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
     /* The reset may have come in the middle of an instruction, even of one that ran alone. */
     UC_NESTED_LEVEL(vcpu->engine) = 0;
     if (vcpu->exclusive_step != 0) {
+        exclusive_take_back(vcpu);
         vcpu->exclusive_step = 0;
         exclusive_end(vcpu);
     }

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from mpvm.abi import layout
@@ -60,26 +61,26 @@ class Machine:
     """A vCPU with its memory. `boot` of a subclass starts a program on it."""
 
     def __init__(self, model: str = "max", a20_mask: int = A20_OPEN) -> None:
-        self._vm_block = mmap.mmap(-1, layout.vm_block_size(SMP, RAM_BYTES))
-        self._ram_block = mmap.mmap(-1, RAM_BYTES)
-        self.ram = memoryview(self._ram_block)
-        self.vm = layout.VmPage.from_buffer(self._vm_block)
+        self.vm_block = mmap.mmap(-1, layout.vm_block_size(SMP, RAM_BYTES))
+        self.ram_block = mmap.mmap(-1, RAM_BYTES)
+        self.ram = memoryview(self.ram_block)
+        self.vm = layout.VmPage.from_buffer(self.vm_block)
         self.areas = [
-            layout.VcpuArea.from_buffer(self._vm_block, layout.VCPU_OFFSET + i * layout.VCPU_STRIDE)
+            layout.VcpuArea.from_buffer(self.vm_block, layout.VCPU_OFFSET + i * layout.VCPU_STRIDE)
             for i in range(SMP)
         ]
         self.area, self.other = self.areas
         pages = RAM_BYTES // layout.PAGE_SIZE
         words = ctypes.c_uint64 * pages
-        self.holders = words.from_buffer(self._vm_block, layout.holders_offset(SMP))
-        self.writers = words.from_buffer(self._vm_block, layout.writers_offset(SMP, RAM_BYTES))
+        self.holders = words.from_buffer(self.vm_block, layout.holders_offset(SMP))
+        self.writers = words.from_buffer(self.vm_block, layout.writers_offset(SMP, RAM_BYTES))
         self._describe_vm(a20_mask)
         self._describe_vcpus(model)
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
-        self.engine = Vcpu(_address(self._vm_block), _address(self._ram_block), 0, self.doorbell)
+        self.engine = Vcpu(_address(self.vm_block), _address(self.ram_block), 0, self.doorbell)
         self.program = Program(0, b"", {})
         self._hung = False
-        self._thread = threading.get_ident()
+        self._thread, self._task = threading.get_ident(), threading.get_native_id()
         self._watchdog = threading.Timer(HANG_SECONDS, self._break_hang)
         self._watchdog.daemon = True
         self._watchdog.start()
@@ -192,11 +193,19 @@ class Machine:
         self.area.inbox.any = 1
         self.kick()
 
-    def release(self, field: str) -> None:
-        """Set a futex word of the VM page to 0 and wake who waits for it, as another worker does."""
-        setattr(self.vm, field, 0)
-        word = ctypes.c_void_p(ctypes.addressof(self.vm) + getattr(layout.VmPage, field).offset)
+    def release(self, field: str, value: int = 0) -> None:
+        """Set a futex word of the VM page and wake who waits for it, as another worker does."""
+        setattr(self.vm, field, value)
+        word = ctypes.c_void_p(self._word(field))
         ctypes.CDLL(None).syscall(_SYS_FUTEX, word, _FUTEX_WAKE, ctypes.c_int(SMP), None, None, 0)
+
+    def sleeps_on(self, field: str) -> bool:
+        """Whether the vCPU waits for a futex word of the VM page."""
+        call = Path(f"/proc/self/task/{self._task}/syscall").read_text().split()
+        return call[:2] == [str(_SYS_FUTEX), hex(self._word(field))]
+
+    def _word(self, field: str) -> int:
+        return int(ctypes.addressof(self.vm) + getattr(layout.VmPage, field).offset)
 
     def exits(self, reason: ExitReason) -> int:
         return int(self.area.counters.exits[reason])

@@ -5,9 +5,12 @@ import time
 
 import pytest
 
+from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import PAGE_SIZE, VcpuMode
 from tests.unit.engine.long_mode import DATA, LongModeMachine
+from tests.unit.engine.machine import MMIO_BASE
 
+LOCK_FREE, LOCK_CONTENDED, LOCK_LENT = 0, 2, 3
 GP, PF = 13, 14
 CROSSING = DATA + PAGE_SIZE - 2
 LINE_SPLIT = DATA + 62
@@ -184,3 +187,42 @@ def test_a_split_access_to_what_another_holds_mails_it(long_mode: LongModeMachin
     long_mode.finish()
     assert long_mode.other.mailbox.tail == 1
     assert long_mode.load(LINE_SPLIT, 4) == 1
+
+
+def test_an_exit_while_alone_lends_the_lock_and_keeps_the_others_still(long_mode: LongModeMachine) -> None:
+    long_mode.boot("lock incl (%rsi); done", rsi=MMIO_BASE)
+    seen = []
+    for direction, reply in ((IoDirection.IN, 0), (IoDirection.OUT, 41)):
+        last = long_mode.run(reply)
+        seen.append((last.reason, last.direction, last.direction is direction))
+        assert (long_mode.vm.exclusive, long_mode.vm.coherence_lock) == (1, LOCK_LENT)
+    assert last.data == 42
+    long_mode.finish()
+    assert (long_mode.vm.exclusive, long_mode.vm.coherence_lock) == (0, LOCK_FREE)
+
+
+def test_one_who_has_lent_the_lock_goes_on_when_it_is_back(long_mode: LongModeMachine) -> None:
+    long_mode.boot("lock incl (%rsi); done", rsi=MMIO_BASE)
+    long_mode.run_until(ExitReason.MMIO)
+    long_mode.vm.coherence_lock = LOCK_CONTENDED
+    seen: list[int] = []
+
+    def give_back() -> None:
+        while not long_mode.sleeps_on("coherence_lock"):
+            time.sleep(0)
+        seen.append(long_mode.area.mode)
+        long_mode.release("coherence_lock", LOCK_LENT)
+
+    thread = threading.Thread(target=give_back)
+    thread.start()
+    long_mode.run_until(ExitReason.MMIO, 41)
+    thread.join()
+    assert seen == [VcpuMode.OUTSIDE]
+    long_mode.finish()
+
+
+def test_a_reset_of_one_who_has_lent_the_lock_frees_it(long_mode: LongModeMachine) -> None:
+    long_mode.boot("lock incl (%rsi); done", rsi=MMIO_BASE)
+    long_mode.run_until(ExitReason.MMIO)
+    long_mode.engine.reset(load_state=False)
+    assert (long_mode.vm.exclusive, long_mode.vm.coherence_lock) == (0, LOCK_FREE)

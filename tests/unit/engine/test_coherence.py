@@ -7,6 +7,7 @@ import pytest
 
 from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import MAILBOX_ENTRIES, PAGE_SIZE, MailKind, Request, VcpuMode
+from mpvm.coordinator.dma import DmaEngine
 from tests.unit.engine.long_mode import DATA, LongModeMachine
 
 OWN, OTHER = 1, 2
@@ -323,3 +324,58 @@ def test_stop_ends_a_wait_for_the_lock_of_one_that_has_died(long_mode: LongModeM
     finally:
         over.set()
         thread.join()
+
+
+def test_translating_from_a_page_that_a_device_stores_to_waits_for_the_lock(
+    long_mode: LongModeMachine,
+) -> None:
+    long_mode.boot(f"{CALL}; done")
+    long_mode.write(DATA, CODE)
+    long_mode.vm.dma_page, long_mode.vm.coherence_lock = PAGE + 1, 1
+    seen: list[int] = []
+
+    def store_when_contended() -> None:
+        while long_mode.vm.coherence_lock != 2:
+            time.sleep(0)
+        seen.append(long_mode.area.mode)
+        long_mode.holders[PAGE] = 0
+        long_mode.write(DATA, CODE.replace(b"\x01", b"\x02"))
+        long_mode.vm.dma_page = 0
+        long_mode.release("coherence_lock")
+
+    thread = threading.Thread(target=store_when_contended)
+    thread.start()
+    state = long_mode.finish()
+    thread.join()
+    assert seen == [VcpuMode.OUTSIDE]
+    assert (state.rax, long_mode.holders[PAGE]) == (2, OWN), "its bit is set again under the lock"
+
+
+def test_translating_from_other_pages_than_a_device_stores_to_waits_for_nobody(
+    long_mode: LongModeMachine,
+) -> None:
+    long_mode.boot(f"{CALL}; done")
+    long_mode.write(DATA, CODE)
+    long_mode.vm.dma_page, long_mode.vm.coherence_lock = PAGE + 2, 1
+    assert long_mode.finish().rax == 1
+    assert long_mode.vm.coherence_lock == 1
+
+
+def test_code_that_a_device_stores_while_it_runs_runs_next(long_mode: LongModeMachine) -> None:
+    vm_block = memoryview(long_mode.vm_block)
+    dma = DmaEngine(vm_block, long_mode.ram, long_mode.areas, lambda: True, limit_seconds=10)
+    long_mode.boot(f"1: {CALL}; movl %eax, {DATA + PAGE_SIZE:#x}; cmpl $100, %eax; jne 1b; done")
+    long_mode.write(DATA, CODE)
+
+    def store() -> None:
+        for value in range(1, 101):
+            while long_mode.load(DATA + PAGE_SIZE, 4) != value - 1 and value > 1:
+                time.sleep(0)
+            dma.store(DATA + 1, bytes([value]))
+
+    thread = threading.Thread(target=store)
+    thread.start()
+    long_mode.finish()
+    thread.join()
+    assert long_mode.load(DATA + PAGE_SIZE, 4) == 100
+    assert long_mode.area.counters.code_drops >= 99

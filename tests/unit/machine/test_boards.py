@@ -27,6 +27,7 @@ class Board:
         self.clock = ManualClock(NS_PER_SECOND)
         self.page = VmPage(a20_mask=0xFFFFFFFF)
         self.areas = [VcpuArea(index=index, apic_id=index, is_bsp=index == 0) for index in range(smp)]
+        self.ram = memoryview(bytearray(MEMORY))
         self.asked: list[Any] = []
         self.kicked: list[int] = []
         self.console, self.debug = MemoryChardev(), MemoryChardev()
@@ -44,7 +45,8 @@ class Board:
             clock=self.clock,
             page=self.page,
             areas=self.areas,
-            ram_block=memoryview(bytearray(MEMORY)),
+            ram_block=self.ram,
+            dma_store=lambda offset, data: self.ram.__setitem__(slice(offset, offset + len(data)), data),
             wall_clock=lambda: 1_700_000_000,
             tsc_khz=2_000_000,
             kick=self.kicked.append,

@@ -1,0 +1,34 @@
+"""Guest memory as a device sees it: loads and stores of a bus master, while vCPUs run."""
+
+from collections.abc import Callable
+
+from mpvm.memory.ram import GuestRam
+
+
+class DmaMemory:
+    """Access to guest RAM by guest-physical address; nothing but RAM answers.
+
+    `store(offset, data)` puts data into the RAM block so that no vCPU goes on running what it has translated
+    from the bytes that were there (docs/coherence.md). Where a guest tells a device to go is the guest's
+    choice: a wrong address is no defect of the device, which hears of it and tells the guest.
+    """
+
+    def __init__(self, ram: GuestRam, store: Callable[[int, bytes], None]) -> None:
+        self._ram = ram
+        self._store = store
+
+    def read(self, gpa: int, size: int) -> bytes | None:
+        """`size` bytes at `gpa`; None when not all of them are RAM."""
+        return self._ram.read(gpa, size) if self._ram.contains(gpa, size) else None
+
+    def write(self, gpa: int, data: bytes) -> bool:
+        """Store `data` at `gpa`; False, and nothing is stored, when not all of it would go to RAM.
+
+        Stores are seen in the order in which they are made, each of 1, 2, 4 or 8 bytes at a multiple of its
+        size at once.
+        """
+        offset = self._ram.offset(gpa, len(data))
+        if offset is None:
+            return False
+        self._store(offset, data)
+        return True

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CONFIG ?= configs/4cpu.yaml
 PYTEST_ARGS ?= -n auto
+BENCHMARKS_ARGS ?= --quick
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ NATIVE := setup.py pyproject.toml $(wildcard mpvm/abi/*.py workers/engine/*.c) \
 
 PYTHON_SOURCES := $(shell find mpvm workers -name "*.py")
 
-.PHONY: run linux test lint build clean
+.PHONY: run linux test benchmarks lint build clean
 
 run: $(INSTALLED) $(COMPILED) ## The main job: four vCPU processes run the guest that comes with the package.
 	$(BIN)/mpvm run $(CONFIG)
@@ -28,6 +29,9 @@ linux: $(DEVELOPMENT) $(COMPILED) ## Debian's kernel on four vCPUs, to a shell. 
 
 test: $(DEVELOPMENT) $(COMPILED) ## All tests.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+benchmarks: $(DEVELOPMENT) $(COMPILED) ## mpvm beside QEMU, in about two minutes (docs/benchmarks.md).
+	$(BIN)/python -m benchmarks $(BENCHMARKS_ARGS)
 
 lint: $(DEVELOPMENT) ## Style, types and the direction of imports.
 	$(BIN)/ruff check

@@ -22,19 +22,23 @@ class Guest:
 
 def mpvm_command(guest: Guest, *options: str) -> list[str]:
     """`mpvm run`, with the interpreter that runs the benchmark."""
-    command = [sys.executable, "-m", "mpvm", "run", "--quiet", *options, *_common("--", guest)]
-    return [*command, "--memory", guest.memory]
+    command = [sys.executable, "-m", "mpvm", "run", "--quiet", *options, *_image("--", guest)]
+    return [*command, "--smp", str(guest.smp), "--memory", guest.memory]
 
 
 def qemu_command(guest: Guest, *options: str) -> list[str]:
-    """QEMU's TCG with a thread a vCPU; -nodefaults spares it the devices that mpvm has not got either."""
+    """QEMU's TCG with a thread a vCPU."""
+    return [*qemu_machine(guest.smp, guest.memory), *options, *_image("-", guest)]
+
+
+def qemu_machine(smp: int, memory: str) -> list[str]:
+    """The machine without a guest; -nodefaults spares it the devices that mpvm has not got either."""
     command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-nodefaults", "-display", "none"]
-    command += ["-serial", "stdio", "-no-reboot", *options, *_common("-", guest)]
-    return [*command, "-m", guest.memory]
+    return [*command, "-serial", "stdio", "-no-reboot", "-smp", str(smp), "-m", memory]
 
 
-def _common(dash: str, guest: Guest) -> list[str]:
-    words = [f"{dash}kernel", str(guest.kernel), f"{dash}smp", str(guest.smp)]
+def _image(dash: str, guest: Guest) -> list[str]:
+    words = [f"{dash}kernel", str(guest.kernel)]
     if guest.initrd is not None:
         words += [f"{dash}initrd", str(guest.initrd)]
     if guest.append:

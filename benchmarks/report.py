@@ -1,4 +1,4 @@
-"""A benchmark's result as a table for people and as JSON for machines."""
+"""Results as a table for people, as Markdown for the manual and as JSON for machines."""
 
 import dataclasses
 import json
@@ -6,52 +6,37 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import MPVM, QEMU
-from benchmarks.measure import Sample
+import mpvm
+from benchmarks.contenders import CONTENDERS
+from benchmarks.results import Result, Sample, geometric_mean
+
+VERSION = 1
+HEADINGS = ("row", "vCPUs", "unit", *CONTENDERS, "ratio")
+_CAPTION = "median (lowest to highest); ratio: how many times as good as QEMU mpvm is, above 1 it is ahead"
+_COUNTING = "all that counts"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One thing measured on every contender; `samples` by contender."""
-
-    what: str
-    smp: int
-    samples: dict[str, Sample]
-
-    @property
-    def ratio(self) -> float | None:
-        """Mpvm's median over QEMU's: below 1, mpvm is the faster."""
-        if MPVM not in self.samples or QEMU not in self.samples:
-            return None
-        return self.samples[MPVM].median / self.samples[QEMU].median
+def to_json(results: Sequence[Result], failures: Sequence[str], settings: dict[str, Any]) -> str:
+    """All values, and on what they were taken; `from_json` reads it."""
+    rows = [{**dataclasses.asdict(result), "ratio": result.ratio} for result in results]
+    document = {"version": VERSION, "host": host(), "settings": settings, "rows": rows, "failures": failures}
+    return json.dumps(document, indent=1, ensure_ascii=False)
 
 
-def print_table(title: str, rows: Sequence[Row]) -> None:
-    """Medians with the extremes beside them, in seconds."""
-    contenders = list(dict.fromkeys(contender for row in rows for contender in row.samples))
-    table = Table(title=title, caption="seconds: median (lowest to highest)")
-    table.add_column("what")
-    for heading in ("vCPUs", *contenders, "mpvm / QEMU"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        cells = [_cell(row.samples.get(contender)) for contender in contenders]
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        table.add_row(row.what, str(row.smp), *cells, ratio)
-    Console(file=sys.stdout, width=max(100, Console().width)).print(table)
-
-
-def to_json(rows: Sequence[Row], **more: Any) -> str:
-    """All samples, and on what they were taken."""
-    plain = [{**dataclasses.asdict(row), "ratio": row.ratio} for row in rows]
-    return json.dumps({"host": host(), **more, "rows": plain}, indent=2)
+def from_json(text: str) -> tuple[list[Result], dict[str, Any]]:
+    """The results and the host of a document of `to_json`. ValueError when it is none."""
+    document = json.loads(text)
+    if document.get("version") != VERSION:
+        raise ValueError(f"version {document.get('version')} of the results: {VERSION} is right")
+    rows = [{key: value for key, value in row.items() if key != "ratio"} for row in document["rows"]]
+    return [Result(**row) for row in rows], document["host"]
 
 
 def host() -> dict[str, Any]:
@@ -62,13 +47,77 @@ def host() -> dict[str, Any]:
         "processor": _processor(),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "mpvm": mpvm.__version__,
         "qemu": version.stdout.splitlines()[0] if version.returncode == 0 else None,
         "load": os.getloadavg()[0],
     }
 
 
-def _cell(sample: Sample | None) -> str:
-    return "" if sample is None else f"{sample.median:.3f} ({sample.low:.3f} to {sample.high:.3f})"
+def print_table(results: Sequence[Result], counting: Iterable[str]) -> None:
+    """On stdout. `counting` are the groups that the mean over all takes in."""
+    table = Table(title=None, caption=_CAPTION)
+    for number, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=number == 0)
+    for group, rows in by_group(results).items():
+        for result in rows:
+            style = "red" if result.ratio is not None and result.ratio < 1 else None
+            table.add_row(*_cells(result), style=style)
+        table.add_row(f"[bold]{group}[/]", "", "", "", "", _ratio(geometric_mean(rows)), end_section=True)
+    table.add_row(f"[bold]{_COUNTING}[/]", "", "", "", "", _ratio(overall(results, counting)))
+    Console(file=sys.stdout, width=max(110, Console().width)).print(table)
+
+
+def markdown(results: Sequence[Result], counting: Iterable[str]) -> str:
+    """The same table."""
+    lines = [
+        f"| {' | '.join(('row', 'what', *HEADINGS[1:]))} |",
+        "|---|---|--:|---|--:|--:|--:|",
+    ]
+    for group, rows in by_group(results).items():
+        for result in rows:
+            name, *cells = _cells(result)
+            lines.append(f"| {' | '.join((f'`{name}`', result.what, *cells))} |")
+        lines.append(f"| **{group}** | geometric mean | | | | | **{_ratio(geometric_mean(rows))}** |")
+    lines.append(f"| **{_COUNTING}** | geometric mean | | | | | **{_ratio(overall(results, counting))}** |")
+    return "\n".join([*lines, "", f"Values: {_CAPTION}.", ""])
+
+
+def by_group(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """In the order in which they come."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.group, []).append(result)
+    return groups
+
+
+def overall(results: Iterable[Result], counting: Iterable[str]) -> float | None:
+    """The geometric mean over the groups `counting`."""
+    names = set(counting)
+    return geometric_mean(result for result in results if result.group in names)
+
+
+def figure(value: float) -> str:
+    """Three digits that count, and never an exponent."""
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:#.3g}" if abs(value) >= 1e-3 else f"{value:.2g}"
+
+
+def _cells(result: Result) -> list[str]:
+    samples = [_sample(result.sample(contender)) for contender in CONTENDERS]
+    return [result.name, str(result.smp), result.unit, *samples, _ratio(result.ratio)]
+
+
+def _sample(sample: Sample | None) -> str:
+    if sample is None:
+        return ""
+    if sample.runs == 1:
+        return figure(sample.median)
+    return f"{figure(sample.median)} ({figure(sample.low)} to {figure(sample.high)})"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "" if ratio is None else figure(ratio)
 
 
 def _processor() -> str:

@@ -30,9 +30,9 @@ def test_an_end_before_the_text_is_told_with_the_last_lines() -> None:
 
 
 def test_a_machine_that_says_nothing_is_given_up() -> None:
-    with _python("import time; time.sleep(60)", limit=0.0) as machine:
-        with pytest.raises(MachineError, match="time is up"):
-            machine.wait_for(b"ready")
+    silent = _python("import time; time.sleep(60)", limit=0.0)
+    with silent as machine, pytest.raises(MachineError, match="time is up"):
+        machine.wait_for(b"ready")
 
 
 def test_another_status_than_0_is_told() -> None:

@@ -41,6 +41,7 @@ _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("MODE", layout.VcpuMode),
     ("REQUEST", layout.Request),
     ("MAIL", layout.MailKind),
+    ("STARTUP", layout.Startup),
     ("POSTED", layout.PostedKind),
     ("SHADOW", layout.ShadowKind),
 )

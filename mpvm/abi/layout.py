@@ -82,6 +82,13 @@ class MailKind(IntEnum):
     WATCH_WRITES = 2
 
 
+class Startup(IntFlag):
+    """What `InterruptInbox.startup` holds; the low byte is the SIPI's vector."""
+
+    SIPI = 0x100
+    INIT = 0x200
+
+
 class PostedKind(IntEnum):
     """What a posted-write ring entry carries."""
 
@@ -293,18 +300,16 @@ class InterruptInbox(ctypes.Structure):
     """Interrupts that others have sent and this vCPU has not taken into its local APIC yet.
 
     A sender stores plain bytes, sets `any` last, then kicks. `vector[v]`: 1 edge, 2 level.
-    `sipi`: 0x100 | vector.
+    `startup`: an INIT, and the SIPI that came after it (`Startup`), in one word, for they are taken together.
     """
 
     _fields_ = [
         ("vector", u8 * 256),
         ("any", u8),
         ("nmi", u8),
-        ("init", u8),
         ("smi", u8),
-        ("sipi", u16),
         ("extint", u8),
-        ("reserved", u8),
+        ("startup", u32),
     ]
 
 

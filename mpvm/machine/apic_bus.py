@@ -7,7 +7,7 @@ left in the target's inbox and the target is kicked.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from mpvm.abi.layout import VcpuArea
+from mpvm.abi.layout import Startup, VcpuArea
 from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
 
 # Registers of the local APIC's page, offset / 4 (SDM vol. 3, table 10-1).
@@ -100,8 +100,7 @@ class ApicBus:
             case DeliveryMode.NMI:
                 inbox.nmi = 1
             case DeliveryMode.INIT:
-                inbox.sipi = 0
-                inbox.init = 1
+                inbox.startup = Startup.INIT
             case DeliveryMode.EXTINT:
                 inbox.extint = 1
         # Last: x86 keeps stores in order, so that whoever sees `any` sees the interrupt.

@@ -89,7 +89,7 @@ static bool attend(struct vcpu *vcpu, bool *changed)
     if (__atomic_load_n(&vcpu->area->inbox.any, __ATOMIC_SEQ_CST)) {
         lapic_inbox_take(vcpu);
     }
-    if (vcpu->area->inbox.init) {
+    if (vcpu->area->inbox.startup & MPVM_STARTUP_INIT) {
         vcpu->init_received = true;
         return false;
     }
@@ -120,7 +120,8 @@ bool events_take(struct vcpu *vcpu)
     vcpu->irr_pending = false;
     if (inbox->nmi) {
         if (nmi_allowed(vcpu)) {
-            inbox->nmi = 0;
+            /* The store is seen by all before the handler looks at anything: it must not come after the next one's. */
+            __atomic_store_n(&inbox->nmi, 0, __ATOMIC_SEQ_CST);
             vcpu->area->counters.nmis++;
             ENV_HFLAGS2(vcpu->env) |= HF2_NMI_MASK;
             deliver_interrupt(vcpu, EXCP_NMI);
@@ -140,7 +141,7 @@ bool events_take(struct vcpu *vcpu)
     if (extint_pending(vcpu)) {
         uint64_t answer;
 
-        inbox->extint = 0;
+        __atomic_store_n(&inbox->extint, 0, __ATOMIC_SEQ_CST);
         answer = exit_to_host(vcpu, MPVM_EXIT_IRQ_WINDOW_OPEN);
         if (answer & EXTINT_VALID) {
             vcpu->area->counters.interrupts++;
@@ -168,23 +169,22 @@ bool events_wake(struct vcpu *vcpu)
         return true;
     }
     if (area->mp_state == MPVM_MODE_WAIT_FOR_SIPI) {
-        uint16_t sipi;
+        /* Another INIT changes nothing. It came before the SIPI that is there with it, and goes with it: left behind
+         * it would take the SIPI back. */
+        uint32_t startup = __atomic_exchange_n(&inbox->startup, 0, __ATOMIC_SEQ_CST);
 
-        /* Another INIT changes nothing, and is over before a SIPI that came after it. */
-        __atomic_store_n(&inbox->init, 0, __ATOMIC_SEQ_CST);
-        STEP(sipi_take);
-        sipi = __atomic_exchange_n(&inbox->sipi, 0, __ATOMIC_SEQ_CST);
-        if (sipi == 0) {
+        STEP(sipi_taken);
+        if (!(startup & MPVM_STARTUP_SIPI)) {
             return false;
         }
-        cpu_sipi(vcpu, sipi & 0xff);
+        cpu_sipi(vcpu, startup & 0xff);
         return true;
     }
     lapic_timer_check(vcpu);
     if (__atomic_load_n(&inbox->any, __ATOMIC_SEQ_CST)) {
         lapic_inbox_take(vcpu);
     }
-    if (inbox->init) {
+    if (inbox->startup & MPVM_STARTUP_INIT) {
         cpu_init_signal(vcpu);
         return true;
     }

@@ -315,6 +315,24 @@ static uint64_t lowest_priority(struct vcpu *vcpu, uint64_t set)
     return best_priority == UINT32_MAX ? 0 : 1ull << best;
 }
 
+/* A CPU that does not wait for a SIPI, or has one already, ignores it: false. One that takes an INIT says that it
+ * waits before it takes the INIT away. */
+static bool sipi_leave(struct mpvm_vcpu_area *area, unsigned vector)
+{
+    uint32_t seen = __atomic_load_n(&area->inbox.startup, __ATOMIC_SEQ_CST);
+
+    do {
+        if ((seen & MPVM_STARTUP_SIPI) ||
+            (!(seen & MPVM_STARTUP_INIT) &&
+             __atomic_load_n(&area->mp_state, __ATOMIC_SEQ_CST) != MPVM_MODE_WAIT_FOR_SIPI)) {
+            return false;
+        }
+        STEP(sipi_leave);
+    } while (!__atomic_compare_exchange_n(&area->inbox.startup, &seen, seen | MPVM_STARTUP_SIPI | vector, false,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    return true;
+}
+
 static void send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode, unsigned vector, bool level)
 {
     struct mpvm_vcpu_area *area = vcpu_area(vcpu, target);
@@ -329,19 +347,13 @@ static void send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode,
         __atomic_store_n(&inbox->nmi, 1, __ATOMIC_SEQ_CST);
         break;
     case INIT:
-        __atomic_store_n(&inbox->sipi, 0, __ATOMIC_SEQ_CST);
-        STEP(init_send);
-        __atomic_store_n(&inbox->init, 1, __ATOMIC_SEQ_CST);
+        /* A SIPI that was not taken yet has come before it. */
+        __atomic_store_n(&inbox->startup, MPVM_STARTUP_INIT, __ATOMIC_SEQ_CST);
         break;
     case STARTUP:
-        /* A CPU that does not wait for it ignores it. One that takes an INIT says that it waits before it
-         * takes the INIT away. */
-        if (!__atomic_load_n(&inbox->init, __ATOMIC_SEQ_CST) &&
-            __atomic_load_n(&area->mp_state, __ATOMIC_SEQ_CST) != MPVM_MODE_WAIT_FOR_SIPI) {
+        if (!sipi_leave(area, vector)) {
             return;
         }
-        STEP(sipi_send);
-        __atomic_store_n(&inbox->sipi, (uint16_t)(0x100 | vector), __ATOMIC_SEQ_CST);
         break;
     case EXTINT:
         __atomic_store_n(&inbox->extint, 1, __ATOMIC_SEQ_CST);

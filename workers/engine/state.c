@@ -85,7 +85,7 @@ void cpu_init_signal(struct vcpu *vcpu)
         __atomic_store_n(&vcpu->area->mp_state, MPVM_MODE_WAIT_FOR_SIPI, __ATOMIC_SEQ_CST);
     }
     STEP(init_done);
-    __atomic_store_n(&vcpu->area->inbox.init, 0, __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(&vcpu->area->inbox.startup, ~(uint32_t)MPVM_STARTUP_INIT, __ATOMIC_SEQ_CST);
 }
 
 void cpu_sipi(struct vcpu *vcpu, uint32_t vector)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from mpvm.abi.exits import ExitReason
-from mpvm.abi.layout import VcpuArea, VcpuMode
+from mpvm.abi.layout import Startup, VcpuArea, VcpuMode
 from tests.unit.engine.apic import (
     ALL,
     ASSERT,
@@ -364,7 +364,12 @@ def test_an_ipi_is_edge_triggered(long_mode: LongModeMachine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "field", "value"), [(NMI, "nmi", 1), (INIT | ASSERT, "init", 1), (STARTUP | 0x12, "sipi", 0x112)]
+    ("mode", "field", "value"),
+    [
+        (NMI, "nmi", 1),
+        (INIT | ASSERT, "startup", Startup.INIT),
+        (STARTUP | 0x12, "startup", Startup.SIPI | 0x12),
+    ],
 )
 def test_other_kinds_of_ipi_have_their_own_place_in_the_inbox(
     long_mode: LongModeMachine, mode: int, field: str, value: int
@@ -381,7 +386,7 @@ def test_a_cpu_that_runs_ignores_a_sipi(long_mode: LongModeMachine) -> None:
     long_mode.other.mp_state = VcpuMode.IN_GUEST
     long_mode.boot(f"{enable()} {write(ICR_HIGH, 1 << 24)} {write(ICR_LOW, STARTUP | 0x12)} done")
     long_mode.finish()
-    assert long_mode.other.inbox.sipi == 0
+    assert long_mode.other.inbox.startup == 0
 
 
 def test_a_sipi_right_behind_an_init_waits_for_it(long_mode: LongModeMachine) -> None:
@@ -389,21 +394,28 @@ def test_a_sipi_right_behind_an_init_waits_for_it(long_mode: LongModeMachine) ->
     both = write(ICR_LOW, INIT | ASSERT) + " " + write(ICR_LOW, STARTUP | 0x12)
     long_mode.boot(f"{enable()} {write(ICR_HIGH, 1 << 24)} {both} done")
     long_mode.finish()
-    assert long_mode.other.inbox.init == 1
-    assert long_mode.other.inbox.sipi == 0x112
+    assert long_mode.other.inbox.startup == Startup.INIT | Startup.SIPI | 0x12
+
+
+def test_of_two_sipis_the_first_counts(long_mode: LongModeMachine) -> None:
+    long_mode.other.mp_state = VcpuMode.WAIT_FOR_SIPI
+    both = write(ICR_LOW, STARTUP | 0x12) + " " + write(ICR_LOW, STARTUP | 0x34)
+    long_mode.boot(f"{enable()} {write(ICR_HIGH, 1 << 24)} {both} done")
+    long_mode.finish()
+    assert long_mode.other.inbox.startup == Startup.SIPI | 0x12
 
 
 def test_init_takes_back_a_sipi_that_was_not_taken_yet(long_mode: LongModeMachine) -> None:
-    long_mode.other.inbox.sipi = 0x112
+    long_mode.other.inbox.startup = Startup.SIPI | 0x12
     long_mode.boot(f"{enable()} {write(ICR_LOW, OTHERS | INIT | ASSERT)} done")
     long_mode.finish()
-    assert (long_mode.other.inbox.sipi, long_mode.other.inbox.init) == (0, 1)
+    assert long_mode.other.inbox.startup == Startup.INIT
 
 
 def test_init_level_deassert_reaches_nobody(long_mode: LongModeMachine) -> None:
     long_mode.boot(f"{enable()} {write(ICR_LOW, ALL | INIT | LEVEL)} done")
     long_mode.finish()
-    assert (long_mode.other.inbox.init, long_mode.area.inbox.init) == (0, 0)
+    assert (long_mode.other.inbox.startup, long_mode.area.inbox.startup) == (0, 0)
 
 
 def test_the_delivery_status_reads_idle(long_mode: LongModeMachine) -> None:

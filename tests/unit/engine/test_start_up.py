@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from mpvm.abi.exits import ExitReason, IoDirection
-from mpvm.abi.layout import VcpuMode
+from mpvm.abi.layout import Startup, VcpuMode
 from mpvm.cpu.state import SegmentState, reset_state
 from tests.unit.engine.apic import ID, LVT_LINT0, LVT_TIMER, MASKED, SVR
 from tests.unit.engine.long_mode import DATA, LongModeMachine
@@ -13,7 +13,7 @@ from tests.unit.engine.machine import DONE_PORT, MMIO_BASE
 from tests.unit.engine.real_mode import RealModeMachine
 
 TRAMPOLINE = 0x12000
-SIPI = 0x100 | TRAMPOLINE >> 12
+SIPI = Startup.SIPI | TRAMPOLINE >> 12
 RESET_VECTOR = 0xFFFFFFF0
 # More resets than the engine can nest runs.
 MANY = 100
@@ -23,9 +23,9 @@ def send(machine: RealModeMachine, *, init: bool = False, sipi: int = 0) -> None
     """INIT or SIPI as another vCPU sends them."""
     inbox = machine.area.inbox
     if init:
-        inbox.sipi, inbox.init = 0, 1
+        inbox.startup = Startup.INIT
     if sipi:
-        inbox.sipi = sipi
+        inbox.startup |= sipi
     inbox.any = 1
     machine.kick()
 
@@ -206,7 +206,7 @@ def test_a_reset_leaves_the_8259_on_the_boot_processors_lint0(
 
 
 def test_a_reset_that_comes_late_keeps_what_others_have_sent(real_mode: RealModeMachine) -> None:
-    real_mode.area.inbox.sipi, real_mode.area.inbox.any = SIPI, 1
+    real_mode.area.inbox.startup, real_mode.area.inbox.any = SIPI, 1
     application_processor(real_mode)
     assert real_mode.finish().rbx == 0x1234
 

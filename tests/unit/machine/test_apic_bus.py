@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpvm.abi.layout import VcpuArea
+from mpvm.abi.layout import Startup, VcpuArea
 from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
 from mpvm.machine.apic_bus import (
     APIC_BASE_X2APIC,
@@ -109,19 +109,19 @@ def test_a_fixed_interrupt_is_left_with_its_trigger_mode(level: bool, left: int)
 
 
 @pytest.mark.parametrize(
-    ("mode", "field"),
+    ("mode", "field", "mark"),
     [
-        (DeliveryMode.NMI, "nmi"),
-        (DeliveryMode.INIT, "init"),
-        (DeliveryMode.SMI, "smi"),
-        (DeliveryMode.EXTINT, "extint"),
+        (DeliveryMode.NMI, "nmi", 1),
+        (DeliveryMode.INIT, "startup", Startup.INIT),
+        (DeliveryMode.SMI, "smi", 1),
+        (DeliveryMode.EXTINT, "extint", 1),
     ],
 )
-def test_the_other_modes_leave_their_mark_and_no_vector(mode: DeliveryMode, field: str) -> None:
+def test_the_other_modes_leave_their_mark_and_no_vector(mode: DeliveryMode, field: str, mark: int) -> None:
     bench = Bench(2)
     assert bench.send(1, mode) == [1]
     inbox = bench.areas[1].inbox
-    assert (getattr(inbox, field), inbox.any, sum(inbox.vector)) == (1, 1, 0)
+    assert (getattr(inbox, field), inbox.any, sum(inbox.vector)) == (mark, 1, 0)
 
 
 def test_the_interrupt_is_there_before_the_target_is_told() -> None:

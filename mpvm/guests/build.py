@@ -1,7 +1,8 @@
 """Builds the guests that are written here: assembly and freestanding C to a Multiboot image.
 
-Every folder of a source directory that holds C or assembly is a guest of the folder's name. It is linked
-with `lib/` (start-up, console, ACPI, APIC, SMP) to ``NAME.elf``: 64-bit code in an ELF32 container, since
+Every folder of a source directory that holds C or assembly is a guest of the folder's name; a folder without
+is a group, whose name goes before its guests' (`litmus/order` is `litmus-order`). A guest is linked with
+`lib/` (start-up, console, ACPI, APIC, SMP) to ``NAME.elf``: 64-bit code in an ELF32 container, since
 Multiboot 1 loaders (section 3.1.3 of its specification; QEMU's `-kernel`) take no ELF64. A folder with a
 linker script of its own stands alone, without `lib/`, and becomes ``NAME.bin``, the bare bytes. The same
 sources and compiler give the same bytes.
@@ -69,16 +70,30 @@ def _link(objects: Sequence[Path], script: Path, output: Path) -> None:
     _run([*_tool("CC", "cc"), *LDFLAGS, f"-Wl,-T,{script}", *objects, "-o", output])
 
 
-def _build_guest(directory: Path, library: Sequence[Path], work: Path) -> Path:
-    objects = _compile(directory, [directory, directory.parent, LIBRARY], work / directory.name)
+def folders(source_dir: Path) -> dict[str, Path]:
+    """The guests' folders of `source_dir` by the names of their images (without suffix), sorted by name."""
+    found = {}
+    for path in source_dir.iterdir():
+        if not path.is_dir() or path.resolve() == LIBRARY:
+            continue
+        if _sources(path):
+            found[path.name] = path
+        else:
+            found.update({f"{path.name}-{name}": guest for name, guest in folders(path).items()})
+    return dict(sorted(found.items()))
+
+
+def _build_guest(name: str, directory: Path, source_dir: Path, library: Sequence[Path], work: Path) -> Path:
+    parents = [parent for parent in directory.parents if parent.is_relative_to(source_dir)]
+    objects = _compile(directory, [directory, *parents, LIBRARY], work / name)
     scripts = list(directory.glob("*.ld"))
-    linked = work / f"{directory.name}.linked"
+    linked = work / f"{name}.linked"
     if scripts:
         _link(objects, scripts[0], linked)
-        image, target = work / f"{directory.name}.bin", "binary"
+        image, target = work / f"{name}.bin", "binary"
     else:
         _link([*library, *objects], LINKER_SCRIPT, linked)
-        image, target = work / f"{directory.name}.elf", "elf32-i386"
+        image, target = work / f"{name}.elf", "elf32-i386"
     _run([*_tool("OBJCOPY", "objcopy"), "-O", target, linked, image])
     return image
 
@@ -90,18 +105,13 @@ def build_all(source_dir: Path, output_dir: Path) -> list[Path]:
     is no compiler and CalledProcessError when a source does not compile; the compiler has then said why on
     stderr.
     """
-    guests = sorted(
-        path
-        for path in source_dir.iterdir()
-        if path.is_dir() and path.resolve() != LIBRARY and _sources(path)
-    )
     output_dir.mkdir(parents=True, exist_ok=True)
     images = []
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".build-") as scratch:
         work = Path(scratch)
         library = _compile(LIBRARY, [LIBRARY], work / "lib.objects")
-        for guest in guests:
-            image = _build_guest(guest, library, work)
+        for name, directory in folders(source_dir).items():
+            image = _build_guest(name, directory, source_dir, library, work)
             image.chmod(0o644)
             images.append(image.replace(output_dir / image.name))
     return images

@@ -5,24 +5,21 @@ from pathlib import Path
 import pytest
 
 from mpvm.abi.errors import ExitStatus
-from mpvm.guests.build import build_all
-from tests.system import debian
+from mpvm.guests.build import folders
+from tests.system import litmus
 from tests.system.runner import Launcher
 
-_SOURCES = debian.REPOSITORY / "tests" / "guests"
-_NAMES = sorted(path.name for path in _SOURCES.iterdir() if any(path.glob("*.[cS]")))
+# Those of the folder `litmus` are run by test_litmus.py.
+_NAMES = sorted(folders(litmus.SOURCES).keys() - {f"litmus-{name}" for name in litmus.LITMUS})
 
-_PASSED = 33  # tests/guests/README.md
+_PASSED = litmus.PASSED
 _ENDS_OTHERWISE = {"triple-fault": ExitStatus.GUEST_CRASH}
 _SMP = 4
 
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, Path]:
-    """The built guests by name; xdist's workers build them once, one after the other."""
-    folder = debian.cache_folder() / "guests"
-    with debian.locked(folder):
-        return {image.stem: image for image in build_all(_SOURCES, folder)}
+    return litmus.guest_images()
 
 
 @pytest.mark.parametrize("name", _NAMES)

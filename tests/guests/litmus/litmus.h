@@ -5,30 +5,40 @@
 
 #include <stdint.h>
 
+#include "guest.h"
 #include "machine.h"
 
 #define CACHE_LINE 64
 
 enum {
-	/* What a CPU may wait for the others in all rounds of a batch together: long for two or three, which often
-	 * have a core each, and short for all, which seldom have. */
-	LOOKS_OF_FEW = 500000,
-	LOOKS_OF_ALL = 1000,
+	/* What a CPU may wait for the others in all rounds of a batch together, in TSC ticks: long for two or three, which
+	 * often have a core each, and short for all, which seldom have. */
+	PATIENCE_OF_FEW = 40000000,
+	PATIENCE_OF_ALL = 200000,
+	/* Who has not come by then is likely to wait for our core. */
+	PATIENCE_BEFORE_PAUSES = 20000,
 	/* From the last's arrival to the start, in TSC ticks: the news has to get round. */
 	START_TICKS = 2000,
 };
 
+/* How often something is done: the option `name`, or what `times=` makes of the default, by which all counts of a guest
+ * grow together. */
+static inline uint64_t count_option(const char *name, uint64_t by_default)
+{
+	return option(name, by_default * option("times", 1));
+}
+
 /* How far a CPU is, and when it got there; on a line of its own. */
 struct progress {
 	uint64_t round, arrival;
-	uint64_t looks_left;
+	uint64_t patience;
 	uint64_t together; /* rounds in which all were there */
 } __attribute__((aligned(CACHE_LINE)));
 
-static inline void begin_batch(struct progress *all, int count, uint64_t looks)
+static inline void begin_batch(struct progress *all, int count, uint64_t patience)
 {
 	for (int i = 0; i < count; i++)
-		all[i] = (struct progress){ .looks_left = looks };
+		all[i] = (struct progress){ .patience = patience };
 }
 
 /* Says that `me` has come to `round`, which counts from 1, and waits for the others: all go on at one time by the
@@ -36,10 +46,12 @@ static inline void begin_batch(struct progress *all, int count, uint64_t looks)
  * on alone. A round without the others is no error: it is merely a round in which nothing overlaps. */
 static inline void meet(struct progress *all, int count, int me, uint64_t round)
 {
-	__atomic_store_n(&all[me].arrival, read_tsc(), __ATOMIC_RELAXED);
+	uint64_t arrival = read_tsc();
+
+	__atomic_store_n(&all[me].arrival, arrival, __ATOMIC_RELAXED);
 	__atomic_store_n(&all[me].round, round, __ATOMIC_RELEASE);
 	for (;;) {
-		uint64_t last = 0;
+		uint64_t last = 0, waited;
 		int here = 0, ahead = 0;
 
 		for (int i = 0; i < count; i++) {
@@ -49,15 +61,19 @@ static inline void meet(struct progress *all, int count, int me, uint64_t round)
 			ahead += theirs > round;
 			last = all[i].arrival > last ? all[i].arrival : last;
 		}
-		if (here == count) {
+		waited = read_tsc() - arrival;
+		if (here == count || ahead || waited > all[me].patience) {
+			if (waited > PATIENCE_BEFORE_PAUSES)
+				all[me].patience -= waited < all[me].patience ? waited : all[me].patience;
+			if (here != count)
+				return;
 			while (read_tsc() - last < START_TICKS)
 				;
 			all[me].together++;
 			return;
 		}
-		if (ahead || !all[me].looks_left)
-			return;
-		all[me].looks_left--;
+		if (waited > PATIENCE_BEFORE_PAUSES)
+			pause();
 	}
 }
 

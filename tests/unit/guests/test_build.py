@@ -87,9 +87,10 @@ def test_nothing_but_the_images_is_left_in_the_output_folder(tmp_path: Path) -> 
 
 
 def test_the_test_guests_build_by_their_folders_names(tmp_path: Path) -> None:
-    built = build_all(ROOT / "tests" / "guests", tmp_path)
-    folders = {path.name for path in (ROOT / "tests" / "guests").iterdir() if list(path.glob("*.[cS]"))}
-    assert {path.stem for path in built} == folders
+    sources = ROOT / "tests" / "guests"
+    built = build_all(sources, tmp_path)
+    folders = {path.parent.relative_to(sources) for path in sources.rglob("*.[cS]")}
+    assert {path.stem for path in built} == {"-".join(folder.parts) for folder in folders}
     assert {path.name for path in built if path.suffix != ".elf"} == {"real-mode.bin"}
     boot_sector = (tmp_path / "real-mode.bin").read_bytes()
     assert len(boot_sector) == 512

@@ -377,10 +377,10 @@ static void test_shadow(void)
 
 _Noreturn void guest_main(void)
 {
-	storm = option("storm", 100);
-	rings = option("rings", 300);
-	orders = option("orders", 10);
-	pings = option("pings", 200);
+	storm = count_option("storm", 100);
+	rings = count_option("rings", 300);
+	orders = count_option("orders", 10);
+	pings = count_option("pings", 200);
 	smp_start();
 	test_shadow();
 	if (cpu_count < 2 || cpu_count > SENDERS_MAX) {

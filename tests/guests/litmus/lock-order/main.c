@@ -210,7 +210,7 @@ static void run_batch(const struct kind *kind, uint64_t *wrong, uint64_t *conten
 {
 	first_cpu = (int)(batch % (uint64_t)cpu_count);
 	clear_locations(kind->bytes);
-	begin_batch(progress, cpus_now, cpus_now <= 2 ? LOOKS_OF_FEW : LOOKS_OF_ALL);
+	begin_batch(progress, cpus_now, cpus_now <= 2 ? PATIENCE_OF_FEW : PATIENCE_OF_ALL);
 	/* Sums of XADD must not come back to a value: every summand is 1. */
 	for (int i = 0; i < cpus_now * per_cpu; i++)
 		operations[i / per_cpu][i % per_cpu].put = kind->adds ? 1 : (uint64_t)i + 1;
@@ -271,7 +271,7 @@ static void run_all(enum where where, uint64_t count)
 
 _Noreturn void guest_main(void)
 {
-	uint64_t count = option("operations", 10000), split_count = option("split", 1500);
+	uint64_t count = count_option("operations", 10000), split_count = count_option("split", 1500);
 
 	for (uint64_t n = 0; n < LOCATIONS; n++) {
 		map_page(CROSSING + 2 * n * PAGE_BYTES, lower[n], PTE_P | PTE_W);

@@ -251,7 +251,7 @@ static void run_kind(uint64_t count)
 
 _Noreturn void guest_main(void)
 {
-	uint64_t spins = option("rounds", 100000), queued = option("queued", 2000);
+	uint64_t spins = count_option("rounds", 100000), queued = count_option("queued", 2000);
 
 	smp_start();
 	topic("locks");

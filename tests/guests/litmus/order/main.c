@@ -98,7 +98,7 @@ static void run_thread(struct cpu *cpu)
 
 static void reset_cells(void)
 {
-	begin_batch(progress, THREADS_MAX, thread_count(shape) < THREADS_MAX ? LOOKS_OF_FEW : LOOKS_OF_ALL);
+	begin_batch(progress, THREADS_MAX, thread_count(shape) < THREADS_MAX ? PATIENCE_OF_FEW : PATIENCE_OF_ALL);
 	for (int i = 0; i < CELLS; i++) {
 		*cell(x_pages[0], i) = 0;
 		*cell(y_pages[0], i) = 0;
@@ -216,7 +216,7 @@ static void prepare_pages(void)
 
 _Noreturn void guest_main(void)
 {
-	uint64_t rounds = option("rounds", 1000);
+	uint64_t rounds = count_option("rounds", 1000);
 
 	strict = option("strict", 0);
 	prepare_pages();

@@ -366,7 +366,7 @@ static void run_all(enum area_kind kind, uint8_t *at, uint64_t count)
 
 _Noreturn void guest_main(void)
 {
-	uint64_t count = option("stores", 60), split = option("split", 3);
+	uint64_t count = count_option("stores", 20), split = count_option("split", 1);
 
 	map_page(CROSSING, frames[1], PTE_P | PTE_W);
 	map_page(CROSSING + PAGE_BYTES, frames[0], PTE_P | PTE_W);

@@ -244,7 +244,7 @@ static void run_kind(void)
 
 _Noreturn void guest_main(void)
 {
-	rounds = option("rounds", 8);
+	rounds = count_option("rounds", 8);
 	set_handler(VECTOR_FORGET, forget);
 	set_handler(VECTOR_PF, take_fault);
 	for (uint64_t page = 0; page < PAGES; page++)

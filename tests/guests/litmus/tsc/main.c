@@ -88,8 +88,8 @@ static void run(const char *name, void (*work)(struct cpu *cpu))
 
 _Noreturn void guest_main(void)
 {
-	hops = option("hops", 400);
-	grabs = option("grabs", 20000);
+	hops = count_option("hops", 400);
+	grabs = count_option("grabs", 20000);
 	smp_start();
 	run("RDTSC, round the ring", pass_round);
 	run("RDTSC, first come first served", grab);

@@ -9,13 +9,11 @@ import signal
 import time
 from typing import Protocol
 
-import zmq
-
 from mpvm.abi.errors import MpvmError, ProtocolError
 from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import VCPU_OFFSET, VCPU_STRIDE, Request, ResumeFlag, VcpuArea, VcpuMode
 from mpvm.abi.messages import Kind, Message, decode, encode
-from workers import shm, watchdog
+from workers import shm, watchdog, zmtp
 from workers.unicorn import vcpu as _preloaded  # noqa: F401  (the default accelerator's library)
 
 #: Exits that the coordinator answers; the others end the run loop's turn here.
@@ -48,11 +46,7 @@ class Link:
     """The ZeroMQ connection to the coordinator."""
 
     def __init__(self, endpoint: str, index: int) -> None:
-        self._context = zmq.Context(io_threads=1)
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.IDENTITY, index.to_bytes(2, "big"))
-        self._socket.setsockopt(zmq.LINGER, 1000)
-        self._socket.connect(endpoint)
+        self._socket = zmtp.Dealer(endpoint, index.to_bytes(2, "big"))
 
     def send(self, kind: Kind, *fields: int | str) -> None:
         """Send one message."""
@@ -60,12 +54,11 @@ class Link:
 
     def receive(self) -> Message:
         """Wait for the next message."""
-        return decode(self._socket.recv())
+        return decode(self._socket.receive())
 
     def close(self) -> None:
-        """Send what is left and disconnect."""
+        """Disconnect; what was sent arrives."""
         self._socket.close()
-        self._context.term()
 
 
 class Worker:
@@ -161,7 +154,11 @@ def main(
         accelerator.close()
         link.send(Kind.STOPPED)
     except MpvmError as error:
-        link.send(Kind.FAILED, str(error), type(error).__name__)
+        try:
+            link.send(Kind.FAILED, str(error), type(error).__name__)
+        except OSError:
+            # The coordinator has hung up; it reads stderr when we are gone.
+            raise error from None
         return 1
     finally:
         link.close()

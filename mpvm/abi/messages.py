@@ -5,6 +5,7 @@ has. Decoding is strict: anything else is a `ProtocolError`, never an exception 
 """
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -13,6 +14,11 @@ from mpvm.abi.errors import ProtocolError
 
 WIRE_VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 64 * 1024
+
+# Guests ask the same of the same port again and again: equal messages are made and read once. Longer ones
+# are too rare, and would make the memory they keep unbounded.
+_CACHED_MESSAGES: Final = 1024
+_CACHED_BYTES: Final = 64
 
 
 class Kind(IntEnum):
@@ -59,6 +65,8 @@ class Message(NamedTuple):
 _pack = msgpack.Packer(use_bin_type=True).pack
 
 
+# True is equal to 1, and is not the same on the wire.
+@lru_cache(_CACHED_MESSAGES, typed=True)
 def encode(kind: Kind, *fields: int | str) -> bytes:
     """Bytes of the message `kind` with `fields`."""
     return bytes(_pack((WIRE_VERSION, int(kind), *fields)))
@@ -66,6 +74,10 @@ def encode(kind: Kind, *fields: int | str) -> bytes:
 
 def decode(data: bytes) -> Message:
     """The message in `data`; raises `ProtocolError` when it is not exactly one valid message."""
+    return _decode_short(data) if len(data) <= _CACHED_BYTES else _decode(data)
+
+
+def _decode(data: bytes) -> Message:
     if len(data) > MAX_MESSAGE_BYTES:
         raise ProtocolError(f"message of {len(data)} bytes, the limit is {MAX_MESSAGE_BYTES}")
     try:
@@ -97,3 +109,6 @@ def decode(data: bytes) -> Message:
                 f"{kind.name} field {position} is {type(value).__name__}, {wanted.__name__} is right"
             )
     return Message(kind, tuple(fields))
+
+
+_decode_short = lru_cache(_CACHED_MESSAGES)(_decode)

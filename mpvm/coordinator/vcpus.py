@@ -1,7 +1,6 @@
 """All vCPUs of a VM: their socket, their messages, and what is asked of all of them together."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -20,12 +19,6 @@ from mpvm.hw.clock import NS_PER_SECOND
 TIME_LIMIT_SECONDS: Final = 30.0
 # A worker's last message may arrive after the news of its death.
 _LAST_WORDS_NS: Final = 100_000_000
-
-# Guests ask the same of the same port again and again: equal bytes are decoded, and equal replies encoded,
-# once. Longer messages are too rare, and would make the memory they keep unbounded.
-_CACHED_BYTES: Final = 64
-_decode_cached = functools.lru_cache(maxsize=1024)(decode)
-_encode_reply = functools.lru_cache(maxsize=1024)(functools.partial(encode, Kind.REPLY))
 
 _NEEDS: Final = {
     Kind.CREATED: frozenset({VcpuState.STARTING}),
@@ -112,7 +105,7 @@ class VcpuSet:
 
     def reply(self, index: int, data: int) -> None:
         """Answer the exit that vCPU `index` waits in."""
-        self._send(self.vcpus[index], _encode_reply(data))
+        self._send(self.vcpus[index], encode(Kind.REPLY, data))
 
     def kick(self, index: int) -> None:
         """Make vCPU `index` look at its requests and its inbox."""
@@ -161,7 +154,7 @@ class VcpuSet:
         if vcpu is None:
             raise ProtocolError(f"a message from {identity!r}, which is no vCPU of this VM")
         try:
-            message = _decode_cached(payload) if len(payload) <= _CACHED_BYTES else decode(payload)
+            message = decode(payload)
         except ProtocolError as error:
             raise ProtocolError(f"vCPU {vcpu.index}: {error}") from error
         needed = _NEEDS.get(message.kind)

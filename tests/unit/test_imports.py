@@ -27,6 +27,10 @@ def test_a_worker_imports_of_mpvm_only_its_abi_and_the_trampoline_that_starts_it
     assert {name for name in ours if not name.startswith("mpvm.abi")} == set()
 
 
+def test_a_worker_does_without_libzmq() -> None:
+    assert "zmq" not in _imported_by("import workers.vcpu")
+
+
 def test_the_header_of_the_c_core_is_made_without_any_package_that_a_build_lacks() -> None:
     imported = _imported_by("import mpvm.abi.cheader")
     assert imported & {"msgpack", "zmq", "unicorn", *HEAVY} == set()

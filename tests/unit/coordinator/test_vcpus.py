@@ -171,6 +171,7 @@ def test_a_silent_worker_is_named_with_what_it_has_not_become(bench: Bench) -> N
         worker.kicks.get()
 
     vcpus = bench.make(idle, stuck, limit=0.05)
+    assert bench.loop.run(lambda: vcpus.vcpus[0].state is VcpuState.READY, bench.loop.clock.now() + 10**10)
     with pytest.raises(WorkerError, match=r"vCPU 1: its worker \(process 1001\) did not become ready within"):
         vcpus.wait_for(VcpuState.READY)
 

@@ -7,18 +7,20 @@ python -m benchmarks 'fork*' syscall init:4 --runs 5
 
 import argparse
 import importlib.util
+import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks import plot, report
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, MPVM, QEMU, QEMU_PROGRAM
+from benchmarks.document import Document, describe_host, merge
 from benchmarks.rows import GROUPS, Cell, cells
 from benchmarks.runs import Effort
-from benchmarks.suite import Outcome, run_suite
+from benchmarks.suite import run_suite
 from tests.system.debian import METAPACKAGES
 
 _QUICK = 0.25
@@ -30,48 +32,50 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.output and importlib.util.find_spec("matplotlib") is None:
         parser.error("--output needs matplotlib: pip install -e '.[benchmarks]' is right")
+    contenders = arguments.only or list(CONTENDERS)
+    if QEMU in contenders and not arguments.results and shutil.which(QEMU_PROGRAM) is None:
+        parser.error(f"{QEMU_PROGRAM} is not installed: its package, or --only {MPVM}, is right")
     try:
         chosen = list(cells(arguments.rows or ["*"]))
-    except ValueError as error:
+        earlier = [Document.from_json(file.read_text()) for file in arguments.results or []]
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     if arguments.list:
         _list(chosen)
         return 0
+    document = _choose(merge(earlier), chosen) if earlier else _measure(arguments, chosen, contenders)
+    _report(document, arguments)
+    return 1 if document.failures else 0
+
+
+def _measure(arguments: argparse.Namespace, chosen: list[Cell], contenders: list[str]) -> Document:
     effort = Effort(_QUICK if arguments.quick else 1.0, arguments.kernel)
     runs = arguments.runs or (1 if arguments.quick else 3)
-    contenders = arguments.only or list(CONTENDERS)
-    if arguments.results:
-        results, host = report.from_json(arguments.results.read_text())
-        names = {(cell.row.name, cell.run.smp) for cell in chosen}
-        outcome = Outcome([result for result in results if (result.name, result.smp) in names])
-    else:
-        outcome, host = _measure(chosen, contenders, runs, effort), report.host()
-    _report(outcome, host, {"runs": runs, **asdict(effort)}, arguments)
-    return 1 if outcome.failures else 0
-
-
-def _measure(chosen: list[Cell], contenders: list[str], runs: int, effort: Effort) -> Outcome:
     with Console(stderr=True).status("") as status:
-        return run_suite(chosen, contenders, runs, effort, status.update)
+        outcome = run_suite(chosen, contenders, runs, effort, status.update)
+    return Document(outcome.results, outcome.failures, describe_host(), {"runs": runs, **asdict(effort)})
 
 
-def _report(
-    outcome: Outcome, host: dict[str, Any], settings: dict[str, Any], arguments: argparse.Namespace
-) -> None:
-    document = report.to_json(outcome.results, outcome.failures, settings)
+def _choose(document: Document, chosen: list[Cell]) -> Document:
+    known = {(result.name, result.smp): result for result in document.results}
+    names = [(cell.row.name, cell.run.smp) for cell in chosen]
+    return replace(document, results=[known[name] for name in names if name in known])
+
+
+def _report(document: Document, arguments: argparse.Namespace) -> None:
     counting = [group.name for group in GROUPS if group.counts]
     if arguments.json:
-        print(document)
+        print(document.to_json())
     else:
-        report.print_table(outcome.results, counting)
-    for failure in outcome.failures:
+        report.print_table(document.results, counting)
+    for failure in document.failures:
         print(f"failed: {failure}", file=sys.stderr)
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / "benchmarks.json").write_text(document + "\n")
-        (arguments.output / "benchmarks.md").write_text(report.markdown(outcome.results, counting))
+        (arguments.output / "benchmarks.json").write_text(document.to_json() + "\n")
+        (arguments.output / "benchmarks.md").write_text(report.markdown(document.results, counting))
         pictures = [arguments.output / f"benchmarks.{suffix}" for suffix in ("svg", "png")]
-        plot.save(outcome.results, _title(host), pictures)
+        plot.save(document.results, _title(document.host), pictures)
 
 
 def _title(host: dict[str, Any]) -> str:
@@ -101,7 +105,11 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="FOLDER", help="write benchmarks.json, .md, .svg and .png there, too"
     )
     parser.add_argument(
-        "--results", type=Path, metavar="FILE", help="measure nothing: report on this benchmarks.json"
+        "--results",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: report on what these benchmarks.json have together",
     )
     parser.add_argument("--list", action="store_true", help="print the rows and end")
     return parser

@@ -8,6 +8,8 @@ from pathlib import Path
 MPVM = "mpvm"
 QEMU = "qemu"
 
+QEMU_PROGRAM = "qemu-system-x86_64"
+
 
 @dataclass(frozen=True)
 class Guest:
@@ -33,7 +35,7 @@ def qemu_command(guest: Guest, *options: str) -> list[str]:
 
 def qemu_machine(smp: int, memory: str) -> list[str]:
     """The machine without a guest; -nodefaults spares it the devices that mpvm has not got either."""
-    command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-nodefaults", "-display", "none"]
+    command = [QEMU_PROGRAM, "-accel", "tcg,thread=multi", "-nodefaults", "-display", "none"]
     return [*command, "-serial", "stdio", "-no-reboot", "-smp", str(smp), "-m", memory]
 
 

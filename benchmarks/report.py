@@ -1,56 +1,18 @@
-"""Results as a table for people, as Markdown for the manual and as JSON for machines."""
+"""Results as a table: on the terminal, and in Markdown for the manual."""
 
-import dataclasses
-import json
-import os
-import platform
-import subprocess
+import math
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-import mpvm
 from benchmarks.contenders import CONTENDERS
 from benchmarks.results import Result, Sample, geometric_mean
 
-VERSION = 1
 HEADINGS = ("row", "vCPUs", "unit", *CONTENDERS, "ratio")
 _CAPTION = "median (lowest to highest); ratio: how many times as good as QEMU mpvm is, above 1 it is ahead"
 _COUNTING = "all that counts"
-
-
-def to_json(results: Sequence[Result], failures: Sequence[str], settings: dict[str, Any]) -> str:
-    """All values, and on what they were taken; `from_json` reads it."""
-    rows = [{**dataclasses.asdict(result), "ratio": result.ratio} for result in results]
-    document = {"version": VERSION, "host": host(), "settings": settings, "rows": rows, "failures": failures}
-    return json.dumps(document, indent=1, ensure_ascii=False)
-
-
-def from_json(text: str) -> tuple[list[Result], dict[str, Any]]:
-    """The results and the host of a document of `to_json`. ValueError when it is none."""
-    document = json.loads(text)
-    if document.get("version") != VERSION:
-        raise ValueError(f"version {document.get('version')} of the results: {VERSION} is right")
-    rows = [{key: value for key, value in row.items() if key != "ratio"} for row in document["rows"]]
-    return [Result(**row) for row in rows], document["host"]
-
-
-def host() -> dict[str, Any]:
-    """What a figure means nothing without."""
-    version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=False)
-    return {
-        "cpus": len(os.sched_getaffinity(0)),
-        "processor": _processor(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "mpvm": mpvm.__version__,
-        "qemu": version.stdout.splitlines()[0] if version.returncode == 0 else None,
-        "load": os.getloadavg()[0],
-    }
 
 
 def print_table(results: Sequence[Result], counting: Iterable[str]) -> None:
@@ -97,10 +59,10 @@ def overall(results: Iterable[Result], counting: Iterable[str]) -> float | None:
 
 
 def figure(value: float) -> str:
-    """Three digits that count, and never an exponent."""
-    if abs(value) >= 100:
-        return f"{value:.0f}"
-    return f"{value:#.3g}" if abs(value) >= 1e-3 else f"{value:.2g}"
+    """Three digits that count, and never an exponent; whole numbers keep all theirs."""
+    if not value:
+        return "0"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
 def _cells(result: Result) -> list[str]:
@@ -118,9 +80,3 @@ def _sample(sample: Sample | None) -> str:
 
 def _ratio(ratio: float | None) -> str:
     return "" if ratio is None else figure(ratio)
-
-
-def _processor() -> str:
-    with Path("/proc/cpuinfo").open() as info:
-        names = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
-    return names[0] if names else platform.machine()

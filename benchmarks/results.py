@@ -52,9 +52,22 @@ class Result:
     def ratio(self) -> float | None:
         """How many times as good as QEMU mpvm is, by the medians: above 1 it is the better."""
         mpvm, qemu = self.sample(MPVM), self.sample(QEMU)
-        if mpvm is None or qemu is None or not mpvm.median or not qemu.median:
+        return None if mpvm is None or qemu is None else self._compare(mpvm.median, qemu.median)
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """The lowest and the highest ratio of a run of one contender and a run of the other."""
+        mpvm, qemu = self.sample(MPVM), self.sample(QEMU)
+        if mpvm is None or qemu is None:
             return None
-        return mpvm.median / qemu.median if self.more_is_better else qemu.median / mpvm.median
+        ends = [self._compare(mpvm.low, qemu.high), self._compare(mpvm.high, qemu.low)]
+        known = [end for end in ends if end is not None]
+        return (min(known), max(known)) if known else None
+
+    def _compare(self, mpvm: float, qemu: float) -> float | None:
+        if not mpvm or not qemu:
+            return None
+        return mpvm / qemu if self.more_is_better else qemu / mpvm
 
 
 def geometric_mean(results: Iterable[Result]) -> float | None:

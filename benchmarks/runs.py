@@ -105,11 +105,9 @@ class Start:
 
     def measure(self, contender: str, wanted: Set[str], effort: Effort) -> dict[str, float]:
         """See `Run`."""
-        with tempfile.TemporaryDirectory() as folder:
-            kernel = Path(folder) / "kernel"
-            kernel.write_bytes(tiny.image(tiny.HALT))
-            with Machine(CONTENDERS[contender](Guest(kernel, self.smp, "128M")), _LIMIT) as machine:
-                return {"first-byte": machine.wait_for(tiny.GREETING)}
+        kernel = _file("first-byte.elf", tiny.image(tiny.HALT))
+        with Machine(CONTENDERS[contender](Guest(kernel, self.smp, "128M")), _LIMIT) as machine:
+            return {"first-byte": machine.wait_for(tiny.GREETING)}
 
 
 @dataclass(frozen=True)
@@ -130,31 +128,29 @@ class FirstInstruction:
 
     def measure(self, contender: str, wanted: Set[str], effort: Effort) -> dict[str, float]:
         """See `Run`."""
-        with tempfile.TemporaryDirectory() as folder:
-            measured = self._noted_by_mpvm if contender == MPVM else self._first_byte_of_firmware
-            return {"first-instruction": measured(Path(folder))}
+        measured = self._noted_by_mpvm if contender == MPVM else self._first_byte_of_firmware
+        return {"first-instruction": measured()}
 
-    def _noted_by_mpvm(self, folder: Path) -> float:
-        kernel, summary = folder / "kernel", folder / "summary.json"
-        kernel.write_bytes(tiny.image(tiny.debug_exit(0)))
-        options = ("--isa-debug-exit", f"--json={summary}", "--timeout", str(_LIMIT))
-        command = mpvm_command(Guest(kernel, self.smp, self._MEMORY), *options)
-        started = time.monotonic_ns()
-        done = subprocess.run(
-            command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-        if done.returncode != 1:
-            raise MachineError(
-                f"status {done.returncode}, not 1, from: {' '.join(command)}\n{done.stderr.decode()}"
+    def _noted_by_mpvm(self) -> float:
+        kernel = _file("first-instruction.elf", tiny.image(tiny.debug_exit(0)))
+        with tempfile.TemporaryDirectory() as folder:
+            summary = Path(folder) / "summary.json"
+            options = ("--isa-debug-exit", f"--json={summary}", "--timeout", str(_LIMIT))
+            command = mpvm_command(Guest(kernel, self.smp, self._MEMORY), *options)
+            started = time.monotonic_ns()
+            done = subprocess.run(
+                command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, check=False
             )
-        first = json.loads(summary.read_text())["summary"][0]["first_entry_ns"]
+            if done.returncode != 1:
+                raise MachineError(
+                    f"status {done.returncode}, not 1, from: {' '.join(command)}\n{done.stderr.decode()}"
+                )
+            first = json.loads(summary.read_text())["summary"][0]["first_entry_ns"]
         return (int(first) - started) / _NANO
 
-    def _first_byte_of_firmware(self, folder: Path) -> float:
-        firmware = folder / "firmware"
-        firmware.write_bytes(
-            bytes(self._RESET_VECTOR) + self._GREET.ljust(self._FIRMWARE_BYTES - self._RESET_VECTOR, b"\0")
-        )
+    def _first_byte_of_firmware(self) -> float:
+        after = self._GREET.ljust(self._FIRMWARE_BYTES - self._RESET_VECTOR, b"\0")
+        firmware = _file("first-instruction.bin", bytes(self._RESET_VECTOR) + after)
         command = [*qemu_machine(self.smp, self._MEMORY), "-bios", str(firmware)]
         with Machine(command, _LIMIT) as machine:
             return machine.wait_for(tiny.GREETING)
@@ -162,6 +158,20 @@ class FirstInstruction:
 
 @functools.cache
 def _images() -> dict[str, Path]:
-    folder = debian.cache_folder() / "benchmarks"
+    folder = _folder()
     with debian.locked(folder):
         return {image.stem: image for image in build_all(_GUESTS, folder)}
+
+
+def _file(name: str, content: bytes) -> Path:
+    """Always at the same place, as the guests are that a user starts again and again."""
+    path = _folder() / name
+    if not path.exists() or path.read_bytes() != content:
+        path.write_bytes(content)
+    return path
+
+
+def _folder() -> Path:
+    folder = debian.cache_folder() / "benchmarks"
+    folder.mkdir(exist_ok=True)
+    return folder

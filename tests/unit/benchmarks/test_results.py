@@ -28,6 +28,11 @@ def test_half_the_time_is_twice_as_good() -> None:
     assert _result([1.0], [2.0], more_is_better=False).ratio == 2.0
 
 
+def test_the_spread_holds_the_worst_runs_against_the_best() -> None:
+    assert _result([2.0, 4.0], [1.0, 2.0], more_is_better=True).spread == (1.0, 4.0)
+    assert _result([1.0, 2.0], [2.0, 4.0], more_is_better=False).spread == (1.0, 4.0)
+
+
 @pytest.mark.parametrize(("mpvm", "qemu"), [([], [1.0]), ([1.0], []), ([1.0], [0.0]), ([0.0], [1.0])])
 def test_what_cannot_be_compared_has_no_ratio(mpvm: list[float], qemu: list[float]) -> None:
     assert _result(mpvm, qemu).ratio is None

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#define PAGE 4096
+
 struct row {
     const char *name;
     const char *unit;

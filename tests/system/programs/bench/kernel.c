@@ -12,7 +12,6 @@
 
 #include "bench.h"
 
-#define PAGE 4096
 #define FAULTS 1024
 
 static void system_call(uint64_t rounds)

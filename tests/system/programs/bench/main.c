@@ -82,8 +82,8 @@ static double seconds_for(const struct row *row, uint64_t rounds)
     return now() - began;
 }
 
-// More rounds each time until they last, which also warms everything up; then as many again, and the faster of the two
-// counts. If the second did not last, it was the host that made the first slow.
+// More rounds each time until they last, which also warms everything up; then as many again, and the faster
+// of the two counts. If the second did not last, it was the host that made the first slow.
 static double rate(const struct row *row, double seconds)
 {
     uint64_t rounds = 1;

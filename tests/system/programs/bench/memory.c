@@ -7,7 +7,6 @@
 #include "bench.h"
 
 #define MIB (1024ul * 1024)
-#define PAGE 4096
 
 static unsigned char *block;
 static size_t block_size;

@@ -2,11 +2,14 @@
 #define _GNU_SOURCE
 #include <linux/futex.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -104,124 +107,132 @@ static void futex_ping_pong(uint64_t rounds)
 // -- all CPUs at once ----------------------------------------------------------------------------
 
 static struct {
-    void (*work)(uint64_t rounds);
+    void (*work)(void);
+    // Each CPU does so many rounds, or goes on until it is over.
     uint64_t rounds;
-    pthread_barrier_t barrier;
+    bool over;
+    uint64_t done;
+    pthread_barrier_t start;
 } job;
 
 static void *worker(void *cpu)
 {
+    uint64_t done = 0;
+
     pin((int)(intptr_t)cpu);
-    pthread_barrier_wait(&job.barrier);
-    job.work(job.rounds);
+    pthread_barrier_wait(&job.start);
+    while (job.rounds != 0 ? done < job.rounds : !__atomic_load_n(&job.over, __ATOMIC_RELAXED)) {
+        job.work();
+        done++;
+    }
+    __atomic_fetch_add(&job.done, done, __ATOMIC_RELAXED);
     return NULL;
 }
 
-// Every one of `count` CPUs does so many rounds.
-static void on_cpus(int count, void (*work)(uint64_t), uint64_t rounds)
+// `count` CPUs do so many rounds each, or, when there are none given, as many as they get done in so many
+// seconds. Returns the rounds of all in a second.
+static double rate_on(int count, void (*work)(void), uint64_t rounds, double seconds)
 {
+    struct timespec nap = {.tv_sec = (time_t)seconds,
+                           .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
     pthread_t threads[THREADS_MAX];
+    double began;
 
     job.work = work;
     job.rounds = rounds;
-    pthread_barrier_init(&job.barrier, NULL, (unsigned int)count);
+    job.over = false;
+    job.done = 0;
+    pthread_barrier_init(&job.start, NULL, (unsigned int)count + 1);
     for (int i = 0; i < count; i++) {
-        if (pthread_create(&threads[i], NULL, worker, (void *)(intptr_t)i)) {
+        if (pthread_create(&threads[i], NULL, worker, (void *)(intptr_t)i) != 0) {
             fail("pthread_create");
         }
+    }
+    pthread_barrier_wait(&job.start);
+    began = now();
+    if (rounds == 0) {
+        nanosleep(&nap, NULL);
+        __atomic_store_n(&job.over, true, __ATOMIC_RELAXED);
     }
     for (int i = 0; i < count; i++) {
         pthread_join(threads[i], NULL);
     }
-    pthread_barrier_destroy(&job.barrier);
+    pthread_barrier_destroy(&job.start);
+    return (double)job.done / (now() - began);
 }
+
+enum { ADDS = 1000 };
 
 static uint64_t counter __attribute__((aligned(64)));
 
-static void add(uint64_t rounds)
+static void add(void)
 {
-    while (rounds--) {
+    for (int i = 0; i < ADDS; i++) {
         __atomic_fetch_add(&counter, 1, __ATOMIC_SEQ_CST);
     }
 }
 
-static void contended_atomic(uint64_t rounds)
+static double contended_atomic(double seconds)
 {
-    on_cpus(cpus(), add, rounds / (uint64_t)cpus() + 1);
+    return rate_on(cpus(), add, 0, seconds) * ADDS / 1e6;
 }
 
 static char *shared_page;
 
-static void shared_page_begin(void)
+// All CPUs have the page in their TLBs: the kernel waits until each has answered an IPI.
+static void protect(void)
 {
-    shared_page = pages(4096);
-    *shared_page = 1;
-}
-
-static void protect_in_turn(uint64_t rounds)
-{
-    while (rounds--) {
-        sink += (uint64_t)*(volatile char *)shared_page;
-        if (mprotect(shared_page, 4096, PROT_READ) || mprotect(shared_page, 4096, PROT_READ | PROT_WRITE)) {
-            fail("mprotect");
-        }
+    (void)*(volatile char *)shared_page;
+    if (mprotect(shared_page, PAGE, PROT_READ) != 0 ||
+        mprotect(shared_page, PAGE, PROT_READ | PROT_WRITE) != 0) {
+        fail("mprotect");
     }
 }
 
-static void mprotect_threads(uint64_t rounds)
+static double mprotect_threads(double seconds)
 {
-    on_cpus(cpus(), protect_in_turn, rounds / (uint64_t)cpus() + 1);
+    double pairs;
+
+    shared_page = pages(PAGE);
+    *shared_page = 1;
+    pairs = rate_on(cpus(), protect, 0, seconds);
+    munmap(shared_page, PAGE);
+    return pairs;
 }
 
-// Numbers below each other's sieve: all in the CPU's own caches, nothing shared.
-static void sieve(uint64_t rounds)
+// Nothing is shared, and all of it is in the CPU's own caches.
+static void sieve(void)
 {
     enum { LIMIT = 16384 };
     uint8_t composite[LIMIT];
     uint64_t primes = 0;
 
-    while (rounds--) {
-        primes = 0;
-        for (int i = 0; i < LIMIT; i++) {
-            composite[i] = 0;
+    memset(composite, 0, sizeof(composite));
+    for (int i = 2; i < LIMIT; i++) {
+        if (composite[i]) {
+            continue;
         }
-        for (int i = 2; i < LIMIT; i++) {
-            if (composite[i]) {
-                continue;
-            }
-            primes++;
-            for (int j = 2 * i; j < LIMIT; j += i) {
-                composite[j] = 1;
-            }
+        primes++;
+        for (int j = 2 * i; j < LIMIT; j += i) {
+            composite[j] = 1;
         }
     }
     sink = primes;
 }
 
-static double seconds_on(int count, uint64_t rounds)
-{
-    double began = now();
-
-    on_cpus(count, sieve, rounds);
-    return now() - began;
-}
-
-// How many times the work of one CPU two do in the same time: the best of three against the best of three.
+// How many times the rate of one CPU two have at the same job: the best of three against the best of three.
 static double scaling(double seconds)
 {
-    uint64_t rounds = 16;
+    uint64_t rounds = (uint64_t)(rate_on(1, sieve, 0, seconds / 4) * seconds / 2) + 1;
     double one = 0, two = 0;
 
-    while (seconds_on(1, rounds) < seconds / 2) {
-        rounds *= 2;
-    }
     for (int turn = 0; turn < 3; turn++) {
-        double alone = seconds_on(1, rounds), both = seconds_on(2, rounds);
+        double alone = rate_on(1, sieve, rounds, 0), both = rate_on(2, sieve, rounds, 0);
 
-        one = turn == 0 || alone < one ? alone : one;
-        two = turn == 0 || both < two ? both : two;
+        one = alone > one ? alone : one;
+        two = both > two ? both : two;
     }
-    return 2 * one / two;
+    return two / one;
 }
 
 const struct row thread_rows[] = {
@@ -239,12 +250,8 @@ const struct row thread_rows[] = {
      .work = futex_ping_pong,
      .begin = across,
      .least_cpus = 2},
-    {.name = "atomic", .unit = "M/s", .per_round = 1 / 1e6, .work = contended_atomic},
-    {.name = "mprotect-threads",
-     .unit = "pairs/s",
-     .per_round = 1,
-     .work = mprotect_threads,
-     .begin = shared_page_begin},
+    {.name = "atomic", .unit = "M/s", .measure = contended_atomic},
+    {.name = "mprotect-threads", .unit = "pairs/s", .measure = mprotect_threads},
     {.name = "scaling", .unit = "times", .measure = scaling, .least_cpus = 2},
     {.name = NULL},
 };

@@ -375,7 +375,11 @@ class LocalApicPage(ctypes.Structure):
 
 
 class VcpuArea(ctypes.Structure):
-    """One vCPU's area of the VM block."""
+    """One vCPU's area of the VM block.
+
+    `attention_at`: where, from the area's start, the word lies that translated code tests at each block's start, 0
+    before there is an engine. It is in the page behind the structure, of which the rest is the engine's.
+    """
 
     _fields_ = [
         ("index", u32),
@@ -389,7 +393,8 @@ class VcpuArea(ctypes.Structure):
         ("is_bsp", u32),
         ("cpuid_count", u32),
         ("first_entry_ns", u64),
-        ("reserved", u8 * 16),
+        ("attention_at", u32),
+        ("reserved", u8 * 12),
         ("inbox", InterruptInbox),
         ("mailbox", Mailbox),
         ("control", ControlBlock),
@@ -405,7 +410,8 @@ def _round_up(value: int, unit: int) -> int:
 
 
 VCPU_OFFSET = _round_up(ctypes.sizeof(VmPage), PAGE_SIZE)
-VCPU_STRIDE = _round_up(ctypes.sizeof(VcpuArea), PAGE_SIZE)
+#: An area, and the page of its engine that has the word at `VcpuArea.attention_at`.
+VCPU_STRIDE = _round_up(ctypes.sizeof(VcpuArea), PAGE_SIZE) + PAGE_SIZE
 
 
 def vm_block_size(smp: int, ram_bytes: int) -> int:

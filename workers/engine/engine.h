@@ -57,7 +57,7 @@ struct vcpu {
     unsigned smp;
     uint64_t bit; /* 1 << index: this vCPU in a page-map word */
 
-    volatile sig_atomic_t attention; /* something may be pending; set by kicks and by ourselves */
+    _Atomic uint32_t *attention;     /* something may be pending; set by kicks and by ourselves */
     bool irr_pending;                /* an interrupt is in the IRR that could not be taken yet */
     bool triple_fault;
     bool leave;                      /* the engine shall return to the guest loop */
@@ -110,6 +110,8 @@ uint64_t tsc_to_ns(struct vcpu *vcpu, uint64_t ticks);
 bool kick_init(struct vcpu *vcpu);
 void kick_deinit(struct vcpu *vcpu);
 SIGNAL_SAFE void attention_raise(struct vcpu *vcpu);
+bool attention_share(struct vcpu *vcpu);
+void attention_unshare(struct vcpu *vcpu);
 void kick_area(struct mpvm_vcpu_area *area);
 void kick_vcpu(struct vcpu *vcpu, unsigned target);
 void timer_arm(struct vcpu *vcpu, uint64_t deadline_ns);

@@ -120,12 +120,15 @@ void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int 
         uc.tcg_gen_callN(tcg, function, result, count, arguments);
         return;
     }
+    if (self->exclusive_step != 0) {
+        return; /* whatever has come meanwhile, the instruction that runs alone comes first */
+    }
     void *requested = uc.tcg_temp_new_internal(tcg, TCG_TYPE_I32, false);
 
     self->exit_label = uc.gen_new_label(tcg);
     uc.tcg_gen_op3(tcg, INDEX_OP_LD_I32, (uint64_t)(uintptr_t)requested, TCG_TEMP(tcg, TCG_CPU_ENV(tcg)),
-                   (uint64_t)(int64_t)ICOUNT_DECR_FROM_ENV);
-    uc.tcg_gen_brcondi_i32(tcg, TCG_COND_LT, (uintptr_t)requested - (uintptr_t)tcg, 0, self->exit_label);
+                   (uint64_t)(int64_t)ATTENTION_FROM_ENV);
+    uc.tcg_gen_brcondi_i32(tcg, TCG_COND_NE, (uintptr_t)requested - (uintptr_t)tcg, 0, self->exit_label);
     uc.tcg_temp_free_internal(tcg, requested);
 }
 

@@ -70,7 +70,8 @@ void a20_update(struct vcpu *vcpu)
 /* What came from outside since the last look. False when this vCPU has to leave the engine. */
 static bool attend(struct vcpu *vcpu, bool *changed)
 {
-    vcpu->attention = 0;
+    /* Before the looks that follow: who leaves something for us sets it after that. */
+    atomic_exchange(vcpu->attention, 0);
     STEP(attend);
     if (mail_waiting(vcpu)) {
         mail_read(vcpu);
@@ -110,10 +111,10 @@ bool events_take(struct vcpu *vcpu)
         }
         return false;
     }
-    if (!vcpu->attention && !vcpu->irr_pending) {
+    if (!*vcpu->attention && !vcpu->irr_pending) {
         return false;
     }
-    if (vcpu->attention && !attend(vcpu, &changed)) {
+    if (*vcpu->attention && !attend(vcpu, &changed)) {
         leave_engine(vcpu);
         return true;
     }

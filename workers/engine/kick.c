@@ -1,9 +1,11 @@
-/* Kicks: a signal whose handler only marks the engine, the local APIC's host timer, and futexes. */
+/* Kicks: a store to a word that the engine tests, or a signal whose handler does that store; the local APIC's host
+ * timer, and futexes. */
 #include "engine.h"
 
 #include <errno.h>
 #include <linux/futex.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,10 +16,53 @@ static struct vcpu *kicked_vcpu;
 
 SIGNAL_SAFE void attention_raise(struct vcpu *vcpu)
 {
-    vcpu->attention = 1;
-    if (vcpu->cpu != NULL) {
-        /* The engine tests this at the start of every translation block. */
-        CPU_ICOUNT_DECR_HIGH(vcpu->cpu) = UINT16_MAX;
+    atomic_store(vcpu->attention, 1);
+}
+
+static void *attention_page(const struct vcpu *vcpu)
+{
+    return (void *)((uintptr_t)vcpu->attention & ~(uintptr_t)(PAGE_BYTES - 1));
+}
+
+/* Translated code tests a word of the engine's own memory at each block's start. Other processes shall set it by a
+ * store, which costs neither them nor us a system call: the page that it is in becomes the last one of our area. The
+ * whole page is inside the engine's CPU structure, so no other thread uses it. */
+bool attention_share(struct vcpu *vcpu)
+{
+    uint32_t at = (uint32_t)vcpu->vm->vcpu_stride - PAGE_BYTES;
+    uint8_t *shared = (uint8_t *)vcpu->area + at;
+    void *page;
+
+    vcpu->attention = &ENV_ATTENTION(vcpu->env);
+    page = attention_page(vcpu);
+    memcpy(shared, page, PAGE_BYTES);
+    /* An old size of 0 asks for a second mapping of the same memory, mremap(2). */
+    if (mremap(shared, 0, PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, page) == MAP_FAILED) {
+        vcpu->attention = NULL;
+        return false;
+    }
+    vcpu->area->attention_at = at + (uint32_t)((uintptr_t)vcpu->attention % PAGE_BYTES);
+    return true;
+}
+
+/* What the engine gives back to the allocator is memory of its own again. */
+void attention_unshare(struct vcpu *vcpu)
+{
+    uint8_t content[PAGE_BYTES];
+    void *page = attention_page(vcpu);
+
+    vcpu->area->attention_at = 0;
+    memcpy(content, page, PAGE_BYTES);
+    if (mmap(page, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == page) {
+        memcpy(page, content, PAGE_BYTES);
+    }
+}
+
+/* The word of a vCPU in another process. */
+static void attention_raise_in(struct mpvm_vcpu_area *area)
+{
+    if (area->attention_at != 0) {
+        __atomic_store_n((uint32_t *)(void *)((uint8_t *)area + area->attention_at), 1, __ATOMIC_SEQ_CST);
     }
 }
 
@@ -68,8 +113,8 @@ void kick_area(struct mpvm_vcpu_area *area)
     STEP(kick);
     switch (__atomic_load_n(&area->mode, __ATOMIC_SEQ_CST)) {
     case MPVM_MODE_IN_GUEST:
-        STEP(kick_signal);
-        syscall(SYS_tgkill, area->pid, area->tid, KICK_SIGNAL);
+        STEP(kick_guest);
+        attention_raise_in(area);
         break;
     case MPVM_MODE_HALTED:
     case MPVM_MODE_WAIT_FOR_SIPI:

@@ -181,6 +181,9 @@ ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
     if (vcpu->area != NULL) {
         kick_deinit(vcpu);
     }
+    if (vcpu->attention != NULL) {
+        attention_unshare(vcpu);
+    }
     if (vcpu->engine != NULL) {
         uc.uc_close(vcpu->engine);
     }
@@ -223,6 +226,9 @@ static const char *engine_open(struct vcpu *vcpu)
     }
     vcpu->cpu = UC_CPU(vcpu->engine);
     vcpu->env = CPU_ENV(vcpu->cpu);
+    if (!attention_share(vcpu)) {
+        return strerror(errno);
+    }
     /* #UD is an exception like any other. */
     UC_STOP_INTERRUPT(vcpu->engine) = NULL;
     wrong = engine_selftest(vcpu);

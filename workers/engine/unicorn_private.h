@@ -49,8 +49,8 @@ typedef uint64_t ram_addr_t;
 #define TCG_TEMP(tcg, value) ((uint64_t)(uintptr_t)(tcg) + (value))
 #define TCG_LABEL_PRESENT(label) FIELD(label, uint32_t, 0)
 #define TCG_LABEL_PRESENT_BIT 1u
-enum { TCG_TYPE_I32 = 0, TCG_COND_LT = 2, INDEX_OP_SET_LABEL = 1, INDEX_OP_LD_I32 = 13 };
-#define ICOUNT_DECR_FROM_ENV (-16)
+enum { TCG_TYPE_I32 = 0, TCG_COND_NE = 9, INDEX_OP_SET_LABEL = 1, INDEX_OP_LD_I32 = 13 };
+#define ATTENTION_FROM_ENV (-8) /* padding before CPUX86State, 16 bytes aligned, which nothing of the engine uses */
 #define CF_LAST_IO 0x00008000u
 #define CF_PARALLEL 0x00080000u
 
@@ -59,7 +59,6 @@ enum { TCG_TYPE_I32 = 0, TCG_COND_LT = 2, INDEX_OP_SET_LABEL = 1, INDEX_OP_LD_I3
 #define CPU_CFLAGS_NEXT_TB(cpu) FIELD(cpu, uint32_t, 24)
 #define CPU_INTERRUPT_REQUEST(cpu) FIELD(cpu, uint32_t, 28)
 #define CPU_ENV(cpu) FIELD(cpu, CPUX86State *, 296)
-#define CPU_ICOUNT_DECR_HIGH(cpu) (*(volatile uint16_t *)(FIELD(cpu, uintptr_t, 304) + 2))
 #define CPU_HALTED(cpu) FIELD(cpu, uint32_t, 33176)
 #define CPU_EXCEPTION_INDEX(cpu) FIELD(cpu, int32_t, 33184)
 #define ENV_CPU(env) ((CPUState *)((uintptr_t)(env) - 35408))
@@ -74,6 +73,7 @@ struct SegmentCache {
     uint32_t limit;
     uint32_t flags;
 };
+#define ENV_ATTENTION(env) FIELD(env, _Atomic uint32_t, ATTENTION_FROM_ENV)
 #define ENV_REGS(env) (&FIELD(env, uint64_t, 0))
 #define ENV_EIP(env) FIELD(env, uint64_t, 128)
 #define ENV_EFLAGS(env) FIELD(env, uint64_t, 136)

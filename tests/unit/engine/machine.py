@@ -186,6 +186,10 @@ class Machine:
         """What another process does after it has left something for this vCPU."""
         signal.pthread_kill(self._thread, signal.SIGUSR1)
 
+    def raise_attention(self) -> None:
+        """What another vCPU's process does after it has left something for this one, in the guest: a store."""
+        ctypes.c_uint32.from_address(ctypes.addressof(self.area) + self.area.attention_at).value = 1
+
     def interrupt(self, *vectors: int, level: bool = False) -> None:
         """Put interrupts into the inbox as a sender does."""
         for vector in vectors:

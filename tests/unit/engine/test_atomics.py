@@ -10,7 +10,7 @@ from mpvm.abi.layout import PAGE_SIZE, VcpuMode
 from tests.unit.engine.long_mode import DATA, LongModeMachine
 from tests.unit.engine.machine import MMIO_BASE
 
-LOCK_FREE, LOCK_CONTENDED, LOCK_LENT = 0, 2, 3
+LOCK_FREE, LOCK_HELD, LOCK_CONTENDED, LOCK_LENT = 0, 1, 2, 3
 GP, PF = 13, 14
 CROSSING = DATA + PAGE_SIZE - 2
 LINE_SPLIT = DATA + 62
@@ -179,6 +179,26 @@ def test_no_block_runs_while_another_vcpu_runs_alone(long_mode: LongModeMachine,
     thread.join()
     assert seen == [0]
     assert long_mode.load(place, 4) == 1
+
+
+def test_what_comes_while_a_split_access_waits_for_the_lock_does_not_keep_it_from_running(
+    long_mode: LongModeMachine,
+) -> None:
+    long_mode.boot("mark; lock incl (%rsi); done", rsi=LINE_SPLIT)
+    long_mode.mark()
+    long_mode.vm.coherence_lock = LOCK_HELD
+
+    def release_when_awaited() -> None:
+        while not long_mode.sleeps_on("coherence_lock"):
+            time.sleep(0)
+        long_mode.release("coherence_lock")
+
+    thread = threading.Thread(target=release_when_awaited)
+    thread.start()
+    long_mode.finish()
+    thread.join()
+    assert long_mode.load(LINE_SPLIT, 4) == 1
+    assert long_mode.area.counters.exclusive_steps == 1
 
 
 def test_a_split_access_to_what_another_holds_mails_it(long_mode: LongModeMachine) -> None:

@@ -1,8 +1,12 @@
 """Interrupts and NMI from the inbox: when they are taken, in what order, and how HLT ends (SDM vol. 3)."""
 
+import threading
+import time
+
 import pytest
 
 from mpvm.abi.exits import ExitReason
+from mpvm.abi.layout import VcpuMode
 from mpvm.cpu.state import DescriptorTableState
 from tests.unit.engine.apic import EOI, ICR_LOW, SELF, SVR, TPR, enable, read, write
 from tests.unit.engine.long_mode import (
@@ -619,6 +623,27 @@ def test_an_interrupt_with_no_idt_at_all_is_a_shutdown(long_mode: LongModeMachin
     long_mode.mark()
     long_mode.interrupt(0x40)
     long_mode.run_until(ExitReason.SHUTDOWN)
+
+
+def test_a_store_by_another_process_kicks_a_vcpu_that_never_leaves_its_blocks(
+    long_mode: LongModeMachine,
+) -> None:
+    long_mode.boot(f"{enable()} sti; mark; 1: incl %ecx; jmp 1b")
+    long_mode.mark()
+
+    def send_when_in_guest() -> None:
+        while long_mode.area.mode != VcpuMode.IN_GUEST:
+            time.sleep(0)
+        long_mode.area.inbox.vector[0x40] = 1
+        long_mode.area.inbox.any = 1
+        long_mode.raise_attention()
+
+    thread = threading.Thread(target=send_when_in_guest)
+    thread.start()
+    event = long_mode.event()
+    thread.join()
+    assert event.vector == 0x40
+    assert long_mode.area.counters.kicks == 0
 
 
 def test_a_kick_with_nothing_to_do_changes_nothing(long_mode: LongModeMachine) -> None:

@@ -68,6 +68,7 @@ struct vcpu {
     bool init_received;
     int delivering;                  /* vector of the event being delivered, or NOT_DELIVERING */
     bool delivering_int;             /* it comes from an INT instruction */
+    uint64_t data_breakpoints;       /* met by the instruction before the next block; as in DR6 */
     uint64_t int_eip;                /* RIP of the INT instruction whose event is being delivered */
     uint32_t store_page;             /* the page of the store in progress; NO_PAGE: it keeps asking */
     uint32_t drop_page;              /* its code is dropped at the next block's start; NO_PAGE: none */
@@ -170,6 +171,12 @@ bool events_take(struct vcpu *vcpu);
 bool events_wake(struct vcpu *vcpu);
 void a20_update(struct vcpu *vcpu);
 void event_deliver_exception(struct vcpu *vcpu);
+
+/* debug.c */
+bool data_breakpoints_in(CPUX86State *env, uint64_t address, uint64_t length);
+void data_breakpoints_check(struct vcpu *vcpu, uint64_t address, uint64_t length, int kind, uintptr_t retaddr);
+bool data_breakpoints_deliver(struct vcpu *vcpu);
+void data_breakpoints_take(struct vcpu *vcpu);
 
 /* lapic.c */
 void lapic_reset(struct vcpu *vcpu, bool keep_base);

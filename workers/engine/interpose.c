@@ -32,6 +32,10 @@ void tlb_set_dirty_x86_64(CPUState *cpu, uint64_t vaddr);
 void tlb_flush_by_mmuidx_x86_64(CPUState *cpu, uint16_t modes);
 void tlb_reset_dirty_by_vaddr_x86_64(CPUState *cpu, uint64_t start, uint64_t length);
 void cpu_loop_exit_atomic_x86_64(CPUState *cpu, uintptr_t retaddr);
+int cpu_watchpoint_insert_x86_64(CPUState *cpu, uint64_t address, uint64_t length, int flags, void **watchpoint);
+int cpu_watchpoint_address_matches_x86_64(CPUState *cpu, uint64_t address, uint64_t length);
+void cpu_check_watchpoint_x86_64(CPUState *cpu, uint64_t address, uint64_t length, MemTxAttrs attributes, int kind,
+                                 uintptr_t retaddr);
 void helper_syscall_x86_64(CPUX86State *env, int length);
 void helper_sysenter_x86_64(CPUX86State *env, int length);
 void helper_cpuid_x86_64(CPUX86State *env);
@@ -254,6 +258,29 @@ void REPLACES(cpu_loop_exit_atomic)(CPUState *cpu, uintptr_t retaddr)
     leave_engine(vcpu);
     CPU_EXCEPTION_INDEX(cpu) = EXCP_INTERRUPT;
     uc.cpu_loop_exit_restore(cpu, retaddr);
+}
+
+/* DR7 or an address has changed: the page's accesses go the slow way from now on. */
+int REPLACES(cpu_watchpoint_insert)(CPUState *cpu, uint64_t address, uint64_t length, int flags, void **watchpoint)
+{
+    (void)length;
+    (void)flags;
+    (void)watchpoint;
+    uc.tlb_flush_page(cpu, address);
+    return 0;
+}
+
+int REPLACES(cpu_watchpoint_address_matches)(CPUState *cpu, uint64_t address, uint64_t length)
+{
+    return data_breakpoints_in(CPU_ENV(cpu), address, length) ? BP_MEM_READ | BP_MEM_WRITE : 0;
+}
+
+void REPLACES(cpu_check_watchpoint)(CPUState *cpu, uint64_t address, uint64_t length, MemTxAttrs attributes, int kind,
+                                    uintptr_t retaddr)
+{
+    (void)cpu;
+    (void)attributes;
+    data_breakpoints_check(self, address, length, kind, retaddr);
 }
 
 void REPLACES(helper_syscall)(CPUX86State *env, int length)

@@ -39,6 +39,7 @@ void event_deliver_exception(struct vcpu *vcpu)
     }
     vcpu->delivering = CPU_EXCEPTION_INDEX(vcpu->cpu);
     vcpu->delivering_int = ENV_EXCEPTION_IS_INT(vcpu->env) != 0;
+    data_breakpoints_take(vcpu);
     uc.x86_cpu_do_interrupt(vcpu->cpu);
     vcpu->delivering = NOT_DELIVERING;
 }
@@ -116,6 +117,10 @@ bool events_take(struct vcpu *vcpu)
     }
     if (*vcpu->attention && !attend(vcpu, &changed)) {
         leave_engine(vcpu);
+        return true;
+    }
+    if (data_breakpoints_deliver(vcpu)) {
+        attention_raise(vcpu);
         return true;
     }
     vcpu->irr_pending = false;

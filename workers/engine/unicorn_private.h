@@ -43,6 +43,7 @@ typedef uint64_t ram_addr_t;
 #define TB_PC(tb) FIELD(tb, uint64_t, 0)
 #define TB_FLAGS(tb) FIELD(tb, uint32_t, 16) /* hflags */
 #define TB_SIZE(tb) FIELD(tb, uint16_t, 20)
+#define TB_INSTRUCTIONS(tb) FIELD(tb, uint16_t, 22)
 #define TB_CFLAGS(tb) FIELD(tb, uint32_t, 24)
 #define TB_EXIT_REQUESTED 3u
 #define TCG_CPU_ENV(tcg) FIELD(tcg, uintptr_t, 39152) /* a temporary is an offset in the context */
@@ -153,6 +154,8 @@ enum { R_EAX, R_ECX, R_EDX, R_EBX, R_ESP, R_EBP, R_ESI, R_EDI };
 /* MMU */
 enum { MMU_DATA_LOAD, MMU_DATA_STORE, MMU_INST_FETCH };
 enum { MMU_KSMAP_IDX, MMU_USER_IDX, MMU_KNOSMAP_IDX };
+#define BP_MEM_READ 1
+#define BP_MEM_WRITE 2
 #define PROT_R 1
 #define PROT_W 2
 #define PROT_X 4
@@ -191,6 +194,7 @@ struct tlb_table {
     X(void, tlb_set_dirty, "_x86_64", (CPUState *, uint64_t))                                           \
     X(void, tlb_reset_dirty, "_x86_64", (CPUState *, uint64_t, uint64_t))                               \
     X(void, tlb_flush, "_x86_64", (CPUState *))                                                         \
+    X(void, tlb_flush_page, "_x86_64", (CPUState *, uint64_t))                                          \
     X(void, tlb_flush_by_mmuidx, "_x86_64", (CPUState *, uint16_t))                                     \
     X(void, tb_flush, "_x86_64", (CPUState *))                                                          \
     X(void, tcg_func_start, "_x86_64", (TCGContext *))                                                  \
@@ -221,6 +225,7 @@ struct tlb_table {
     X(void, raise_exception_err, "_x86_64", (CPUX86State *, int, int))                                  \
     X(void, raise_interrupt, "_x86_64", (CPUX86State *, int, int, int, int))                            \
     X(uint32_t, cpu_lduw_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))               \
+    X(TranslationBlock *, tcg_tb_lookup, "_x86_64", (TCGContext *, uintptr_t))                          \
     X(void, cpu_loop_exit_noexc, "_x86_64", (CPUState *))                                               \
     X(void, helper_rdmsr, "_x86_64", (CPUX86State *))                                                   \
     X(void, helper_wrmsr, "_x86_64", (CPUX86State *))                                                   \

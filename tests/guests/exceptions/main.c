@@ -49,7 +49,7 @@ uint32_t syscall_cs, syscall_ss;
 enum { STEPS_MAX = 16 };
 
 static uint64_t steps[STEPS_MAX];
-static uint64_t step_count, step_dr6, steps_wanted;
+static uint64_t step_count, step_dr6, first_step_dr6, steps_wanted;
 static uint64_t saved_rsp;
 static uint64_t divides;
 static bool has_nx;
@@ -217,6 +217,8 @@ static void step(struct interrupt_frame *frame)
 		steps[step_count] = frame->rip;
 	step_count++;
 	step_dr6 = read_dr6();
+	if (step_count == 1)
+		first_step_dr6 = step_dr6;
 	clear_dr6();
 	if (step_count >= steps_wanted)
 		frame->rflags &= ~(uint64_t)RFLAGS_TF;
@@ -264,6 +266,77 @@ static void test_single_step(void)
 			 : "cc", "memory");
 	EXPECT("steps round INT3", step_count, 1);
 	EXPECT("RIP after INT3 and NOP", steps[0], first + 2);
+}
+
+static void on_data_breakpoint(struct interrupt_frame *frame)
+{
+	record(frame);
+	step_dr6 = read_dr6();
+	clear_dr6();
+}
+
+/* DR0 at `address`; `control` is DR7's four bits of it (SDM vol. 3, section 17.2.4). */
+static void set_data_breakpoint(const void *address, uint64_t control)
+{
+	__asm__ volatile("movq %0, %%dr7" : : "r"(0x400ull));
+	__asm__ volatile("movq %0, %%dr0" : : "r"(address));
+	__asm__ volatile("movq %0, %%dr7" : : "r"(0x401ull | control << 16));
+}
+
+/* Instructions that end in one which accesses memory; the trap, if any, shows the one after it. */
+#define ACCESS(instructions, ...)                                                                          \
+	({                                                                                                 \
+		uint64_t after_;                                                                           \
+		seen = (struct seen){ 0 };                                                                 \
+		__asm__ volatile("leaq 1f(%%rip), %0;" instructions "; 1: nop; nop"                        \
+				 : "=&r"(after_)                                                           \
+				 : __VA_ARGS__                                                             \
+				 : "rax", "rcx", "rdi", "cc", "memory");                                   \
+		after_;                                                                                    \
+	})
+
+#define EXPECT_TRAP(what, after)                                                                           \
+	do {                                                                                               \
+		uint64_t right_ = after;                                                                   \
+		EXPECT(what ": traps", seen.count, 1);                                                     \
+		EXPECT(what ": RIP", seen.rip, right_);                                                    \
+		EXPECT(what ": DR6", step_dr6 & 0xf, 1);                                                   \
+	} while (0)
+
+static void test_data_breakpoints(void)
+{
+	enum { WRITE = 1, READ_WRITE = 3, BYTES_4 = 3 << 2, BYTES_8 = 2 << 2 };
+	static _Alignas(16) volatile uint8_t bytes[16];
+
+	topic("data breakpoints");
+	set_handler(VECTOR_DB, on_data_breakpoint);
+	clear_dr6();
+	set_data_breakpoint((const void *)&bytes[4], WRITE | BYTES_4);
+	EXPECT_TRAP("store", ACCESS("movl $1, %1", "m"(bytes[4])));
+	EXPECT("the store is done", bytes[4], 1);
+	EXPECT_TRAP("store of its last byte among others", ACCESS("incl %%eax; movw $2, %1", "m"(bytes[7])));
+	EXPECT_TRAP("store and load", ACCESS("addb $2, %1", "m"(bytes[5])));
+	EXPECT("the sum is stored once", bytes[5], 2);
+	ACCESS("movl $1, %1; movl $1, %2", "m"(bytes[0]), "m"(bytes[8]));
+	EXPECT("stores beside it: traps", seen.count, 0);
+	ACCESS("movl %1, %%eax", "m"(bytes[4]));
+	EXPECT("load from where stores are looked for: traps", seen.count, 0);
+	ACCESS("leaq %1, %%rdi; movl $16, %%ecx; xorl %%eax, %%eax; rep stosb", "m"(bytes[0]));
+	EXPECT("REP STOSB: traps", seen.count, 4);
+	EXPECT("REP STOSB is done", bytes[7], 0);
+	set_data_breakpoint((const void *)&bytes[8], READ_WRITE | BYTES_8);
+	EXPECT_TRAP("load", ACCESS("movb %1, %%al", "m"(bytes[15])));
+	EXPECT_TRAP("push", ACCESS("movq %%rsp, %%rcx; leaq 8 + %1, %%rsp; pushq $3; movq %%rcx, %%rsp", "m"(bytes[8])) - 3);
+	EXPECT("the value is pushed", bytes[8], 3);
+	step_count = 0;
+	steps_wanted = 2;
+	set_handler(VECTOR_DB, step);
+	ACCESS("pushfq; orq $0x100, (%%rsp); popfq; movb $3, %1", "m"(bytes[8]));
+	EXPECT("steps over a watched store and a NOP", step_count, 2);
+	EXPECT("DR6 after the store", first_step_dr6 & 0x400f, 0x4001);
+	__asm__ volatile("movq %0, %%dr7" : : "r"(0x400ull));
+	ACCESS("movb $4, %1", "m"(bytes[8]));
+	EXPECT("switched off: traps", seen.count, 0);
 }
 
 static void leave_double_fault(struct interrupt_frame *frame)
@@ -425,6 +498,7 @@ static void test_ring3_step(void)
 	uint64_t start = in_user_page(user_step);
 
 	topic("single step in ring 3");
+	set_handler(VECTOR_DB, step);
 	step_count = 0;
 	steps_wanted = 2;
 	EXPECT("ran to its end", ring3_enter(start, USER_STACK, USER_RFLAGS | RFLAGS_TF, USER_CODE | 3), 0);
@@ -489,6 +563,7 @@ _Noreturn void guest_main(void)
 	test_retry();
 	test_software_interrupts();
 	test_single_step();
+	test_data_breakpoints();
 	test_double_faults();
 	test_ring3();
 	test_ring3_step();

@@ -213,6 +213,7 @@ void post_eoi(struct vcpu *vcpu, int vector);
 
 /* mmu.c */
 bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr);
+int mmu_index_of_far_transfer(const struct vcpu *vcpu, uint64_t address, int mmu_index, uintptr_t retaddr);
 bool mmu_walk_debug(struct vcpu *vcpu, uint64_t address, uint64_t *gpa);
 
 /* state.c */

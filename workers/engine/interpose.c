@@ -36,6 +36,12 @@ int cpu_watchpoint_insert_x86_64(CPUState *cpu, uint64_t address, uint64_t lengt
 int cpu_watchpoint_address_matches_x86_64(CPUState *cpu, uint64_t address, uint64_t length);
 void cpu_check_watchpoint_x86_64(CPUState *cpu, uint64_t address, uint64_t length, MemTxAttrs attributes, int kind,
                                  uintptr_t retaddr);
+uint32_t cpu_lduw_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr);
+uint32_t cpu_ldl_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr);
+uint64_t cpu_ldq_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr);
+void cpu_stw_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, uint32_t value, int mmu_index, uintptr_t retaddr);
+void cpu_stl_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, uint32_t value, int mmu_index, uintptr_t retaddr);
+void cpu_stq_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, uint64_t value, int mmu_index, uintptr_t retaddr);
 void helper_syscall_x86_64(CPUX86State *env, int length);
 void helper_sysenter_x86_64(CPUX86State *env, int length);
 void helper_cpuid_x86_64(CPUX86State *env);
@@ -282,6 +288,25 @@ void REPLACES(cpu_check_watchpoint)(CPUState *cpu, uint64_t address, uint64_t le
     (void)attributes;
     data_breakpoints_check(self, address, length, kind, retaddr);
 }
+
+/* The accesses of far calls and returns, among others. */
+#define REPLACES_LOAD(name, type)                                                                            \
+    type REPLACES(name)(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr)                \
+    {                                                                                                        \
+        return uc.name(env, address, mmu_index_of_far_transfer(self, address, mmu_index, retaddr), retaddr); \
+    }
+#define REPLACES_STORE(name, type)                                                                           \
+    void REPLACES(name)(CPUX86State *env, uint64_t address, type value, int mmu_index, uintptr_t retaddr)    \
+    {                                                                                                        \
+        mmu_index = mmu_index_of_far_transfer(self, address, mmu_index, retaddr);                            \
+        uc.name(env, address, value, mmu_index, retaddr);                                                    \
+    }
+REPLACES_LOAD(cpu_lduw_mmuidx_ra, uint32_t)
+REPLACES_LOAD(cpu_ldl_mmuidx_ra, uint32_t)
+REPLACES_LOAD(cpu_ldq_mmuidx_ra, uint64_t)
+REPLACES_STORE(cpu_stw_mmuidx_ra, uint32_t)
+REPLACES_STORE(cpu_stl_mmuidx_ra, uint32_t)
+REPLACES_STORE(cpu_stq_mmuidx_ra, uint64_t)
 
 void REPLACES(helper_syscall)(CPUX86State *env, int length)
 {

@@ -323,6 +323,34 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
     return true;
 }
 
+/* The rights of an access that the engine makes with `mmu_index`.
+ *
+ * Far calls, far returns and IRET push and pop with ring 0's rights there, also in ring 3: SMAP then refuses
+ * ring 3's own stack, and without SMAP ring 3 reads ring 0's memory. They are told from other accesses with ring 0's
+ * rights in ring 3, to descriptor tables and the TSS, by the address; from delivering an event by `retaddr`,
+ * which that has not.
+ */
+int mmu_index_of_far_transfer(const struct vcpu *vcpu, uint64_t address, int mmu_index, uintptr_t retaddr)
+{
+    enum { PUSHED_BYTES = 16, POPPED_BYTES = 40 };
+    CPUX86State *env = vcpu->env;
+    const struct SegmentCache *stack = &ENV_SEGS(env)[R_SS];
+    uint64_t mask = UINT64_MAX, offset = address;
+
+    if (mmu_index == MMU_USER_IDX || retaddr == 0 || (ENV_HFLAGS(env) & HF_CPL_MASK) != 3) {
+        return mmu_index;
+    }
+    if (!(ENV_HFLAGS(env) & HF_CS64_MASK)) {
+        mask = stack->flags & DESC_B_MASK ? UINT32_MAX : UINT16_MAX;
+        offset = (uint32_t)(address - stack->base);
+        if (offset > mask) {
+            return mmu_index;
+        }
+    }
+    return ((offset - ENV_REGS(env)[R_ESP] + PUSHED_BYTES) & mask) < PUSHED_BYTES + POPPED_BYTES ? MMU_USER_IDX
+                                                                                                   : mmu_index;
+}
+
 /* A look at the page tables that changes nothing. False where nothing is mapped. */
 bool mmu_walk_debug(struct vcpu *vcpu, uint64_t address, uint64_t *gpa)
 {

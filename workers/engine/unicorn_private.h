@@ -225,6 +225,11 @@ struct tlb_table {
     X(void, raise_exception_err, "_x86_64", (CPUX86State *, int, int))                                  \
     X(void, raise_interrupt, "_x86_64", (CPUX86State *, int, int, int, int))                            \
     X(uint32_t, cpu_lduw_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))               \
+    X(uint32_t, cpu_ldl_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))                \
+    X(uint64_t, cpu_ldq_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))                \
+    X(void, cpu_stw_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint32_t, int, uintptr_t))          \
+    X(void, cpu_stl_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint32_t, int, uintptr_t))          \
+    X(void, cpu_stq_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint64_t, int, uintptr_t))          \
     X(TranslationBlock *, tcg_tb_lookup, "_x86_64", (TCGContext *, uintptr_t))                          \
     X(void, cpu_loop_exit_noexc, "_x86_64", (CPUState *))                                               \
     X(void, helper_rdmsr, "_x86_64", (CPUX86State *))                                                   \

@@ -17,6 +17,8 @@
 #define EFER_SCE 0x001
 #define EFER_NXE 0x800
 #define CPUID_80000001_EDX_NX (1u << 20)
+#define CPUID_7_EBX_SMAP (1u << 20)
+#define CR4_SMAP (1u << 21)
 
 #define PF_PRESENT 0x01
 #define PF_WRITE 0x02
@@ -40,7 +42,9 @@
 extern const uint8_t user_code[], user_code_end[];
 extern const uint8_t user_int80[], user_int80_after[], user_ud2[], user_divide_twice[], user_cli[], user_hlt[], user_in[],
 	user_int20[], user_int3[], user_lidt[], user_mov_cr[], user_rdmsr[], user_swapgs[], user_read[], user_write[],
-	user_fetch[], user_syscall[], user_syscall_after[], user_step[], user_compatibility[], user_compatibility_after[];
+	user_fetch[],
+	user_far_return[], user_far_call[], user_iret[], user_far_return_only[],
+	user_syscall[], user_syscall_after[], user_step[], user_compatibility[], user_compatibility_after[];
 extern const uint8_t syscall_entry[];
 
 uint64_t syscall_rcx, syscall_r11, syscall_rsp;
@@ -507,6 +511,39 @@ static void test_ring3_step(void)
 	EXPECT("RIP after the second", steps[1], start + 2);
 }
 
+static void set_smap(bool on)
+{
+	uint64_t cr4;
+
+	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
+	cr4 = on ? cr4 | CR4_SMAP : cr4 & ~(uint64_t)CR4_SMAP;
+	__asm__ volatile("movq %0, %%cr4" : : "r"(cr4) : "memory");
+}
+
+/* Their frames are ring 3's own accesses: SMAP does not refuse them, and ring 0's pages are closed to them. QEMU 7.2
+ * makes them with ring 0's rights. */
+static void test_far_transfers(void)
+{
+	bool has_smap = cpuid(7, 0).ebx & CPUID_7_EBX_SMAP;
+
+	topic("far transfers in ring 3");
+	for (int smap = 0; smap <= has_smap; smap++) {
+		set_smap(smap);
+		EXPECT("far return", run_user(user_far_return, USER_STACK), 0);
+		EXPECT("far call and return", run_user(user_far_call, USER_STACK), 0);
+		EXPECT("IRET", run_user(user_iret, USER_STACK), 0);
+		run_user(user_far_return_only, KERNEL_ONLY);
+		if (!has_smap && seen.vector == VECTOR_GP)
+			print("deviates: a far return pops from ring 0's page\n");
+		else
+			expect_user_page_fault("far return from ring 0's page", user_far_return_only, KERNEL_ONLY,
+					       PF_USER | PF_PRESENT);
+		set_smap(false);
+	}
+	if (!has_smap)
+		not_present("SMAP");
+}
+
 static void test_syscall(void)
 {
 	topic("SYSCALL from ring 3");
@@ -567,6 +604,7 @@ _Noreturn void guest_main(void)
 	test_double_faults();
 	test_ring3();
 	test_ring3_step();
+	test_far_transfers();
 	test_syscall();
 	test_compatibility_mode();
 	finish();

@@ -1,5 +1,7 @@
 /* Ring 3's code: position-independent pieces, copied to a page that ring 3 may run. Those that do not
  * come back by themselves end in INT 0x81. */
+#include "layout.h"
+
 	.macro piece name
 	.balign 16
 	.globl user_\name
@@ -80,6 +82,40 @@ user_int80_after:
 	syscall
 	.globl user_syscall_after
 user_syscall_after:
+	int $0x81
+
+	/* Far transfers to code of ring 3, and back to it. */
+	piece far_return
+	pushq $(USER_CODE | 3)
+	leaq 1f(%rip), %rax
+	pushq %rax
+	lretq
+	ud2
+1:	int $0x81
+
+	piece far_call
+	subq $16, %rsp
+	leaq 1f(%rip), %rax
+	movq %rax, (%rsp)
+	movq $(USER_CODE | 3), 8(%rsp)
+	rex.w lcall *(%rsp)
+	int $0x81
+1:	lretq
+
+	piece iret
+	movq %rsp, %rcx
+	pushq $(USER_DATA | 3)
+	pushq %rcx
+	pushfq
+	pushq $(USER_CODE | 3)
+	leaq 1f(%rip), %rax
+	pushq %rax
+	iretq
+	ud2
+1:	int $0x81
+
+	piece far_return_only
+	lretq
 	int $0x81
 
 	piece step

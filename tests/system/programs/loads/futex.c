@@ -1,4 +1,5 @@
-// Futex ping-pong between CPUs, with the system call bare: a lost wake-up hangs, a doubled one breaks the turn.
+// Futex ping-pong between CPUs, with the system call bare: a lost wake-up hangs, a doubled one breaks the
+// turn.
 #include "loads.h"
 
 #include <linux/futex.h>
@@ -15,7 +16,8 @@ static struct pair {
 
 static void futex_wait(atomic_uint *word, unsigned seen)
 {
-    if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0) != 0 && errno != EAGAIN && errno != EINTR) {
+    if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0) != 0 && errno != EAGAIN &&
+        errno != EINTR) {
         fail("FUTEX_WAIT: %s", strerror(errno));
     }
 }

@@ -7,24 +7,26 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 
 static const char *load_name;
-static struct timespec deadline;
+static uint64_t deadline; // on CLOCK_MONOTONIC, in nanoseconds
+
+static uint64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
 
 void set_load(const char *name, double seconds)
 {
     load_name = name;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += (time_t)seconds;
-    deadline.tv_nsec += (long)((seconds - (double)(time_t)seconds) * 1e9);
+    deadline = now() + (uint64_t)(seconds * 1e9);
 }
 
 bool over(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec > deadline.tv_sec || (now.tv_sec == deadline.tv_sec && now.tv_nsec >= deadline.tv_nsec);
+    return now() >= deadline;
 }
 
 void fail(const char *format, ...)
@@ -121,6 +123,17 @@ long on_processes(int count, long (*body)(int number))
 void *shared_memory(size_t size)
 {
     return MUST(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+}
+
+timer_t signal_every(int signal, long nanoseconds)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = signal};
+    event._sigev_un._tid = gettid(); // glibc has no name for it (timer_create(2))
+    timer_t timer;
+    MUST(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    struct itimerspec every = {{0, nanoseconds}, {0, nanoseconds}};
+    MUST(timer_settime(timer, 0, &every, NULL));
+    return timer;
 }
 
 uint64_t next_random(uint64_t *state)

@@ -10,14 +10,17 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
-#include <time.h>
 
 static const struct load {
     const char *name;
     long (*run)(void);
 } loads[] = {
-    {"futex", futex_load},
-    {"pipe", pipe_load},
+    {"futex", futex_load},         {"pipe", pipe_load},     {"stream", stream_load},
+    {"forkexec", forkexec_load},   {"cow", cow_load},       {"mmap", mmap_load},
+    {"shootdown", shootdown_load}, {"jit", jit_load},       {"publish", publish_load},
+    {"patch", patch_load},         {"signal", signal_load}, {"state", state_load},
+    {"atomics", atomics_load},     {"rseq", rseq_load},     {"ptrace", ptrace_load},
+    {"clock", clock_load},         {"compat", compat_load},
 };
 
 enum { LOADS = sizeof(loads) / sizeof(loads[0]) };
@@ -142,6 +145,9 @@ static bool run_together(double seconds)
 
 int main(int count, char **words)
 {
+    if (count == 3 && strcmp(words[1], "forkexec-child") == 0) {
+        return forkexec_child(words[2]);
+    }
     double seconds = count == 3 ? atof(words[2]) : 0;
     if (seconds > 0) {
         if (strcmp(words[1], "all") == 0) {

@@ -52,7 +52,8 @@ static long play(int number)
                 sum += hops * hops;
             }
             if (token.hops != hops || token.sum != sum) {
-                fail("after %lu hops the sum is %lu: %lu hops and %lu are right", token.hops, token.sum, hops, sum);
+                fail("after %lu hops the sum is %lu: %lu hops and %lu are right", token.hops, token.sum, hops,
+                     sum);
             }
             hops++;
             sum += hops * hops;

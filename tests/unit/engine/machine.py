@@ -187,7 +187,7 @@ class Machine:
         signal.pthread_kill(self._thread, signal.SIGUSR1)
 
     def raise_attention(self) -> None:
-        """What another vCPU's process does after it has left something for this one, in the guest: a store."""
+        """What another vCPU's process does after it has left something for this one: a store."""
         ctypes.c_uint32.from_address(ctypes.addressof(self.area) + self.area.attention_at).value = 1
 
     def interrupt(self, *vectors: int, level: bool = False) -> None:

@@ -1,18 +1,19 @@
 """The event loop: exits first, then the doorbell, timers, signals, dead workers and chardevs.
 
-The vCPUs' socket is polled beside one epoll descriptor that holds all the rest, so that the price of
-an exit's round trip does not grow with the number of vCPUs.
+One epoll descriptor holds all of them, so that the price of an exit's round trip does not grow with the
+number of vCPUs. It is asked only when no exit is there.
 """
 
 import os
 import select
 from collections.abc import Callable
-from typing import Any
-
-import zmq
+from typing import Final
 
 from mpvm.coordinator.clock import MonotonicClock, TimerFd
 from mpvm.coordinator.posted import PostedRing
+
+# So many exits in a row, and the other events have their turn.
+_EXITS_IN_A_ROW: Final = 16
 
 
 class EventLoop:
@@ -23,27 +24,24 @@ class EventLoop:
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._timer_fd = TimerFd()
         self._epoll = select.epoll()
-        self._epoll_fd = self._epoll.fileno()
-        self._callbacks: dict[int, tuple[Callable[[], None] | None, Callable[[], None] | None]] = {}
-        self._poll_set: list[tuple[zmq.Socket[bytes] | int, int]] = [(self._epoll_fd, zmq.POLLIN)]
-        self._socket: zmq.Socket[bytes] | None = None
-        self._on_message: Callable[[bytes, bytes], None] | None = None
+        self._callbacks: dict[int, tuple[Callable[[], object] | None, Callable[[], object] | None]] = {}
+        self._take: Callable[[], bool] | None = None
+        self._taken = 0
         self._ring: PostedRing | None = None
         self._deferred: list[Callable[[], None]] = []
         self.add_reader(self.doorbell, self._acknowledge_doorbell)
         self.add_reader(self._timer_fd.fd, self._timer_fd.acknowledge)
 
-    def serve(self, socket: "zmq.Socket[bytes]", on_message: Callable[[bytes, bytes], None]) -> None:
-        """Call ``on_message(identity, payload)`` for every two-part message of the ROUTER `socket`."""
-        self._socket = socket
-        self._on_message = on_message
-        self._poll_set.insert(0, (socket, zmq.POLLIN))
+    def serve(self, fd: int, take: Callable[[], bool]) -> None:
+        """Call ``take()``, which serves one exit, until it returns False, and again when `fd` is readable."""
+        self._take = take
+        self.add_reader(fd, take)
 
     def drain_from(self, ring: PostedRing | None) -> None:
         """Deliver the posted writes of `ring` from now on."""
         self._ring = ring
 
-    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+    def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
         """Call `callback` whenever `fd` is readable or hung up."""
         self._watch(fd, callback, self._callbacks.get(fd, (None, None))[1])
 
@@ -59,7 +57,9 @@ class EventLoop:
         """Undo `add_writer`; harmless when there was none."""
         self._watch(fd, self._callbacks.get(fd, (None, None))[0], None)
 
-    def _watch(self, fd: int, reader: Callable[[], None] | None, writer: Callable[[], None] | None) -> None:
+    def _watch(
+        self, fd: int, reader: Callable[[], object] | None, writer: Callable[[], object] | None
+    ) -> None:
         events = (select.EPOLLIN if reader else 0) | (select.EPOLLOUT if writer else 0)
         known = fd in self._callbacks
         if not events:
@@ -102,11 +102,14 @@ class EventLoop:
 
         Everything that an event leads to is done when this returns, so that `run` can look at its goal.
         """
-        for which, _events in self._wait(block):
-            if which == self._epoll_fd:
-                self._serve_epoll()
-            else:
-                self._serve_socket()
+        if self._take is None or not self._take():
+            self._taken = 0
+            self._wait(block)
+        else:
+            self._taken += 1
+            if self._taken == _EXITS_IN_A_ROW:
+                self._taken = 0
+                self._call(self._epoll.poll(0))
         if self._ring is not None:
             self._ring.drain()
         queue = self.clock.queue
@@ -118,34 +121,20 @@ class EventLoop:
             for callback in deferred:
                 callback()
 
-    def _wait(self, block: bool) -> list[tuple[Any, int]]:
+    def _wait(self, block: bool) -> None:
         ring = self._ring
         if block:
             deadline = self.clock.queue.next_deadline()
             self._timer_fd.set(deadline)
             # A write that is there already is no event to wait for; arming looks for one.
             block = not self._deferred and (ring is None or ring.arm())
-        ready = zmq.zmq_poll(self._poll_set, -1 if block else 0)
+        ready = self._epoll.poll(-1 if block else 0)
         if ring is not None:
             ring.disarm()
-        return ready
+        self._call(ready)
 
-    def _serve_socket(self) -> None:
-        """Take one message. Asking for another would cost more than the poll that finds it."""
-        socket, on_message = self._socket, self._on_message
-        assert socket is not None
-        assert on_message is not None
-        # A message's parts arrive together. One part too many is the next message's identity, and one
-        # too few is found here: a stranger's either way.
-        try:
-            identity = socket.recv(zmq.NOBLOCK)
-            payload = socket.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return
-        on_message(identity, payload)
-
-    def _serve_epoll(self) -> None:
-        for fd, events in self._epoll.poll(0):
+    def _call(self, ready: list[tuple[int, int]]) -> None:
+        for fd, events in ready:
             # A callback may have removed a later one.
             reader, writer = self._callbacks.get(fd, (None, None))
             if reader is not None and events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):

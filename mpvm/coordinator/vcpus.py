@@ -1,17 +1,17 @@
 """All vCPUs of a VM: their socket, their messages, and what is asked of all of them together."""
 
 import contextlib
+import errno
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import zmq
-
-from mpvm.abi import errors, messages
-from mpvm.abi.errors import MpvmError, ProtocolError, StartError, WorkerError
+from mpvm.abi import errors
+from mpvm.abi.errors import MpvmError, ProtocolError, WorkerError
 from mpvm.abi.layout import Request, ResumeFlag, VcpuArea
 from mpvm.abi.messages import Kind, Message, decode, encode
 from mpvm.coordinator.dispatch import Exit
 from mpvm.coordinator.loop import EventLoop
+from mpvm.coordinator.router import Router
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.hw.clock import NS_PER_SECOND
 
@@ -50,17 +50,11 @@ class VcpuSet:
         self._observe = observe
         self._limit_ns = int(limit_seconds * NS_PER_SECOND)
         self._stopping = False
-        self._context = zmq.Context()
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        self._socket.linger = 0
-        self._socket.maxmsgsize = messages.MAX_MESSAGE_BYTES
-        self._socket.router_mandatory = True
-        try:
-            self._socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise StartError(f"can't make the socket {endpoint}: {error.strerror}") from error
-        loop.serve(self._socket, self._on_message)
+        self._router = Router(endpoint)
+
+    def serve(self) -> None:
+        """Hear of the workers in the loop from now on; what they have said before has waited."""
+        self._loop.serve(self._router.open(), self._take)
 
     def watch(self, vcpu: Vcpu) -> None:
         """Hear of the end of `vcpu`'s process, which has been started."""
@@ -118,9 +112,8 @@ class VcpuSet:
         for vcpu in started:
             vcpu.area.request |= Request.STOP
             # One that has not connected yet gets none; it finds the request, or is killed.
-            with contextlib.suppress(zmq.ZMQError):
-                self._socket.send(vcpu.identity, zmq.SNDMORE | zmq.NOBLOCK)
-                self._socket.send(encode(Kind.STOP), zmq.NOBLOCK)
+            with contextlib.suppress(OSError):
+                self._router.send(vcpu.identity, encode(Kind.STOP))
             vcpu.kick()
         unready = [vcpu for vcpu in started if vcpu.state < VcpuState.READY]
         for vcpu in unready:
@@ -133,7 +126,7 @@ class VcpuSet:
 
     def close(self) -> None:
         """Close the socket and the process handles; every worker has ended."""
-        self._context.destroy(linger=0)
+        self._router.close()
         for vcpu in self.vcpus:
             vcpu.close()
 
@@ -142,12 +135,18 @@ class VcpuSet:
 
     def _send(self, vcpu: Vcpu, payload: bytes) -> None:
         try:
-            self._socket.send(vcpu.identity, zmq.SNDMORE)
-            self._socket.send(payload)
-        except zmq.ZMQError as error:
+            self._router.send(vcpu.identity, payload)
+        except OSError as error:
             # Its death is about to be noticed, and says more.
-            if not vcpu.gone and error.errno != zmq.EHOSTUNREACH:
+            if not vcpu.gone and error.errno != errno.EHOSTUNREACH:
                 raise WorkerError(f"vCPU {vcpu.index}: can't send to it: {error.strerror}") from error
+
+    def _take(self) -> bool:
+        received = self._router.receive()
+        if received is None:
+            return False
+        self._on_message(*received)
+        return True
 
     def _on_message(self, identity: bytes, payload: bytes) -> None:
         vcpu = self._by_identity.get(identity)

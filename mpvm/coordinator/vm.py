@@ -149,6 +149,7 @@ class VirtualMachine:
         """The workers: they come up while the machine is built. Their first look at it is their reset."""
         self._notifiers.add("stopping the workers", self.vcpus.stop)
         launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory)
+        self.vcpus.serve()
 
     def _realize(self) -> None:
         """The machine with its devices, reset, and its boot image in RAM."""

@@ -31,6 +31,10 @@ def test_a_worker_does_without_libzmq() -> None:
     assert "zmq" not in _imported_by("import workers.vcpu")
 
 
+def test_the_workers_are_asked_for_before_the_coordinator_imports_libzmq() -> None:
+    assert "zmq" not in _imported_by("import mpvm.coordinator.vm")
+
+
 def test_the_header_of_the_c_core_is_made_without_any_package_that_a_build_lacks() -> None:
     imported = _imported_by("import mpvm.abi.cheader")
     assert imported & {"msgpack", "zmq", "unicorn", *HEAVY} == set()

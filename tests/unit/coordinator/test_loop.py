@@ -142,6 +142,37 @@ def test_the_loop_asks_for_the_doorbell_only_while_it_sleeps(loop: EventLoop, pi
     assert armed == [0]
 
 
+def test_exits_are_served_one_by_one_until_there_is_none(loop: EventLoop, pipe: tuple[int, int]) -> None:
+    waiting, served = [1, 2, 3], list[int]()
+    read, write = pipe
+
+    def take() -> bool:
+        if waiting:
+            served.append(waiting.pop(0))
+            return True
+        return False
+
+    loop.serve(read, take)
+    assert loop.run(lambda: len(served) == 3, later(loop))
+
+    # It sleeps then, until it is told that there is news.
+    def news() -> None:
+        waiting.append(4)
+        os.write(write, b"x")
+
+    loop.clock.timer(news).arm(loop.clock.now())
+    assert loop.run(lambda: served == [1, 2, 3, 4], later(loop))
+
+
+def test_exits_without_end_leave_the_other_events_their_turn(loop: EventLoop, pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    called: list[bool] = []
+    loop.serve(loop.doorbell, lambda: True)
+    loop.add_reader(read, lambda: called.append(True))
+    os.write(write, b"x")
+    assert loop.run(lambda: bool(called), later(loop))
+
+
 def test_the_timer_descriptor_is_set_once_for_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     timer = TimerFd()
     calls: list[int] = []

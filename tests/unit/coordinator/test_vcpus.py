@@ -42,6 +42,7 @@ class Bench:
             lambda vcpu: self.observed.append((vcpu.index, vcpu.state)),
             limit,
         )
+        self.set.serve()
         for vcpu, script in zip(self.set.vcpus, scripts, strict=True):
             worker = FakeWorker(self.endpoint, vcpu.index, script)
             self.workers.append(worker)

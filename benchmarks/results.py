@@ -3,7 +3,7 @@
 import math
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.contenders import MPVM, QEMU
@@ -77,21 +77,24 @@ def geometric_mean(results: Iterable[Result]) -> float | None:
 
 
 def parse(lines: Iterable[tuple[float, str]]) -> dict[str, float]:
-    """The values of lines `bench NAME VALUE UNIT`, which came at these times of the host's clock, in seconds.
+    """The values of lines `bench NAME VALUE UNIT`; the times at which the lines came play no part."""
+    return {name: value for _, name, value in _values(lines) if name != _CLOCK}
 
-    A guest that measures by its own clock prints that at both ends, `bench clock SECONDS s`: MachineError
-    when less or more time has passed on the host's.
+
+def check_clock(lines: Iterable[tuple[float, str]]) -> None:
+    """Hold the clock of a guest that measures by it against the host's, on which the lines have their times.
+
+    The guest prints it at both ends, `bench clock SECONDS s`. MachineError when less or more time has passed
+    on it than on the host's.
     """
-    values: dict[str, float] = {}
-    clocks: list[tuple[float, float]] = []
+    clocks = [(time, value) for time, name, value in _values(lines) if name == _CLOCK]
+    host, guest = (end - start for start, end in zip(clocks[0], clocks[-1], strict=True))
+    if abs(guest - host) > host * _CLOCK_SHARE + _CLOCK_SECONDS:
+        raise MachineError(f"the guest's clock went {guest:.3f} s while the host's went {host:.3f} s")
+
+
+def _values(lines: Iterable[tuple[float, str]]) -> Iterator[tuple[float, str, float]]:
     for time, line in lines:
         match = _LINE.fullmatch(line)
-        if match and match[1] == _CLOCK:
-            clocks.append((time, float(match[2])))
-        elif match:
-            values[match[1]] = float(match[2])
-    if clocks:
-        host, guest = (end - start for start, end in zip(clocks[0], clocks[-1], strict=True))
-        if abs(guest - host) > host * _CLOCK_SHARE + _CLOCK_SECONDS:
-            raise MachineError(f"the guest's clock went {guest:.3f} s while the host's went {host:.3f} s")
-    return values
+        if match:
+            yield time, match[1], float(match[2])

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.contenders import MPVM, QEMU
 from benchmarks.machine import MachineError
-from benchmarks.results import Result, Sample, geometric_mean, parse
+from benchmarks.results import Result, Sample, check_clock, geometric_mean, parse
 
 
 def _result(mpvm: list[float], qemu: list[float], *, more_is_better: bool = True) -> Result:
@@ -60,10 +60,11 @@ def test_values_are_read_from_the_lines_that_a_guest_prints_for_them() -> None:
 
 def test_a_guest_whose_clock_is_right_is_believed() -> None:
     lines = [(10.0, "bench clock 3.5 s"), (15.0, "bench fork 100 /s"), (20.1, "bench clock 13.5 s")]
+    check_clock(lines)
     assert parse(lines) == {"fork": 100.0}
 
 
 @pytest.mark.parametrize("end", [13.0, 14.0])
 def test_a_guest_whose_clock_is_slow_or_fast_is_not_believed(end: float) -> None:
     with pytest.raises(MachineError, match=r"the host's went 10\.000 s"):
-        parse([(10.0, "bench clock 3.5 s"), (20.0, f"bench clock {end} s")])
+        check_clock([(10.0, "bench clock 3.5 s"), (20.0, f"bench clock {end} s")])

@@ -33,6 +33,13 @@ test: $(DEVELOPMENT) $(COMPILED) ## All tests.
 benchmarks: $(DEVELOPMENT) $(COMPILED) ## mpvm beside QEMU, in about two minutes (docs/benchmarks.md).
 	$(BIN)/python -m benchmarks $(BENCHMARKS_ARGS)
 
+soak: $(DEVELOPMENT) $(COMPILED) ## The long forms of the tests: 50 minutes or more.
+	$(BIN)/python -m tests.system.soak --boots 20 --smp 4
+	$(BIN)/python -m tests.system.soak --boots 1 --smp 4 --run loads,all,15 --run loads,together,345 --seconds 1800
+	$(BIN)/python -m tests.system.soak --boots 1 --smp 1 2 8 --run loads,all,5 --seconds 1800
+	$(BIN)/python -m tests.system.litmus --seconds 600
+	$(BIN)/python -m tests.system.litmus --seconds 600 --late
+
 lint: $(DEVELOPMENT) ## Style, types and the direction of imports.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

@@ -5,6 +5,7 @@
 
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.system.runner import Launcher, Run
 
 CONFIG = "configs/linux-4cpu.yaml"
 FIRST_LINE = "init: hello from /init"
+
+MEMORY = "512M"
 
 # Long, as several guests share two cores; a guest that hangs still ends.
 TIME_LIMIT = 400
@@ -32,7 +35,7 @@ def arguments(
     job: str,
     smp: int,
     flavour: str = "cloud",
-    memory: str = "512M",
+    memory: str = MEMORY,
     *,
     runs: Sequence[str] = (),
     seconds: int = TIME_LIMIT,
@@ -41,21 +44,57 @@ def arguments(
 
     Each of `runs` is a program of `programs/` and its arguments, with commas between: ``loads,pipe,5``.
     """
-    words = ["console=ttyS0", f"mpvm.job={job}", *(f"mpvm.run={run}" for run in runs)]
     return [
         CONFIG,
         *("--kernel", debian.kernel(flavour)),
-        *("--initrd", initramfs(*sorted({run.split(",")[0] for run in runs}))),
-        *("--append", " ".join(words)),
+        *("--initrd", _initrd(runs)),
+        *("--append", _command_line(job, runs)),
         *("--smp", str(smp)),
         *("--memory", memory),
         *("--timeout", str(seconds)),
     ]
 
 
-def boot(launcher: Launcher, job: str, smp: int, flavour: str = "cloud", *, runs: Sequence[str] = ()) -> Run:
-    """Boot Linux, have it do `job` and `runs` and power off."""
-    return launcher.run("run", "--quiet", *arguments(job, smp, flavour, runs=runs))
+def boot(
+    launcher: Launcher,
+    job: str,
+    smp: int,
+    flavour: str = "cloud",
+    *,
+    runs: Sequence[str] = (),
+    seconds: int = TIME_LIMIT,
+) -> Run:
+    """Boot Linux, have it do `job` and `runs` and power off, all within so many `seconds`."""
+    words = arguments(job, smp, flavour, runs=runs, seconds=seconds)
+    return launcher.run("run", "--quiet", *words, seconds=2 * seconds)
+
+
+def boot_on_reference(
+    job: str, smp: int, flavour: str = "cloud", *, runs: Sequence[str] = (), seconds: int = TIME_LIMIT
+) -> Run:
+    """The same on `qemu-system-x86_64` with a thread a vCPU; status 124 when it takes longer."""
+    qemu = "qemu-system-x86_64"
+    assert shutil.which(qemu), f"{qemu} is missing: apt-get install qemu-system-x86 is right on Debian"
+    options = f"-accel tcg,thread=multi -smp {smp} -m {MEMORY} -nodefaults -display none -serial stdio"
+    done = subprocess.run(
+        [
+            *("timeout", str(seconds), qemu, *options.split(), "-no-reboot"),
+            *("-kernel", debian.kernel(flavour), "-initrd", _initrd(runs)),
+            *("-append", _command_line(job, runs)),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+def _initrd(runs: Sequence[str]) -> Path:
+    return initramfs(*sorted({run.split(",")[0] for run in runs}))
+
+
+def _command_line(job: str, runs: Sequence[str]) -> str:
+    return " ".join(["console=ttyS0", f"mpvm.job={job}", *(f"mpvm.run={run}" for run in runs)])
 
 
 def statuses(console: str) -> dict[str, int]:

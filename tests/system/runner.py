@@ -68,10 +68,14 @@ class Launcher:
             _MARK: self._mark,
         }
 
-    def run(self, *arguments: str | Path) -> Run:
-        """`mpvm ARGUMENTS` to its end, with no terminal and nothing on stdin."""
+    def run(self, *arguments: str | Path, seconds: float = _KILL_SECONDS) -> Run:
+        """`mpvm ARGUMENTS` to its end, with no terminal and nothing on stdin.
+
+        A guest that hangs ends by its own --timeout; an `mpvm` that does raises subprocess.TimeoutExpired after
+        so many `seconds`.
+        """
         child = self.start(*arguments)
-        console, messages = child.communicate(timeout=_KILL_SECONDS)
+        console, messages = child.communicate(timeout=seconds)
         return Run(child.returncode, console.decode(errors="replace"), messages.decode(errors="replace"))
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:

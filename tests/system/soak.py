@@ -2,6 +2,10 @@
 
     python -m tests.system.soak --boots 20 --smp 4                 a shell that answers, every time
     python -m tests.system.soak --boots 50 --smp 4 --job check     with all the work of `check` in each
+    python -m tests.system.soak --boots 1 --smp 1 2 4 8 --run loads,all,5 --run loads,together,60
+                                                                   the loads of programs/loads, 5 s each, then
+                                                                   all at once
+    python -m tests.system.soak --boots 1 --smp 4 --run loads,all,5 --on reference
 
 The console of a boot that failed is kept in the folder that the report names. Ends with status 1 if any did.
 """
@@ -11,13 +15,14 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pexpect
 
 from tests.system import linux
-from tests.system.runner import Launcher
+from tests.system.runner import Launcher, Run
 
 _SHELL_SECONDS = 300.0
 
@@ -53,17 +58,19 @@ def boot_to_shell(launcher: Launcher, smp: int, flavour: str) -> tuple[list[str]
     return ([] if terminal.exitstatus == 0 else [f"status {terminal.exitstatus}"]), console
 
 
-def boot_with_job(launcher: Launcher, job: str, smp: int, flavour: str) -> tuple[list[str], str]:
-    """Boot, do `job`, power off. Returns what was wrong, and the console with mpvm's own words."""
-    run = linux.boot(launcher, job, smp, flavour)
+def job_problems(job: str, runs: Sequence[str], run: Run) -> list[str]:
+    """What was wrong with the work of a guest that has powered off."""
     problems = [] if run.status == 0 else [f"status {run.status}"]
     if job == "check" and "check: all right" not in run.console:
         problems.append("the check did not end right")
-    return problems, run.console + run.messages
+    statuses = linux.statuses(run.console)
+    problems += [f"{one}: status {statuses.get(one, 'none')}" for one in runs if statuses.get(one) != 0]
+    return problems
 
 
-def boot(job: str, smp: int, flavour: str) -> Boot:
+def boot(arguments: argparse.Namespace, smp: int) -> Boot:
     """One boot in a runtime directory of its own, and whether anything of it is left."""
+    job, flavour, runs, seconds = arguments.job, arguments.kernel, arguments.run, arguments.seconds
     with tempfile.TemporaryDirectory(prefix="mpvm-") as folder:
         launcher = Launcher(Path(folder))
         started = time.monotonic()
@@ -71,42 +78,68 @@ def boot(job: str, smp: int, flavour: str) -> Boot:
             if job == "shell":
                 problems, console = boot_to_shell(launcher, smp, flavour)
             else:
-                problems, console = boot_with_job(launcher, job, smp, flavour)
-            seconds = time.monotonic() - started
+                if arguments.on == "reference":
+                    run = linux.boot_on_reference(job, smp, flavour, runs=runs, seconds=seconds)
+                else:
+                    run = linux.boot(launcher, job, smp, flavour, runs=runs, seconds=seconds)
+                problems, console = job_problems(job, runs, run), run.console + run.messages
+            took = time.monotonic() - started
             if not re.search(rf"Brought up 1 node, {smp} CPUs?\b", console):
                 problems.append(f"not all {smp} CPUs came up")
             problems += linux.trouble(console)
             problems += [f"left behind: {what}" for what in launcher.leftovers()]
         finally:
             launcher.end()
-    return Boot(seconds, problems, console)
+    return Boot(took, problems, console)
 
 
 def main() -> int:
     """Boot as often as asked and say what was wrong."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--boots", type=int, default=20, metavar="N")
-    parser.add_argument("--smp", type=int, default=4, metavar="N")
-    parser.add_argument("--kernel", choices=("cloud", "generic"), default="cloud")
-    parser.add_argument("--job", choices=("shell", "check", "forkexec", "none"), default="shell")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     kept = Path(tempfile.mkdtemp(prefix="mpvm-soak-"))
+    boots = [smp for smp in arguments.smp for _ in range(arguments.boots)]
     failed = 0
-    for number in range(1, arguments.boots + 1):
-        one = boot(arguments.job, arguments.smp, arguments.kernel)
+    for number, smp in enumerate(boots, 1):
+        one = boot(arguments, smp)
         verdict = "; ".join(one.problems) if one.problems else "right"
-        print(f"boot {number} of {arguments.boots}: {one.seconds:.1f} s: {verdict}", flush=True)
+        print(f"boot {number} of {len(boots)}, {smp} CPUs: {one.seconds:.1f} s: {verdict}", flush=True)
+        for line in one.console.splitlines():
+            if line.startswith("loads: "):
+                print(f"    {line}", flush=True)
         if one.problems:
             failed += 1
             (kept / f"boot-{number}.log").write_text(one.console)
-    print(f"{arguments.boots - failed} of {arguments.boots} boots were right")
+    print(f"{len(boots) - failed} of {len(boots)} boots were right")
     if failed:
         print(f"consoles of the others: {kept}")
     else:
         kept.rmdir()
     return 1 if failed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    jobs = ("shell", "check", "forkexec", "none")
+    parser.add_argument("--boots", type=int, default=20, metavar="N", help="with each number of CPUs (20)")
+    parser.add_argument("--smp", type=int, nargs="+", default=[4], metavar="N", help="CPUs (4)")
+    parser.add_argument("--kernel", choices=("cloud", "generic"), default="cloud")
+    parser.add_argument("--job", choices=jobs, help="of init.sh (shell, or none where there is --run)")
+    parser.add_argument(
+        "--run", action="append", default=[], metavar="PROGRAM,ARG,...", help="a program of programs/, then"
+    )
+    parser.add_argument("--on", choices=("mpvm", "reference"), default="mpvm")
+    limit = linux.TIME_LIMIT
+    parser.add_argument("--seconds", type=int, default=limit, metavar="N", help=f"for a boot ({limit})")
+        "--seconds", type=int, default=linux.TIME_LIMIT, metavar="N", help="for a boot, at most"
+    )
+    arguments = parser.parse_args()
+    if arguments.job is None:
+        arguments.job = "none" if arguments.run or arguments.on == "reference" else "shell"
+    elif arguments.job == "shell" and (arguments.run or arguments.on == "reference"):
+        parser.error("--job shell goes neither with --run nor with --on reference")
+    return arguments
 
 
 if __name__ == "__main__":

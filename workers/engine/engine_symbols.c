@@ -9,6 +9,7 @@ struct engine_functions uc;
 const char *engine_symbols_load(const char *library)
 {
     static char message[256];
+    const char *missing;
     void *handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL);
 
     if (handle == NULL) {
@@ -37,5 +38,11 @@ const char *engine_symbols_load(const char *library)
     }
     ENGINE_FUNCTIONS(LOAD)
 #undef LOAD
+    missing = fpu_translate_init(handle);
+    if (missing != NULL) {
+        snprintf(message, sizeof(message), "unicorn has no helper %s; version %d.%d.%d is known", missing,
+                 UNICORN_VERSION_MAJOR, UNICORN_VERSION_MINOR, UNICORN_VERSION_PATCH);
+        return message;
+    }
     return NULL;
 }

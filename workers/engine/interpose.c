@@ -18,6 +18,7 @@
 void gen_intermediate_code_x86_64(CPUState *cpu, TranslationBlock *tb, int max_insns);
 void check_exit_request_x86_64(TCGContext *tcg);
 void tcg_gen_callN_x86_64(TCGContext *tcg, void *function, void *result, int count, void **arguments);
+void tcg_gen_op3_x86_64(TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c);
 void tcg_gen_lookup_and_goto_ptr_x86_64(TCGContext *tcg);
 void tcg_gen_exit_tb_x86_64(TCGContext *tcg, TranslationBlock *tb, unsigned index);
 bool x86_cpu_exec_interrupt_x86_64(CPUState *cpu, int request);
@@ -127,7 +128,9 @@ void REPLACES(check_exit_request)(TCGContext *tcg)
 void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int count, void **arguments)
 {
     if (function != (void *)uc.helper_check_exit_request) {
-        uc.tcg_gen_callN(tcg, function, result, count, arguments);
+        if (!fpu_translate_call(tcg, function, result, count, arguments)) {
+            uc.tcg_gen_callN(tcg, function, result, count, arguments);
+        }
         return;
     }
     if (self->exclusive_step != 0) {
@@ -140,6 +143,12 @@ void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int 
                    (uint64_t)(int64_t)ATTENTION_FROM_ENV);
     uc.tcg_gen_brcondi_i32(tcg, TCG_COND_NE, (uintptr_t)requested - (uintptr_t)tcg, 0, self->exit_label);
     uc.tcg_temp_free_internal(tcg, requested);
+}
+
+void REPLACES(tcg_gen_op3)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
+{
+    fpu_translate_load(tcg, opcode, c);
+    uc.tcg_gen_op3(tcg, opcode, a, b, c);
 }
 
 void REPLACES(tcg_gen_exit_tb)(TCGContext *tcg, TranslationBlock *tb, unsigned index)

@@ -29,6 +29,7 @@ uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason)
     struct mpvm_exit_information *exit = &vcpu->area->control.exit;
     bool in_guest = vcpu->area->mode == MPVM_MODE_IN_GUEST;
 
+    mxcsr_take_flags(vcpu->env);
     exit->reason = reason;
     vcpu->area->counters.exits[reason]++;
     if (in_guest) {
@@ -41,6 +42,14 @@ uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason)
         enter_guest(vcpu);
     }
     return exit->data;
+}
+
+/* An exit between instructions: the registers are in the control block. */
+static void exit_with_state(struct vcpu *vcpu, uint32_t reason)
+{
+    mxcsr_take_flags(vcpu->env);
+    state_save(vcpu);
+    exit_to_host(vcpu, reason);
 }
 
 /* Let uc_emu_start() return at the next block boundary. Called between blocks. */
@@ -96,8 +105,7 @@ static void guest_main(void)
         int error;
 
         if (area->request != 0) {
-            state_save(vcpu);
-            exit_to_host(vcpu, MPVM_EXIT_INTR);
+            exit_with_state(vcpu, MPVM_EXIT_INTR);
             continue;
         }
         if (area->mp_state == MPVM_MODE_WAIT_FOR_SIPI || CPU_HALTED(vcpu->cpu)) {
@@ -109,12 +117,10 @@ static void guest_main(void)
         error = uc.uc_emu_start(vcpu->engine, ENV_EIP(vcpu->env), 0, 0, 0);
         if (vcpu->triple_fault) {
             CPU_HALTED(vcpu->cpu) = 0;
-            state_save(vcpu);
-            exit_to_host(vcpu, MPVM_EXIT_SHUTDOWN);
+            exit_with_state(vcpu, MPVM_EXIT_SHUTDOWN);
         } else if (error != 0) {
             snprintf(vcpu->error, sizeof(vcpu->error), "unicorn: %s", uc.uc_strerror(error));
-            state_save(vcpu);
-            exit_to_host(vcpu, MPVM_EXIT_INTERNAL_ERROR);
+            exit_with_state(vcpu, MPVM_EXIT_INTERNAL_ERROR);
         } else if (CPU_HALTED(vcpu->cpu)) {
             area->counters.halts++;
             area->counters.exits[MPVM_EXIT_HLT]++;
@@ -279,6 +285,7 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
         return NULL;
     }
     mprotect(vcpu->guest_stack, PAGE_BYTES, PROT_NONE);
+    float_exceptions_init();
     *why = engine_open(vcpu);
     if (*why == NULL && !kick_init(vcpu)) {
         *why = strerror(errno);

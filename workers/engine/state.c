@@ -159,9 +159,8 @@ static void fpu_load(CPUX86State *env, const uint8_t *image, uint32_t mxcsr)
     for (unsigned i = 0; i < 16; i++) {
         memcpy(ENV_XMM(env, i), image + FXSAVE_XMM + 16 * i, 16);
     }
-    ENV_MXCSR(env) = mxcsr;
+    mxcsr_set(env, mxcsr);
     uc.update_fp_status(env);
-    uc.update_mxcsr_status(env);
 }
 
 /* Plain registers whose place in the control block and in the engine differ only in the name. */

@@ -50,7 +50,13 @@ typedef uint64_t ram_addr_t;
 #define TCG_TEMP(tcg, value) ((uint64_t)(uintptr_t)(tcg) + (value))
 #define TCG_LABEL_PRESENT(label) FIELD(label, uint32_t, 0)
 #define TCG_LABEL_PRESENT_BIT 1u
-enum { TCG_TYPE_I32 = 0, TCG_COND_NE = 9, INDEX_OP_SET_LABEL = 1, INDEX_OP_LD_I32 = 13 };
+enum { TCG_TYPE_I32 = 0, TCG_TYPE_V64 = 2, TCG_COND_EQ = 8, TCG_COND_NE = 9, TCG_COND_GT = 11 };
+enum { INDEX_OP_SET_LABEL = 1, INDEX_OP_CALL = 2, INDEX_OP_LD_I32 = 13, INDEX_OP_LD32U_I64 = 71 };
+#define TCG_TEMP_OF(tcg, temp) ((uintptr_t)(temp) - (uintptr_t)(tcg)) /* the inverse of TCG_TEMP */
+#define TCG_OP_COUNTS(op) FIELD(op, uint8_t, 1) /* of a call: how many it takes, and << 4 how many it gives */
+#define TCG_OP_ARGS(op) (&FIELD(op, uint64_t, 24))
+#define TCG_CALL_NO_READ_GLOBALS 1u
+#define TCG_CALL_NO_WRITE_GLOBALS 2u
 #define ATTENTION_FROM_ENV (-8) /* padding before CPUX86State, 16 bytes aligned, which nothing of the engine uses */
 #define CF_LAST_IO 0x00008000u
 #define CF_PARALLEL 0x00080000u
@@ -96,7 +102,11 @@ struct SegmentCache {
 #define ENV_FPUC(env) FIELD(env, uint16_t, 610)
 #define ENV_FPTAGS(env) (&FIELD(env, uint8_t, 612))
 #define ENV_FPREG(env, n) (&FIELD(env, uint8_t, 624 + 16 * (n)))
-#define ENV_MXCSR(env) FIELD(env, uint32_t, 816)
+#define ENV_FT0(env) (&FIELD(env, uint8_t, 784))
+/* The first byte of the engine's sse_status, which nothing uses any more. */
+#define ENV_MXCSR_STATE(env) FIELD(env, uint8_t, 808)
+#define ENV_MXCSR_OFFSET 816
+#define ENV_MXCSR(env) FIELD(env, uint32_t, ENV_MXCSR_OFFSET)
 #define ENV_XMM(env, n) (&FIELD(env, uint8_t, 824 + 64 * (n)))
 #define ENV_SYSENTER_CS(env) FIELD(env, uint32_t, 4800)
 #define ENV_SYSENTER_ESP(env) FIELD(env, uint64_t, 4808)
@@ -183,6 +193,7 @@ struct tlb_table {
 #define TLB_FLAG_BITS 0xfffull
 
 /* The engine's own functions, found in the wheel's library (engine_symbols.c). */
+#define TCG_BINARY_VECTOR (TCGContext *, unsigned, uintptr_t, uintptr_t, uintptr_t)
 #define ENGINE_FUNCTIONS(X)                                                                             \
     X(void, gen_intermediate_code, "_x86_64", (CPUState *, TranslationBlock *, int))                    \
     X(void, x86_cpu_do_interrupt, "_x86_64", (CPUState *))                                              \
@@ -206,6 +217,27 @@ struct tlb_table {
     X(void, tcg_gen_brcondi_i32, "_x86_64", (TCGContext *, int, uintptr_t, int32_t, void *))            \
     X(void, tcg_gen_op1, "_x86_64", (TCGContext *, int, uint64_t))                                      \
     X(void, tcg_gen_op3, "_x86_64", (TCGContext *, int, uint64_t, uint64_t, uint64_t))                  \
+    X(void *, tcg_emit_op, "_x86_64", (TCGContext *, int))                                              \
+    X(uintptr_t, tcg_temp_new_vec, "_x86_64", (TCGContext *, int))                                      \
+    X(void, tcg_gen_ld_vec, "_x86_64", (TCGContext *, uintptr_t, uintptr_t, uint64_t))                  \
+    X(void, tcg_gen_st_vec, "_x86_64", (TCGContext *, uintptr_t, uintptr_t, uint64_t))                  \
+    X(void, tcg_gen_cmp_vec, "_x86_64", (TCGContext *, int, unsigned, uintptr_t, uintptr_t, uintptr_t)) \
+    X(void, tcg_gen_abs_vec, "_x86_64", (TCGContext *, unsigned, uintptr_t, uintptr_t))                 \
+    X(void, tcg_gen_add_vec, "_x86_64", TCG_BINARY_VECTOR)                                              \
+    X(void, tcg_gen_sub_vec, "_x86_64", TCG_BINARY_VECTOR)                                              \
+    X(void, tcg_gen_mul_vec, "_x86_64", TCG_BINARY_VECTOR)                                              \
+    X(void, tcg_gen_and_vec, "_x86_64", TCG_BINARY_VECTOR)                                              \
+    X(void, tcg_gen_or_vec, "_x86_64", TCG_BINARY_VECTOR)                                               \
+    X(void, tcg_gen_xor_vec, "_x86_64", TCG_BINARY_VECTOR)                                              \
+    X(void, tcg_gen_andc_vec, "_x86_64", TCG_BINARY_VECTOR)                                             \
+    X(void, tcg_gen_ssadd_vec, "_x86_64", TCG_BINARY_VECTOR)                                            \
+    X(void, tcg_gen_usadd_vec, "_x86_64", TCG_BINARY_VECTOR)                                            \
+    X(void, tcg_gen_sssub_vec, "_x86_64", TCG_BINARY_VECTOR)                                            \
+    X(void, tcg_gen_ussub_vec, "_x86_64", TCG_BINARY_VECTOR)                                            \
+    X(void, tcg_gen_smin_vec, "_x86_64", TCG_BINARY_VECTOR)                                             \
+    X(void, tcg_gen_umin_vec, "_x86_64", TCG_BINARY_VECTOR)                                             \
+    X(void, tcg_gen_smax_vec, "_x86_64", TCG_BINARY_VECTOR)                                             \
+    X(void, tcg_gen_umax_vec, "_x86_64", TCG_BINARY_VECTOR)                                             \
     X(void, tcg_gen_lookup_and_goto_ptr, "_x86_64", (TCGContext *))                                     \
     X(void, tcg_gen_exit_tb, "_x86_64", (TCGContext *, TranslationBlock *, unsigned))                   \
     X(uint64_t, get_page_addr_code_hostp, "_x86_64", (CPUX86State *, uint64_t, void **))                \
@@ -217,13 +249,13 @@ struct tlb_table {
     X(uint32_t, cpu_cc_compute_all, "_x86_64", (CPUX86State *, int))                                    \
     X(void, cpu_x86_update_dr7, "_x86_64", (CPUX86State *, uint32_t))                                   \
     X(void, update_fp_status, "_x86_64", (CPUX86State *))                                               \
-    X(void, update_mxcsr_status, "_x86_64", (CPUX86State *))                                            \
     X(void, cpu_loop_exit, "_x86_64", (CPUState *))                                                     \
     X(void, cpu_loop_exit_restore, "_x86_64", (CPUState *, uintptr_t))                                  \
     X(bool, cpu_restore_state, "_x86_64", (CPUState *, uintptr_t, bool))                                \
     X(void, raise_exception_err_ra, "_x86_64", (CPUX86State *, int, int, uintptr_t))                    \
     X(void, raise_exception_err, "_x86_64", (CPUX86State *, int, int))                                  \
     X(void, raise_interrupt, "_x86_64", (CPUX86State *, int, int, int, int))                            \
+    X(uint32_t, cpu_ldl_data_ra, "_x86_64", (CPUX86State *, uint64_t, uintptr_t))                       \
     X(uint32_t, cpu_lduw_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))               \
     X(uint32_t, cpu_ldl_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))                \
     X(uint64_t, cpu_ldq_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))                \

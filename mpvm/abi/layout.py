@@ -377,8 +377,9 @@ class LocalApicPage(ctypes.Structure):
 class VcpuArea(ctypes.Structure):
     """One vCPU's area of the VM block.
 
-    `attention_at`: where, from the area's start, the word lies that translated code tests at each block's start,
-    0 before there is an engine. It is in the page behind the structure, of which the rest is the engine's.
+    `attention_at`: where, from the area's start, the word lies that translated code tests at each block's
+    start, 0 before there is an engine. It is in the page behind the structure, of which the rest is the
+    engine's.
     """
 
     _fields_ = [

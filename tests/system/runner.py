@@ -71,8 +71,8 @@ class Launcher:
     def run(self, *arguments: str | Path, seconds: float = _KILL_SECONDS) -> Run:
         """`mpvm ARGUMENTS` to its end, with no terminal and nothing on stdin.
 
-        A guest that hangs ends by its own --timeout; an `mpvm` that does raises subprocess.TimeoutExpired after
-        so many `seconds`.
+        A guest that hangs ends by its own --timeout; an `mpvm` that does not end in so many `seconds` is a
+        subprocess.TimeoutExpired.
         """
         child = self.start(*arguments)
         console, messages = child.communicate(timeout=seconds)

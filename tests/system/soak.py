@@ -132,8 +132,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--on", choices=("mpvm", "reference"), default="mpvm")
     limit = linux.TIME_LIMIT
     parser.add_argument("--seconds", type=int, default=limit, metavar="N", help=f"for a boot ({limit})")
-        "--seconds", type=int, default=linux.TIME_LIMIT, metavar="N", help="for a boot, at most"
-    )
     arguments = parser.parse_args()
     if arguments.job is None:
         arguments.job = "none" if arguments.run or arguments.on == "reference" else "shell"

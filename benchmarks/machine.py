@@ -86,9 +86,13 @@ class Machine:
         if status:
             raise MachineError(self._story(f"status {status} instead of 0"))
 
+    def processes(self) -> list[int]:
+        """The process and all that descend from it."""
+        return _family(self._child.pid)
+
     def resident_bytes(self) -> int:
         """What all its processes take of the host's memory; what they share counts once (PSS)."""
-        return sum(_proportional_set(pid) for pid in _family(self._child.pid))
+        return sum(_proportional_set(pid) for pid in self.processes())
 
     def _read(self) -> bool:
         """Some more of the console; False at its end. MachineError when the time is up."""

@@ -80,6 +80,7 @@ GROUPS = (
         "memory",
         (
             _more("stream", "a = b + 3 c over 24 MiB", "MB/s", _LINUX),
+            _more("stream-conflict", "the same, arrays a power of two apart", "MB/s", _LINUX),
             _more("load-cached", "dependent loads in 64 KiB", "M/s", _LINUX),
             _more("load-far", "dependent loads, a page each, in 16 MiB", "M/s", _LINUX),
             _more("copy-sse", "copy by 16 bytes", "MB/s", _LINUX),

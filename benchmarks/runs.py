@@ -63,21 +63,27 @@ class Linux:
 
     def measure(self, contender: str, wanted: Set[str], effort: Effort) -> dict[str, float]:
         """See `Run`."""
-        rows = sorted(wanted - self._OUTSIDE)
-        job = ",".join(["bench", str(round(self._ROW_MILLISECONDS * effort.share)), *rows])
-        append = f"console=ttyS0 mpvm.run={job}" if rows else "console=ttyS0 mpvm.job=none"
-        kernel = debian.kernel(effort.kernel)
-        guest = Guest(kernel, self.smp, self.memory, initramfs("bench"), append)
-        with Machine(CONTENDERS[contender](guest), _LIMIT) as machine:
+        with Machine(self.command(contender, wanted, effort), _LIMIT) as machine:
             values = {"init": machine.wait_for(FIRST_LINE.encode())}
             if "resident" in wanted:
                 values["resident"] = machine.resident_bytes()
-            if rows:
-                machine.wait_for(f"run: {job} status 0".encode())
+            if wanted - self._OUTSIDE:
+                machine.wait_for(f"run: {self._job(wanted, effort)} status 0".encode())
                 values |= parse(machine.lines())
                 if effort.clock_checked:
                     check_clock(machine.lines())
         return values
+
+    def command(self, contender: str, wanted: Set[str], effort: Effort) -> list[str]:
+        """What is started for `wanted`."""
+        work = f"run={self._job(wanted, effort)}" if wanted - self._OUTSIDE else "job=none"
+        append = f"console=ttyS0 mpvm.{work}"
+        kernel = debian.kernel(effort.kernel)
+        return CONTENDERS[contender](Guest(kernel, self.smp, self.memory, initramfs("bench"), append))
+
+    def _job(self, wanted: Set[str], effort: Effort) -> str:
+        milliseconds = max(1, round(self._ROW_MILLISECONDS * effort.share))
+        return ",".join(["bench", str(milliseconds), *sorted(wanted - self._OUTSIDE)])
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,15 @@ class OwnGuest:
 
     def measure(self, contender: str, wanted: Set[str], effort: Effort) -> dict[str, float]:
         """See `Run`."""
-        append = " ".join(f"{name}={max(1, round(count * effort.share))}" for name, count in self.options)
-        guest = Guest(_images()[self.name], self.smp, "128M", append=append)
-        command = CONTENDERS[contender](guest, *ISA_DEBUG_EXIT[contender])
-        with Machine(command, _LIMIT) as machine:
+        with Machine(self.command(contender, effort), _LIMIT) as machine:
             machine.wait_for_end()
             return parse(machine.lines())
+
+    def command(self, contender: str, effort: Effort) -> list[str]:
+        """What is started."""
+        append = " ".join(f"{name}={max(1, round(count * effort.share))}" for name, count in self.options)
+        guest = Guest(_images()[self.name], self.smp, "128M", append=append)
+        return CONTENDERS[contender](guest, *ISA_DEBUG_EXIT[contender])
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,16 @@ static void release(void)
     munmap(block, block_size);
 }
 
-static void allocate_24m(void)
+static void allocate_25m(void)
 {
-    allocate(24 * MIB);
+    allocate(25 * MIB);
 }
 
-// a[i] = b[i] + s * c[i] over three arrays of 8 MiB: every page's translation is out of the TLB again.
-static void stream(uint64_t rounds)
+// a[i] = b[i] + s * c[i] over three arrays of 8 MiB, with so many bytes between them.
+static void triad(uint64_t rounds, size_t gap)
 {
-    uint64_t count = 8 * MIB / sizeof(uint64_t);
-    uint64_t *a = (uint64_t *)block, *b = a + count, *c = b + count;
+    uint64_t count = 8 * MIB / sizeof(uint64_t), next = count + gap / sizeof(uint64_t);
+    uint64_t *a = (uint64_t *)block, *b = a + next, *c = b + next;
 
     while (rounds--) {
         for (uint64_t i = 0; i < count; i++) {
@@ -40,6 +40,18 @@ static void stream(uint64_t rounds)
         }
     }
     sink = a[1];
+}
+
+static void stream(uint64_t rounds)
+{
+    triad(rounds, 37 * PAGE);
+}
+
+// The same pages' numbers agree in their low bits: they want the same entry of a TLB that is indexed by
+// these.
+static void stream_conflict(uint64_t rounds)
+{
+    triad(rounds, 0);
 }
 
 // One chain through all of the block's lines of `stride` bytes, in random order (Sattolo's cycle).
@@ -129,7 +141,13 @@ const struct row memory_rows[] = {
      .unit = "MB/s",
      .per_round = 3 * 8 * MIB / 1e6,
      .work = stream,
-     .begin = allocate_24m,
+     .begin = allocate_25m,
+     .end = release},
+    {.name = "stream-conflict",
+     .unit = "MB/s",
+     .per_round = 3 * 8 * MIB / 1e6,
+     .work = stream_conflict,
+     .begin = allocate_25m,
      .end = release},
     {.name = "load-cached",
      .unit = "M/s",

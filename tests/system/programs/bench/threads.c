@@ -121,16 +121,16 @@ static void *worker(void *cpu)
 
     pin((int)(intptr_t)cpu);
     pthread_barrier_wait(&job.start);
-    while (job.rounds != 0 ? done < job.rounds : !__atomic_load_n(&job.over, __ATOMIC_RELAXED)) {
+    do {
         job.work();
         done++;
-    }
+    } while (job.rounds != 0 ? done < job.rounds : !__atomic_load_n(&job.over, __ATOMIC_RELAXED));
     __atomic_fetch_add(&job.done, done, __ATOMIC_RELAXED);
     return NULL;
 }
 
-// `count` CPUs do so many rounds each, or, when there are none given, as many as they get done in so many
-// seconds. Returns the rounds of all in a second.
+// `count` CPUs do so many rounds each or, when there are none given, as many as they get done in that time
+// and at least one. Returns the rounds of all in a second.
 static double rate_on(int count, void (*work)(void), uint64_t rounds, double seconds)
 {
     struct timespec nap = {.tv_sec = (time_t)seconds,

@@ -11,7 +11,6 @@ import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -72,14 +71,11 @@ def _report(document: Document, arguments: argparse.Namespace) -> None:
         print(f"failed: {failure}", file=sys.stderr)
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / "benchmarks.json").write_text(document.to_json() + "\n")
-        (arguments.output / "benchmarks.md").write_text(report.markdown(document.results, counting))
         pictures = [arguments.output / f"benchmarks.{suffix}" for suffix in ("svg", "png")]
-        plot.save(document.results, _title(document.host), pictures)
-
-
-def _title(host: dict[str, Any]) -> str:
-    return f"mpvm {host['mpvm']} beside {host['qemu']}\n{host['processor']}, {host['cpus']} CPUs"
+        page = report.markdown(document, counting, pictures[0].name)
+        (arguments.output / "benchmarks.json").write_text(document.to_json() + "\n")
+        (arguments.output / "benchmarks.md").write_text(page)
+        plot.save(document.results, report.title(document), pictures)
 
 
 def _list(chosen: list[Cell]) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders import CONTENDERS
+from benchmarks.document import Document
 from benchmarks.results import Result, Sample, geometric_mean
 
 HEADINGS = ("row", "vCPUs", "unit", *CONTENDERS, "ratio")
@@ -29,9 +30,23 @@ def print_table(results: Sequence[Result], counting: Iterable[str]) -> None:
     Console(file=sys.stdout, width=max(110, Console().width)).print(table)
 
 
-def markdown(results: Sequence[Result], counting: Iterable[str]) -> str:
-    """The same table."""
+def title(document: Document) -> str:
+    """What was compared, on what."""
+    host = document.host
+    return f"mpvm {host['mpvm']} beside {host['qemu']}, on {host['processor']}, {host['cpus']} CPUs"
+
+
+def markdown(document: Document, counting: Iterable[str], picture: str) -> str:
+    """A page with the file `picture` and the same table."""
+    results = document.results
+    runs = max((len(values) for result in results for values in result.values.values()), default=0)
     lines = [
+        "# Results",
+        "",
+        f"{title(document)}, Linux {document.host['kernel']}. Runs of each: {runs}.",
+        "",
+        f"![ratios by row]({picture})",
+        "",
         f"| {' | '.join(('row', 'what', *HEADINGS[1:]))} |",
         "|---|---|--:|---|--:|--:|--:|",
     ]

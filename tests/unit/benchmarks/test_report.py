@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import plot, report
 from benchmarks.contenders import MPVM, QEMU
+from benchmarks.document import Document, describe_host
 from benchmarks.results import Result
 
 RESULTS = [
@@ -37,7 +38,9 @@ def test_the_mean_over_all_takes_only_the_groups_that_count() -> None:
 
 
 def test_markdown_has_a_line_a_row_and_a_mean_a_group() -> None:
-    lines = report.markdown(RESULTS, COUNTING).splitlines()
+    document = Document(RESULTS, [], describe_host(), {})
+    lines = report.markdown(document, COUNTING, "picture.svg").splitlines()
+    assert "![ratios by row](picture.svg)" in lines
     assert "| `fork` | fork, exit, wait | 2 | /s | 800 (700 to 900) | 400 | 2.00 |" in lines
     assert "| `lonely` | no ratio | 1 | µs | 60.0 |  |  |" in lines
     assert "| **start** | geometric mean | | | | | **0.500** |" in lines

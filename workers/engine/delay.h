@@ -19,6 +19,15 @@ struct delay_step {
 
 void delay_step(struct delay_step *step);
 
+/* Whether the signal `number`, which has just come, comes again later instead. For its handler. */
+bool delay_signal(struct delay_step *step, int number);
+
+#define STEP_LATE_SIGNAL(name, number)                                                                       \
+    ({                                                                                                       \
+        static struct delay_step step_ = {#name, false, 0};                                                  \
+        delay_signal(&step_, number);                                                                        \
+    })
+
 #define STEP(name)                                                                                           \
     do {                                                                                                     \
         static struct delay_step step_ = {#name, false, 0};                                                  \
@@ -28,6 +37,7 @@ void delay_step(struct delay_step *step);
 #else
 
 #define STEP(name) ((void)0)
+#define STEP_LATE_SIGNAL(name, number) ((void)(number), false)
 
 #endif
 

@@ -21,11 +21,13 @@ enum {
 	START_TICKS = 2000,
 };
 
-/* How often something is done: the option `name`, or what `times=` makes of the default, by which all counts of a guest
- * grow together. */
+/* How often something is done: the option `name`, or what `times=` and `part=` make of the default, by which all counts
+ * of a guest grow and shrink together. */
 static inline uint64_t count_option(const char *name, uint64_t by_default)
 {
-	return option(name, by_default * option("times", 1));
+	uint64_t count = by_default * option("times", 1) / option("part", 1);
+
+	return option(name, count ? count : 1);
 }
 
 /* How far a CPU is, and when it got there; on a line of its own. */

@@ -1,9 +1,10 @@
 /* Accessed and dirty bits, set by page walks while another CPU takes the entry away (SDM vol. 3, section 4.8).
  *
  * Round after round one CPU replaces, in one locked step, an entry that all others read and write through, and
- * makes them forget it. The entry that it got back must then tell the truth: dirty when the frame was written,
- * accessed when it was read; and nothing but these two bits may have changed. A walk that sets bits in an entry
- * other than the one it used, or that lets a write through on an entry which is gone, fails.
+ * makes them forget it; until then it counts, by locked additions, in bits that are software's. The entry that it got
+ * back must then tell the truth: dirty when the frame was written, accessed when it was read; the count must be
+ * right, and no other bit may have changed. A walk that sets bits in an entry other than the one it used, or that
+ * lets a write through on an entry which is gone, or that undoes an addition, fails.
  *
  * Command line: rounds= of each kind of entry. Needs two CPUs. Status 33 when all passed. */
 #include <stddef.h>
@@ -29,6 +30,12 @@
 enum { FRAMES = 2, PAGE_WORDS = PAGE_BYTES / 8, LINE_WORDS = CACHE_LINE / 8, LOOKS = 200 };
 
 enum { EPOCH_WORD = 0 };
+
+/* Software's bits (SDM vol. 3, table 4-20). */
+#define PTE_COUNT_SHIFT 52
+#define PTE_COUNTS 127ull
+
+enum { COUNTS_MAX = 31, COUNT_LINGER_MASK = 0xff };
 
 struct kind {
 	const char *name;
@@ -104,6 +111,18 @@ static uint64_t replace(uint64_t *entry, uint64_t wanted, uint64_t epoch)
 	return old;
 }
 
+/* While others set bits. Returns how often it has counted. */
+static uint64_t count_in(uint64_t *entry, uint64_t *random)
+{
+	uint64_t counts = next_random(random) & COUNTS_MAX;
+
+	for (uint64_t i = 0; i < counts; i++) {
+		__asm__ volatile("lock addq %1, %0" : "+m"(*entry) : "r"(1ull << PTE_COUNT_SHIFT) : "cc", "memory");
+		linger(next_random(random) & COUNT_LINGER_MASK);
+	}
+	return counts;
+}
+
 static bool written(const uint64_t *frame)
 {
 	return memcmp(frame, snapshot, PAGE_BYTES) != 0;
@@ -120,7 +139,7 @@ static bool read_in(uint64_t epoch)
 
 struct tally {
 	uint64_t dirty, accessed, untouched;
-	uint64_t undirtied, unaccessed, changed, late;
+	uint64_t undirtied, unaccessed, uncounted, changed, late;
 };
 
 static void change_entries(struct tally *tally)
@@ -128,14 +147,16 @@ static void change_entries(struct tally *tally)
 	uint64_t random = rounds + 1;
 
 	for (uint64_t epoch = 1; epoch <= rounds; epoch++) {
-		uint64_t *frame = kind->frame[(epoch - 1) % FRAMES], old;
+		uint64_t *frame = kind->frame[(epoch - 1) % FRAMES], old, counted;
 
 		/* The next frame, which nobody reaches now. */
 		kind->frame[epoch % FRAMES][EPOCH_WORD] = epoch;
-		linger(next_random(&random) & 0xfff);
+		counted = count_in(kind->entry, &random);
 		old = replace(kind->entry, kind->clean[epoch % FRAMES], epoch);
 		make_all_forget();
 
+		tally->uncounted += (old >> PTE_COUNT_SHIFT & PTE_COUNTS) != counted;
+		old &= ~(PTE_COUNTS << PTE_COUNT_SHIFT);
 		tally->changed += ((old ^ kind->clean[(epoch - 1) % FRAMES]) & ~(PTE_A | PTE_D)) != 0;
 		tally->dirty += kind->has_dirty && (old & PTE_D);
 		tally->accessed += !!(old & PTE_A);
@@ -145,10 +166,13 @@ static void change_entries(struct tally *tally)
 			tally->unaccessed += !(old & PTE_A);
 		}
 		tally->unaccessed += read_in(epoch - 1) && !(old & PTE_A);
-		memcpy(snapshot, frame, PAGE_BYTES);
-		for (int look = 0; look < LOOKS; look++)
-			pause();
-		tally->late += written(frame);
+		/* Else the next change comes while others walk through this one for the first time. */
+		if (epoch % 4 == 0) {
+			memcpy(snapshot, frame, PAGE_BYTES);
+			for (int look = 0; look < LOOKS; look++)
+				pause();
+			tally->late += written(frame);
+		}
 		memcpy(snapshot, kind->frame[epoch % FRAMES], PAGE_BYTES);
 	}
 }
@@ -166,6 +190,7 @@ static void run_cpu(struct cpu *cpu)
 	print("  %s: %lu dirty, %lu accessed, %lu untouched\n", kind->name, tally.dirty, tally.accessed, tally.untouched);
 	EXPECT("entries whose frame was written and that are not dirty", tally.undirtied, 0);
 	EXPECT("entries that were used and are not accessed", tally.unaccessed, 0);
+	EXPECT("entries in which a count was lost", tally.uncounted, 0);
 	EXPECT("entries with other bits changed", tally.changed, 0);
 	EXPECT("frames written after all had forgotten them", tally.late, 0);
 }

@@ -20,7 +20,7 @@
 
 #define ALIAS WINDOW
 
-enum { CPUS_MAX = PAGE_BYTES / SLOT_BYTES / 2, PLACES = 2 };
+enum { CPUS_MAX = PAGE_BYTES / SLOT_BYTES / 2, TIMES_EACH = 5 };
 
 /* Pairs of pages, so that a function can lie over the boundary. */
 static uint8_t code[2 * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
@@ -91,30 +91,32 @@ static struct {
 
 static uint64_t finished;
 
-/* In the middle of a page, or with an instruction that lies over two; there or through the other mapping. */
-static uint8_t *place_for(int receiver, uint64_t number)
+/* In the middle of a page, or with an instruction that lies over two, a few times each, so that what ran last is what is
+ * changed. */
+static uint8_t *place_for(int receiver, uint64_t number, bool by_alias)
 {
 	uint8_t *pages = inbox_code[receiver];
 
-	if (number & 2)
+	if (by_alias)
 		pages = (uint8_t *)physical(ALIAS) + (pages - inbox_code[0]);
-	return pages + (number % PLACES ? PAGE_BYTES - 3 : 0x200);
+	return pages + (number / TIMES_EACH % 2 ? PAGE_BYTES - 3 : 0x200);
 }
 
 static bool send(int receiver, uint64_t number)
 {
 	uint32_t value = (uint32_t)(number * 0x01010101);
-	uint8_t *place = place_for(receiver, number);
+	bool by_alias = number & 2;
+	uint8_t *place = place_for(receiver, number, by_alias);
 
 	if (__atomic_load_n(&inbox[receiver].taken, __ATOMIC_ACQUIRE) != number - 1)
 		return false;
 	/* The first time at a place; later only the immediate, or of a split one only its second page's part. */
-	if (number <= 2 * PLACES || number % 3)
+	if (number <= 2 * TIMES_EACH || number % 3)
 		write_function(place, value);
 	else
 		memcpy(place + 1, &value, sizeof value);
-	/* Run through the mapping that it was not written through. */
-	inbox[receiver].entry = place_for(receiver, number ^ 2);
+	/* Run through the mapping that it was written through, or through the other. */
+	inbox[receiver].entry = place_for(receiver, number, number & 4 ? by_alias : !by_alias);
 	inbox[receiver].value = value;
 	__atomic_store_n(&inbox[receiver].sent, number, __ATOMIC_RELEASE);
 	return true;

@@ -1,10 +1,10 @@
 /* IPI storms: none lost, none delivered twice, higher classes first (SDM vol. 3, sections 10.6 and 10.8).
  *
  * An IPI whose vector is pending already merges with it, so each vector has one sender, which sends the next
- * one when the receiver has counted the last. Handlers of the storm let higher classes in. A doorbell, which is rung
- * without waiting, may merge, but whoever rings last must be heard.
+ * one when the receiver has counted the last. Handlers of the storm let higher classes in. Rings of a doorbell,
+ * which all share, may merge, but after each ring there must be a call.
  *
- * Command line: storm= IPIs of each vector from each CPU to each other, rings= of each doorbell, orders= times that
+ * Command line: storm= IPIs of each vector from each CPU to each other, rings= of doorbells by each CPU, orders= times that
  * all vectors wait at once, pings= between halted CPUs. Needs two CPUs and has vectors for 16. Status 33 when
  * all passed. */
 #include <stddef.h>
@@ -15,6 +15,7 @@
 #include "interrupts.h"
 #include "litmus.h"
 #include "smp.h"
+#include "timer.h"
 
 /* A class of vectors for each kind, and in it one for each sender. */
 enum {
@@ -24,10 +25,13 @@ enum {
 	CLASS_STEP = 2,
 	BROADCAST_KIND = KINDS - 1,
 	NESTED_MAX = KINDS + 1,
-	VECTOR_DOORBELL = 0x66,
+	VECTOR_DOORBELLS = 0x60,
+	BELLS = 8,
 	VECTOR_PING = 0xe6,
 	SPINS_MAX = 1000000,
 	LINGER_MASK = 0x3fff,
+	RINGS_A_WAIT = 3,
+	HEARD_LIMIT_US = 30000000,
 };
 
 #define FIXED_IPI (ICR_FIXED | ICR_ASSERT)
@@ -169,18 +173,32 @@ static void test_storm(void)
 
 /* -- doorbells ----------------------------------------------------------------------------------- */
 
-static struct {
+static struct bell {
 	uint64_t rung, heard, calls;
-} __attribute__((aligned(CACHE_LINE))) bells[SENDERS_MAX];
+} bells[SENDERS_MAX][BELLS] __attribute__((aligned(CACHE_LINE)));
 
 static void answer(struct interrupt_frame *frame)
 {
-	int me = this_cpu()->index;
+	struct bell *bell = &bells[this_cpu()->index][frame->vector - VECTOR_DOORBELLS];
 
-	(void)frame;
-	bells[me].calls++;
-	__atomic_store_n(&bells[me].heard, __atomic_load_n(&bells[me].rung, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+	bell->calls++;
+	__atomic_store_n(&bell->heard, __atomic_load_n(&bell->rung, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
 	apic_eoi();
+}
+
+/* Until there was a call after the ring `number`. */
+static void wait_until_heard(const struct bell *bell, uint64_t number)
+{
+	struct stopwatch watch;
+
+	stopwatch_start(&watch);
+	while (__atomic_load_n(&bell->heard, __ATOMIC_ACQUIRE) < number) {
+		if (stopwatch_us(&watch) > HEARD_LIMIT_US) {
+			EXPECT("a ring that was never heard", number, bell->heard);
+			finish();
+		}
+		pause();
+	}
 }
 
 static void ring(struct cpu *cpu)
@@ -188,32 +206,42 @@ static void ring(struct cpu *cpu)
 	uint64_t random = (uint64_t)cpu->index + 1;
 
 	for (uint64_t i = 0; i < rings; i++) {
-		int receiver = (cpu->index + 1 + (int)(i % (uint64_t)(cpu_count - 1))) % cpu_count;
+		int receiver = (cpu->index + 1 + (int)(next_random(&random) % (uint64_t)(cpu_count - 1))) % cpu_count;
+		uint32_t kind = random >> 8 & (BELLS - 1);
+		struct bell *bell = &bells[receiver][kind];
+		uint64_t number = __atomic_add_fetch(&bell->rung, 1, __ATOMIC_ACQ_REL);
 
-		__atomic_add_fetch(&bells[receiver].rung, 1, __ATOMIC_ACQ_REL);
-		apic_send(cpu_at(receiver)->apic_id, FIXED_IPI | VECTOR_DOORBELL);
-		linger(next_random(&random) & LINGER_MASK);
+		apic_send(cpu_at(receiver)->apic_id, FIXED_IPI | (VECTOR_DOORBELLS + kind));
+		linger(random >> 16 & LINGER_MASK);
+		if ((random >> 32) % RINGS_A_WAIT == 0)
+			wait_until_heard(bell, number);
 	}
-	/* A last ring that is not heard leaves this loop running until the run's time is over. */
-	while (__atomic_load_n(&bells[cpu->index].heard, __ATOMIC_ACQUIRE) != rings)
-		pause();
+}
+
+static void wait_for_all_bells(struct cpu *cpu)
+{
+	for (int kind = 0; kind < BELLS; kind++)
+		wait_until_heard(&bells[cpu->index][kind], bells[cpu->index][kind].rung);
 }
 
 static void test_doorbells(void)
 {
-	uint64_t calls = 0;
+	uint64_t rung = 0, calls = 0;
 
 	topic("doorbells");
-	/* So many that each CPU is rung by each other equally often. */
-	rings -= rings % (uint64_t)(cpu_count - 1);
-	set_handler(VECTOR_DOORBELL, answer);
+	for (int kind = 0; kind < BELLS; kind++)
+		set_handler(VECTOR_DOORBELLS + kind, answer);
 	smp_run(ring);
+	smp_run(wait_for_all_bells);
 	for (int i = 0; i < cpu_count; i++) {
-		EXPECT("the last ring is heard", bells[i].heard, bells[i].rung);
-		EXPECT("more calls than rings", bells[i].calls > bells[i].rung, false);
-		calls += bells[i].calls;
+		for (int kind = 0; kind < BELLS; kind++) {
+			EXPECT("more calls than rings", bells[i][kind].calls > bells[i][kind].rung, false);
+			rung += bells[i][kind].rung;
+			calls += bells[i][kind].calls;
+		}
 	}
-	print("  %lu rings, %lu calls\n", rings * (uint64_t)cpu_count, calls);
+	EXPECT("rings", rung, rings * (uint64_t)cpu_count);
+	print("  %lu rings, %lu calls\n", rung, calls);
 }
 
 /* -- order ----------------------------------------------------------------------------------------- */

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.system import litmus
 from tests.system.runner import Launcher
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, Path]:
+    """The built test guests (tests/guests) by name."""
+    return litmus.guest_images()
 
 
 @pytest.fixture

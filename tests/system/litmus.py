@@ -27,6 +27,7 @@ SOURCES = debian.REPOSITORY / "tests" / "guests"
 LITMUS = sorted(folders(SOURCES / "litmus"))
 
 PASSED = 33  # tests/guests/README.md
+FAILED = 35
 _MEMORY_MIB = 128
 _REFERENCE_DEVICES = "-device isa-debug-exit,iobase=0xf4,iosize=4 -serial stdio -display none -monitor none"
 _ROUNDS_MAX = 1 << 20

@@ -17,11 +17,6 @@ _ENDS_OTHERWISE = {"triple-fault": ExitStatus.GUEST_CRASH}
 _SMP = 4
 
 
-@pytest.fixture(scope="session")
-def images() -> dict[str, Path]:
-    return litmus.guest_images()
-
-
 @pytest.mark.parametrize("name", _NAMES)
 def test_a_guest_finds_the_engine_as_the_manuals_say(
     launch: Launcher, images: dict[str, Path], name: str

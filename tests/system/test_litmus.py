@@ -17,11 +17,6 @@ def _expect_pass(run: Run) -> None:
     assert run.status == litmus.PASSED, run
 
 
-@pytest.fixture(scope="session")
-def images() -> dict[str, Path]:
-    return litmus.guest_images()
-
-
 @pytest.mark.parametrize("name", litmus.LITMUS)
 def test_mpvm_shows_no_forbidden_outcome(launch: Launcher, images: dict[str, Path], name: str) -> None:
     _expect_pass(litmus.on_mpvm(launch, images[f"litmus-{name}"], _SMP[name]))

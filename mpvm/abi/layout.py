@@ -143,7 +143,7 @@ class Shadow(ctypes.Structure):
 
 
 class VmPage(ctypes.Structure):
-    """State of the whole VM."""
+    """State of the whole VM. `runnable` has a bit for each vCPU that has something to do."""
 
     _fields_ = [
         ("magic", u32),
@@ -168,7 +168,9 @@ class VmPage(ctypes.Structure):
         ("coherence_lock", u32),
         ("exclusive", u32),
         ("dma_page", u32),
-        ("reserved", u8 * 52),
+        ("reserved0", u32),
+        ("runnable", u64),
+        ("reserved", u8 * 40),
         ("posted_tail", u64),
         ("posted_pad0", u8 * 56),
         ("posted_head", u64),
@@ -346,6 +348,7 @@ class Counters(ctypes.Structure):
         ("nmis", u64),
         ("halts", u64),
         ("pauses", u64),
+        ("yields", u64),
         ("kicks", u64),
         ("ipis_sent", u64),
         ("posted_writes", u64),
@@ -380,6 +383,9 @@ class VcpuArea(ctypes.Structure):
     `attention_at`: where, from the area's start, the word lies that translated code tests at each block's
     start, 0 before there is an engine. It is in the page behind the structure, of which the rest is the
     engine's.
+
+    `host_cpus`: how many CPUs of the host its worker may run on; `rivals`: a bit for each vCPU whose worker
+    may run on one of them, itself among them (docs/overcommit.md).
     """
 
     _fields_ = [
@@ -395,7 +401,8 @@ class VcpuArea(ctypes.Structure):
         ("cpuid_count", u32),
         ("first_entry_ns", u64),
         ("attention_at", u32),
-        ("reserved", u8 * 12),
+        ("host_cpus", u32),
+        ("rivals", u64),
         ("inbox", InterruptInbox),
         ("mailbox", Mailbox),
         ("control", ControlBlock),

@@ -24,6 +24,7 @@ class VcpuSummary:
     nmis: int
     halts: int
     pauses: int
+    yields: int
     kicks: int
     ipis_sent: int
     posted_writes: int
@@ -55,6 +56,7 @@ _COPIED = (
     "nmis",
     "halts",
     "pauses",
+    "yields",
     "kicks",
     "ipis_sent",
     "posted_writes",

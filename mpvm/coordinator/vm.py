@@ -20,6 +20,7 @@ from mpvm.coordinator.exit_notifiers import ExitNotifiers
 from mpvm.coordinator.launch import endpoint, launch, wait_until_ready
 from mpvm.coordinator.loop import EventLoop
 from mpvm.coordinator.observer import Observer
+from mpvm.coordinator.placement import place
 from mpvm.coordinator.posted import PostedRing
 from mpvm.coordinator.run_state import RunStateMachine
 from mpvm.coordinator.runtime_dir import RuntimeDir
@@ -120,6 +121,7 @@ class VirtualMachine:
         smp, memory_bytes = config.machine.smp, config.machine.memory
         self._memory = VmMemory(self._directory.name, smp, memory_bytes, ram_slots(memory_bytes))
         undo("removing the shared memory", self._memory.close)
+        place(self._memory.areas)
         undo("dropping the machine", self._drop)
         self.state = RunStateMachine(self._memory.page)
         self.loop = EventLoop(self.clock)

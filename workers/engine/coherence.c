@@ -186,18 +186,22 @@ bool outside_or_answered(const struct mpvm_vcpu_area *area)
             __atomic_load_n(&area->mailbox.overflow, __ATOMIC_SEQ_CST) == 0);
 }
 
-/* Kick `target` and wait until `done`. Called with the lock held, so one at a time waits for anybody.
+/* Who is outside looks before it enters, and is left alone. */
+static void kick_in_guest(struct vcpu *vcpu, unsigned target)
+{
+    if (!outside(vcpu_area(vcpu, target))) {
+        kick_vcpu(vcpu, target);
+    }
+}
+
+/* Wait until `target`, which has been kicked, is `done`. Called with the lock held, so one at a time waits for anybody.
  * A target that runs answers within the spin; one that is preempted needs our core, so we sleep. */
 static void await(struct vcpu *vcpu, unsigned target, bool (*done)(const struct mpvm_vcpu_area *))
 {
     enum { SPINS = 400 };
     struct mpvm_vcpu_area *area = vcpu_area(vcpu, target);
 
-    if (done(area)) {
-        return;
-    }
     STEP(await);
-    kick_vcpu(vcpu, target);
     for (unsigned i = 0; i < SPINS; i++) {
         if (done(area)) {
             return;
@@ -240,6 +244,10 @@ static void mail_send(struct vcpu *vcpu, uint64_t targets, uint32_t kind, uint32
     _Atomic uint64_t *word = kind == MPVM_MAIL_DROP_CODE ? &vcpu->holders[page] : &vcpu->writers[page];
 
     mail_post(vcpu->vm, targets, kind, page);
+    /* All of them before the first is waited for: one that is preempted answers when it has a core, in any order. */
+    for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
+        kick_in_guest(vcpu, (unsigned)__builtin_ctzll(rest));
+    }
     for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
         await(vcpu, (unsigned)__builtin_ctzll(rest), outside_or_answered);
     }
@@ -408,6 +416,11 @@ void exclusive_begin(struct vcpu *vcpu)
     lock_acquire(vcpu);
     STEP(exclusive);
     __atomic_store_n(&vcpu->vm->exclusive, vcpu->index + 1, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < vcpu->smp; i++) {
+        if (i != vcpu->index) {
+            kick_in_guest(vcpu, i);
+        }
+    }
     for (unsigned i = 0; i < vcpu->smp; i++) {
         if (i != vcpu->index) {
             await(vcpu, i, outside);

@@ -122,6 +122,11 @@ void futex_wait(void *word, uint32_t value, const struct timespec *deadline);
 void futex_wake(void *word, int count);
 void doorbell_ring(struct vcpu *vcpu);
 
+/* yield.c: more vCPUs than cores (docs/overcommit.md) */
+void yield_at_pause(struct vcpu *vcpu);
+void runnable_begin(struct vcpu *vcpu, unsigned target);
+void runnable_end(struct vcpu *vcpu);
+
 /* run.c */
 uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason);
 void leave_engine(struct vcpu *vcpu);

@@ -5,14 +5,12 @@
  */
 #include "engine.h"
 
-#include <sched.h>
 #include <sys/random.h>
 #include <x86intrin.h>
 
 #define RETADDR ((uintptr_t)__builtin_extract_return_addr(__builtin_return_address(0)))
 #define EXCP_UD 6
 #define EXCP_GP 13
-#define PAUSES_PER_YIELD 8
 
 /* Prototypes for names that only the engine calls. */
 void gen_intermediate_code_x86_64(CPUState *cpu, TranslationBlock *tb, int max_insns);
@@ -449,10 +447,7 @@ void REPLACES(helper_pause)(CPUX86State *env, int length)
     struct vcpu *vcpu = self;
 
     ENV_EIP(env) += (uint64_t)length;
-    vcpu->area->counters.pauses++;
-    if (vcpu->area->counters.pauses % PAUSES_PER_YIELD == 0) {
-        sched_yield();
-    }
+    yield_at_pause(vcpu);
     uc.cpu_loop_exit_noexc(vcpu->cpu);
 }
 

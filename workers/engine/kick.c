@@ -129,11 +129,17 @@ void kick_area(struct mpvm_vcpu_area *area)
 
 void kick_vcpu(struct vcpu *vcpu, unsigned target)
 {
+    struct mpvm_vcpu_area *area = vcpu_area(vcpu, target);
+
     if (target == vcpu->index) {
         attention_raise(vcpu);
-    } else {
-        kick_area(vcpu_area(vcpu, target));
+        return;
     }
+    if (__atomic_load_n(&area->mode, __ATOMIC_SEQ_CST) != MPVM_MODE_IN_GUEST) {
+        /* Before it says so itself: it may have to wait for our core, and we may spin until it has run. */
+        runnable_begin(vcpu, target);
+    }
+    kick_area(area);
 }
 
 void timer_arm(struct vcpu *vcpu, uint64_t deadline_ns)

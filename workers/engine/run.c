@@ -70,6 +70,7 @@ static void wait_halted(struct vcpu *vcpu)
     for (;;) {
         uint32_t wake = __atomic_load_n(&area->wake, __ATOMIC_SEQ_CST);
 
+        runnable_end(vcpu);
         if (events_wake(vcpu)) {
             break;
         }
@@ -77,6 +78,7 @@ static void wait_halted(struct vcpu *vcpu)
         /* The APIC timer's signal ends the wait, too: its handler changes the word. */
         futex_wait(&area->wake, wake, NULL);
     }
+    runnable_begin(vcpu, vcpu->index);
     area->counters.halted_ns += monotonic_ns() - start;
     enter_guest(vcpu);
 }
@@ -99,6 +101,7 @@ static void guest_main(void)
 {
     struct vcpu *vcpu = self;
 
+    runnable_begin(vcpu, vcpu->index);
     enter_guest(vcpu);
     for (;;) {
         struct mpvm_vcpu_area *area = vcpu->area;

@@ -23,6 +23,7 @@ VCPU = VcpuSummary(
     nmis=0,
     halts=0,
     pauses=2,
+    yields=0,
     kicks=0,
     ipis_sent=0,
     posted_writes=0,

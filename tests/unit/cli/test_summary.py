@@ -15,6 +15,7 @@ def _vcpu(index: int, exits: dict[str, int]) -> VcpuSummary:
         nmis=0,
         halts=3,
         pauses=2,
+        yields=0,
         kicks=15,
         ipis_sent=7,
         posted_writes=100,

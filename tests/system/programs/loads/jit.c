@@ -1,5 +1,6 @@
-// Threads that write code and run it at once, again and again at the same places: in pages that are writable
-// and executable, in pages that become either by turns, and through a second mapping of the same memory.
+// Threads that write code and run it at once, now on this CPU and now on that, again and again at the same
+// places: in pages that are writable and executable, in pages that become either by turns, and through a
+// second mapping of the same memory.
 #include "loads.h"
 #include "generate.h"
 
@@ -55,6 +56,9 @@ static long play(int number)
         size_t place = next_random(&random) % (AREA - MAX_FUNCTION_BYTES);
         function *code = (function *)(area.executed + place);
         struct plan plan = make_plan(&random);
+        if (rounds % 8 == 7) {
+            pin((int)(next_random(&random) % (uint64_t)cpus()));
+        }
         if (area.way == WRITE_XOR_EXECUTE) {
             MUST(mprotect(area.written, AREA, PROT_READ | PROT_WRITE));
         }

@@ -30,13 +30,18 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+def read_image(what: str, path: Path) -> bytes:
+    """The whole file; raises `BootImageError` when it can't be read."""
+    with _open(what, path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise image_error(what, path, f"cannot be read ({_reason(error)})") from error
+
+
 def read_kernel(path: Path) -> bytes:
     """The whole kernel image; raises `BootImageError` when it can't be read or is empty."""
-    with _open("kernel", path) as file:
-        try:
-            data = file.read()
-        except OSError as error:
-            raise image_error("kernel", path, f"cannot be read ({_reason(error)})") from error
+    data = read_image("kernel", path)
     if not data:
         raise image_error("kernel", path, "is empty; give a kernel image")
     return data

@@ -19,6 +19,7 @@ from mpvm.hw.timer.mc146818 import Rtc
 from mpvm.machine import cpus, firmware, irq
 from mpvm.machine.apic_bus import ApicBus
 from mpvm.machine.base import Host, Machine, MachineSpec
+from mpvm.machine.fw_cfg import fw_cfg
 from mpvm.machine.publish import Publisher
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam, ram_slots
@@ -91,6 +92,7 @@ class X86Machine(Machine):
         a20 = A20Gate(self._set_a20)
         self.add(I8042(keyboard, mouse, host.request_reset, a20.input()))
         self.add(Port92(host.request_reset, a20.input()))
+        self.add(fw_cfg(self.spec, self.ram, self.dma))
         if self.spec.debugcon is not None:
             self.add(DebugCon(self.spec.debugcon))
         if self.spec.isa_debug_exit:

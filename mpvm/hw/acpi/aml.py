@@ -9,6 +9,7 @@ _ZERO, _ONE = b"\x00", b"\x01"
 _BYTE, _WORD, _DWORD, _STRING, _QWORD = b"\x0a", b"\x0b", b"\x0c", b"\x0d", b"\x0e"
 _NAME, _SCOPE, _BUFFER, _PACKAGE = b"\x08", b"\x10", b"\x11", b"\x12"
 _DEVICE: Final = b"\x5b\x82"
+_PNP_ID_CHARACTERS: Final = 7
 
 # Resource descriptors: small ones have the length in their tag.
 _IRQ_NO_FLAGS, _IO, _END_TAG = b"\x22", b"\x47", b"\x79\x00"
@@ -64,6 +65,11 @@ def eisa_id(text: str) -> bytes:
     for letter in text[:3]:
         letters = letters << 5 | ord(letter) - 0x40
     return integer(int.from_bytes(letters.to_bytes(2, "big") + bytes.fromhex(text[3:]), "little"))
+
+
+def hardware_id(text: str) -> bytes:
+    """A PNP ID (seven characters) as a compressed EISA ID, an ACPI ID (eight) as a string (6.1.5)."""
+    return eisa_id(text) if len(text) == _PNP_ID_CHARACTERS else string(text)
 
 
 def buffer(data: bytes) -> bytes:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from mpvm.hw.acpi import aml, pm
 from mpvm.hw.intc import ioapic
+from mpvm.hw.nvram.fw_cfg import FW_CFG_PORT, FW_CFG_PORTS
 from mpvm.hw.timer.mc146818 import CENTURY
 from mpvm.memory.ram import LOW_RAM_LIMIT, GuestRam
 
@@ -70,18 +71,27 @@ FADT_FIELDS: Final = (
 )
 
 
+# Device status, what _STA gives (6.3.7).
+PRESENT, ENABLED, SHOWN_IN_UI, FUNCTIONING = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+
+
 class IsaDevice(NamedTuple):
-    """A device of the DSDT: its name there, its hardware ID, its unique ID, its ports and its interrupt."""
+    """A device of the DSDT: its name there, hardware ID, unique ID, ports, interrupt and status."""
 
     name: str
     hid: str
     uid: int
     ports: tuple[tuple[int, int], ...]
-    irq: int
+    irq: int | None  # None: it has none
+    status: int = PRESENT | ENABLED | SHOWN_IN_UI | FUNCTIONING
 
 
 RTC: Final = IsaDevice("RTC", "PNP0B00", 0, ((0x70, 2),), 8)
 KEYBOARD: Final = IsaDevice("KBD", "PNP0303", 0, ((0x60, 1), (0x64, 1)), 1)
+# No driver of a person's choice, so it is not shown.
+FW_CFG: Final = IsaDevice(
+    "FWCF", "QEMU0002", 0, ((FW_CFG_PORT, FW_CFG_PORTS),), None, PRESENT | ENABLED | FUNCTIONING
+)
 UART_PORTS: Final = 8
 
 
@@ -237,7 +247,7 @@ def _dsdt(machine: AcpiMachine) -> bytes:
         IsaDevice(f"COM{number}", "PNP0501", number, ((base, UART_PORTS),), irq)
         for number, (base, irq) in enumerate(machine.serial, 1)
     ]
-    devices = [_isa_device(device) for device in (RTC, KEYBOARD, *uarts)]
+    devices = [_isa_device(device) for device in (RTC, KEYBOARD, *uarts, FW_CFG)]
     if machine.pci:
         devices.insert(0, _pci_root())
     sleep_states = (("\\_S0", pm.SLP_TYP_S0), ("\\_S5", pm.SLP_TYP_S5))
@@ -254,12 +264,14 @@ def _dsdt(machine: AcpiMachine) -> bytes:
 
 def _isa_device(device: IsaDevice) -> bytes:
     resources = [aml.io(base, length) for base, length in device.ports]
+    if device.irq is not None:
+        resources.append(aml.irq(device.irq))
     return aml.device(
         device.name,
-        aml.name("_HID", aml.eisa_id(device.hid)),
+        aml.name("_HID", aml.hardware_id(device.hid)),
         aml.name("_UID", aml.integer(device.uid)),
-        aml.name("_STA", aml.integer(0xF)),
-        aml.name("_CRS", aml.resource_template(*resources, aml.irq(device.irq))),
+        aml.name("_STA", aml.integer(device.status)),
+        aml.name("_CRS", aml.resource_template(*resources)),
     )
 
 

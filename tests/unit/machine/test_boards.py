@@ -1,5 +1,6 @@
 """The boards with all their devices: what answers where, and what a guest's requests lead to."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mpvm.machine.apic_bus import SVR, SVR_APIC_ENABLED
 from mpvm.machine.x86 import X86Machine
 
 MEMORY = 16 << 20
+SELECT, READ = 8, 2
 PIC_MASTER, PIC_SLAVE = 0x20, 0xA0
 IOREGSEL, IOWIN = 0xFEC00000, 0xFEC00010
 # A boot sector that is never run.
@@ -212,6 +214,13 @@ def test_the_boot_image_and_the_tables_are_in_ram(board: Board) -> None:
     assert b"RSD PTR " in firmware
     assert b"_MP_" in firmware
     assert firmware.count(b"APIC") >= 1
+
+
+def test_fw_cfg_stores_into_ram_by_the_hosts_hand(board: Board) -> None:
+    board.machine.ram.write(0x1000, struct.pack(">IIQ", SELECT | READ, 4, 0x2000))
+    board.out(0x518, 4, 0x00100000)
+    assert board.machine.ram.read(0x2000, 4) == b"QEMU"
+    assert board.machine.ram.read(0x1000, 4) == bytes(4)
 
 
 def test_cmos_tells_the_memory(board: Board) -> None:

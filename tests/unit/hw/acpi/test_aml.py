@@ -57,6 +57,11 @@ def test_an_eisa_id_is_three_letters_in_five_bits_each(text: str, encoding: str)
     assert aml.eisa_id(text).hex() == encoding
 
 
+def test_a_hardware_id_of_acpi_is_a_string() -> None:
+    assert aml.hardware_id("PNP0501") == aml.eisa_id("PNP0501")
+    assert aml.hardware_id("QEMU0002") == b"\x0dQEMU0002\0"
+
+
 def test_a_string_ends_with_zero() -> None:
     assert aml.string("QEMU") == b"\x0dQEMU\0"
 

@@ -291,6 +291,17 @@ def test_the_dsdt_has_the_clock_and_the_keyboard(
     assert 'Device (KBD) { Name (_HID, EisaId ("PNP0303") )' in source
 
 
+@MACHINES
+def test_the_dsdt_has_fw_cfg_where_drivers_look_for_it(
+    machine: AcpiMachine, disassemble: Callable[[bytes], str]
+) -> None:
+    source = squeezed(disassemble(Firmware(machine).dsdt))
+    device = source[source.index('Device (FWCF) { Name (_HID, "QEMU0002")') :]
+    assert "Name (_STA, 0x0B)" in device
+    assert "IO (Decode16, 0x0510, 0x0510, 0x01, 0x0C, )" in device
+    assert "IRQ" not in device
+
+
 def test_only_a_machine_with_pci_has_a_pci_root(disassemble: Callable[[bytes], str]) -> None:
     assert 'EisaId ("PNP0A03")' in disassemble(Firmware(PC).dsdt)
     assert "PCI" not in disassemble(Firmware(MICROVM).dsdt)

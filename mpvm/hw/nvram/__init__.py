@@ -1,0 +1,1 @@
+"""Memory that keeps its content: what the machine tells firmware and kernels."""

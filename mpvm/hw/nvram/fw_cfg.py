@@ -1,0 +1,202 @@
+"""QEMU's firmware configuration device: named pieces of data for firmware and kernels, by port or by DMA.
+
+After QEMU's docs/specs/fw_cfg.rst and Linux's include/uapi/linux/qemu_fw_cfg.h, whose names are used. The
+data is the machine's and is read-only; an item is made when it is asked for.
+"""
+
+import functools
+import struct
+from collections.abc import Callable, Mapping
+from enum import IntEnum, IntFlag
+from typing import Any, Final
+
+from mpvm.abi.errors import DeviceError
+from mpvm.hw.device import Device
+from mpvm.memory.dma import DmaMemory
+from mpvm.memory.region import Region
+
+FW_CFG_PORT: Final = 0x510
+FW_CFG_PORTS: Final = 12
+DMA_ADDRESS_OFFSET: Final = 4
+
+FILE_FIRST: Final = 0x20
+FILE_SLOTS: Final = 0x20
+FILE_NAME_BYTES: Final = 56
+WRITE_CHANNEL: Final = 0x4000
+_ENTRY_MASK: Final = 0xFFFF & ~WRITE_CHANNEL
+
+_SIGNATURE: Final = b"QEMU"
+_DMA_SIGNATURE: Final = b"QEMU CFG"
+_VERSION_TRADITIONAL, _VERSION_DMA = 1, 2
+_FILE: Final = struct.Struct(f">IHH{FILE_NAME_BYTES}s")
+_DMA_ACCESS: Final = struct.Struct(">IIQ")
+# As much as is copied at once, so that what a guest asks for does not decide how much memory that takes.
+_CHUNK_BYTES: Final = 1 << 20
+
+Item = Callable[[], bytes]
+
+
+class Key(IntEnum):
+    """The items that have a number of their own."""
+
+    SIGNATURE = 0x00
+    ID = 0x01
+    UUID = 0x02
+    RAM_SIZE = 0x03
+    NOGRAPHIC = 0x04
+    NB_CPUS = 0x05
+    KERNEL_SIZE = 0x08
+    INITRD_SIZE = 0x0B
+    BOOT_MENU = 0x0E
+    MAX_CPUS = 0x0F
+    KERNEL_DATA = 0x11
+    INITRD_DATA = 0x12
+    CMDLINE_SIZE = 0x14
+    CMDLINE_DATA = 0x15
+    SETUP_SIZE = 0x17
+    SETUP_DATA = 0x18
+    FILE_DIR = 0x19
+
+
+class DmaControl(IntFlag):
+    """The low half of the control field; its high half is the key that SELECT selects."""
+
+    ERROR = 0x01
+    READ = 0x02
+    SKIP = 0x04
+    SELECT = 0x08
+    WRITE = 0x10
+
+
+class FwCfg(Device):
+    """Selector at 0x510, data at 0x511, DMA address at 0x514, which is big-endian; its low half starts DMA.
+
+    `items` are the numbered items beside the device's own (SIGNATURE, ID, FILE_DIR), `files` those found by
+    name in the directory. DMA goes through `dma`.
+    """
+
+    type_name = "fw-cfg"
+
+    def __init__(self, dma: DmaMemory, items: Mapping[int, Item], files: Mapping[str, Item]) -> None:
+        if len(files) > FILE_SLOTS or any(len(name) >= FILE_NAME_BYTES for name in files):
+            raise DeviceError(
+                f"fw_cfg: {FILE_SLOTS} files with names of {FILE_NAME_BYTES - 1} bytes are possible"
+            )
+        self._dma = dma
+        self._names = sorted(files)
+        self._items: dict[int, Item] = {
+            **items,
+            Key.SIGNATURE: lambda: _SIGNATURE,
+            Key.ID: lambda: (_VERSION_TRADITIONAL | _VERSION_DMA).to_bytes(4, "little"),
+            Key.FILE_DIR: functools.cache(self._directory),
+            **{FILE_FIRST + slot: files[name] for slot, name in enumerate(self._names)},
+        }
+        self._key = int(Key.SIGNATURE)
+        self._offset = 0
+        self._dma_address = 0
+        # The selector and the upper half of the DMA address do nothing by themselves: nobody waits for them.
+        self._registers = Region("fw_cfg", 2, self._read_data, self._select, posted=frozenset({0, 1}))
+        self._dma_registers = Region(
+            "fw_cfg DMA", 8, self._read_signature, self._write_dma_address, posted=frozenset(range(4))
+        )
+
+    def ports(self) -> list[tuple[int, Region]]:
+        """Where the ports are."""
+        return [
+            (FW_CFG_PORT, self._registers),
+            (FW_CFG_PORT + DMA_ADDRESS_OFFSET, self._dma_registers),
+        ]
+
+    def reset(self) -> None:
+        """The signature is selected."""
+        self._select_key(Key.SIGNATURE)
+        self._dma_address = 0
+
+    def state(self) -> dict[str, Any]:
+        """What is selected, how far it is read, and half a DMA address."""
+        return {"key": self._key, "offset": self._offset, "dma_address": self._dma_address}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over `state`."""
+        self._key, self._offset = state["key"], state["offset"]
+        self._dma_address = state["dma_address"]
+
+    def _directory(self) -> bytes:
+        entries = [
+            _FILE.pack(len(self._items[FILE_FIRST + slot]()), FILE_FIRST + slot, 0, name.encode("ascii"))
+            for slot, name in enumerate(self._names)
+        ]
+        return len(entries).to_bytes(4, "big") + b"".join(entries)
+
+    def _select_key(self, key: int) -> None:
+        self._key = key
+        self._offset = 0
+
+    def _data(self) -> bytes:
+        """The selected item; nothing for a key that has none."""
+        item = self._items.get(self._key & _ENTRY_MASK)
+        return item() if item is not None else b""
+
+    # --- Ports ----------------------------------------------------------------------------------------
+
+    def _select(self, offset: int, size: int, value: int) -> None:
+        # Bytes to the data port are ignored: nothing here is written that way (since QEMU 2.4).
+        if (offset, size) == (0, 2):
+            self._select_key(value)
+
+    def _read_data(self, offset: int, size: int) -> int:
+        if (offset, size) != (1, 1):
+            return 0
+        data, at = self._data(), self._offset
+        if at >= len(data):
+            return 0
+        self._offset += 1
+        return data[at]
+
+    def _read_signature(self, offset: int, size: int) -> int:
+        return int.from_bytes(_DMA_SIGNATURE[offset : offset + size], "little")
+
+    def _write_dma_address(self, offset: int, size: int, value: int) -> None:
+        if size != 4 or offset not in (0, 4):
+            return
+        half = int.from_bytes(value.to_bytes(4, "little"), "big")
+        if offset == 0:
+            self._dma_address = half << 32
+            return
+        address, self._dma_address = self._dma_address | half, 0
+        self._transfer(address)
+
+    # --- DMA ------------------------------------------------------------------------------------------
+
+    def _transfer(self, access: int) -> None:
+        """Do what the `fw_cfg_dma_access` at `access` asks for; its control field then tells the outcome."""
+        descriptor = self._dma.read(access, _DMA_ACCESS.size)
+        done = False
+        if descriptor is not None:
+            control, length, address = _DMA_ACCESS.unpack(descriptor)
+            if control & DmaControl.SELECT:
+                self._select_key(control >> 16)
+            if control & DmaControl.READ:
+                done = self._read(address, length)
+            elif control & DmaControl.WRITE:
+                done = length == 0
+            else:
+                done = True
+                if control & DmaControl.SKIP:
+                    self._take(length)
+        self._dma.write(access, (0 if done else DmaControl.ERROR).to_bytes(4, "big"))
+
+    def _take(self, length: int) -> bytes:
+        """The next bytes of the item, at most `length`."""
+        data = self._data()[self._offset : self._offset + length]
+        self._offset += len(data)
+        return data
+
+    def _read(self, address: int, length: int) -> bool:
+        """The next `length` bytes of the item, and zeros from its end on, into guest memory."""
+        while length > 0:
+            size = min(length, _CHUNK_BYTES)
+            if not self._dma.write(address, self._take(size).ljust(size, b"\0")):
+                return False
+            address, length = address + size, length - size
+        return True

@@ -1,0 +1,76 @@
+"""What a board tells firmware and kernels by fw_cfg: its size, its memory map, and what was to be booted."""
+
+import functools
+from collections.abc import Mapping
+from typing import Final
+
+from mpvm.boot import linux
+from mpvm.boot.e820 import e820_map, encode
+from mpvm.boot.image import read_image
+from mpvm.boot.place import command_line
+from mpvm.hw.nvram.fw_cfg import FwCfg, Item, Key
+from mpvm.machine.base import BootSpec, MachineSpec
+from mpvm.memory.dma import DmaMemory
+from mpvm.memory.ram import GuestRam
+
+_SETUP_SECTORS_DEFAULT: Final = 4  # "for backwards compatibility, if the field contains 0" (boot.rst)
+_UUID_BYTES: Final = 16
+
+
+def fw_cfg(spec: MachineSpec, ram: GuestRam, dma: DmaMemory) -> FwCfg:
+    """The device of the machine that `spec` describes. Images are read when the guest asks for them."""
+    return FwCfg(dma, {**_machine_items(spec), **_boot_items(spec.boot)}, {"etc/e820": lambda: _e820(ram)})
+
+
+def _e820(ram: GuestRam) -> bytes:
+    return encode(e820_map(ram.slots))
+
+
+def _machine_items(spec: MachineSpec) -> Mapping[int, Item]:
+    cpus = spec.smp.to_bytes(2, "little")
+    return {
+        Key.UUID: lambda: bytes(_UUID_BYTES),
+        Key.RAM_SIZE: lambda: spec.memory_bytes.to_bytes(8, "little"),
+        Key.NOGRAPHIC: lambda: (1).to_bytes(2, "little"),
+        Key.NB_CPUS: lambda: cpus,
+        Key.MAX_CPUS: lambda: cpus,
+        Key.BOOT_MENU: lambda: (0).to_bytes(2, "little"),
+    }
+
+
+def _boot_items(boot: BootSpec) -> dict[int, Item]:
+    @functools.cache
+    def kernel() -> tuple[bytes, bytes]:
+        return _split_kernel(read_image("kernel", boot.kernel))
+
+    @functools.cache
+    def initrd() -> bytes:
+        return read_image("initrd", boot.initrd) if boot.initrd is not None else b""
+
+    def cmdline() -> bytes:
+        return command_line(boot.append, boot.kernel) + b"\0"
+
+    data: dict[tuple[Key, Key], Item] = {
+        (Key.SETUP_SIZE, Key.SETUP_DATA): lambda: kernel()[0],
+        (Key.KERNEL_SIZE, Key.KERNEL_DATA): lambda: kernel()[1],
+        (Key.INITRD_SIZE, Key.INITRD_DATA): initrd,
+        (Key.CMDLINE_SIZE, Key.CMDLINE_DATA): cmdline,
+    }
+    items: dict[int, Item] = {}
+    for (size_key, data_key), item in data.items():
+        items[size_key] = functools.partial(_size_of, item)
+        items[data_key] = item
+    return items
+
+
+def _size_of(item: Item) -> bytes:
+    return len(item()).to_bytes(4, "little")
+
+
+def _split_kernel(image: bytes) -> tuple[bytes, bytes]:
+    """A bzImage's real-mode setup code and the rest; any other image has no setup code."""
+    if image[linux.MAGIC_OFFSET :][: len(linux.MAGIC)] != linux.MAGIC:
+        return b"", image
+    sectors = image[linux.HEADER_START] or _SETUP_SECTORS_DEFAULT
+    end = (1 + sectors) * linux.SECTOR
+    return image[:end], image[end:]

@@ -11,6 +11,8 @@
  *   OPS0..2      what its blocks may be and do: the sum of OP_ numbers
  *   LETTERS      how many letters a mailbox holds
  *   SLEEP        who waits for an answer sleeps on a futex
+ *   DEVICE       how many stores a device makes, in the coordinator, which also answers exits
+ *   DMA_PAGES    to which pages: the sum of 1 and 2
  *   BREAK_...    a rule of the protocol is left out; tests/model expects that each is found out
  */
 #ifndef N
@@ -60,10 +62,21 @@
 #define PAGE(p)     (1 << (p))
 #define BLOCKS_OF(p) ((p) == 0 -> 5 : 6) /* with bytes of the page; 1: of page 0, 2: of page 1, 4: of both */
 
+#ifdef DEVICE
+#define AGENTS (N + 1)
+#else
+#define AGENTS N
+#endif
+
+#define FREE 0
+#define HELD 1
+#define LENT 2
+
 /* The VM block. */
 byte holders[2], writers[2];
-bool lock;
+byte lock;
 byte exclusive;
+byte dma_page;         /* 1 + page of a store that the coordinator has announced */
 byte mode[N];
 byte head[N], tail[N]; /* modulo twice the mailbox's size, as the real ones are modulo 2^32 */
 byte box[N * LETTERS];
@@ -77,7 +90,8 @@ bool wake[N];          /* VcpuArea.wake has changed since its owner has read it 
 bool attention[N];
 byte live[N];     /* blocks that its engine would find */
 byte writable[N]; /* pages to which its TLB lets stores through */
-byte buffer[N];   /* the store buffer: 1 + page of a store that nobody else sees yet */
+byte buffer[AGENTS]; /* the store buffer: 1 + page of a store that nobody else sees yet; the coordinator's is empty */
+bool asking[N];   /* it waits in an exit for the coordinator's answer */
 
 /* What the properties speak of. */
 byte stale[N];    /* of the live blocks: their bytes have changed */
@@ -99,6 +113,14 @@ byte idle;        /* vCPUs that have ended, or sleep until an interrupt */
 #define HAS_LOCK false
 #else
 #define HAS_LOCK stepping
+#endif
+
+#define ANNOUNCED (1 << N) /* nobody's bit: the lock is to be taken, and nobody to be mailed */
+
+#ifdef BREAK_ANNOUNCEMENT
+#define DMA_TO(p) false
+#else
+#define DMA_TO(p) (dma_page == (p) + 1)
 #endif
 
 #ifdef BREAK_LOOK_AGAIN
@@ -281,7 +303,7 @@ inline answer_await(v)
     fi
 }
 
-inline mail_send(word, kind)
+inline mail_post(kind)
 {
     letter = kind + claimed;
     letter_send(0);
@@ -289,13 +311,23 @@ inline mail_send(word, kind)
 #if N > 2
     letter_send(2);
 #endif
-    letter = 0;
-#ifndef BREAK_ANSWER
+    letter = 0
+}
+
+inline mail_await()
+{
     answer_await(0);
-    answer_await(1);
+    answer_await(1)
 #if N > 2
-    answer_await(2);
+    ; answer_await(2)
 #endif
+}
+
+inline mail_send(word, kind)
+{
+    mail_post(kind);
+#ifndef BREAK_ANSWER
+    mail_await();
 #endif
     atomic { fence(); word = word & ~targets; targets = 0 }
 }
@@ -361,7 +393,12 @@ inline code_claim()
 #endif
         if
         :: targets != 0 -> break
+#ifdef DEVICE
+        :: d_step { targets == 0 && DMA_TO(claimed) -> targets = ANNOUNCED }; break
+        :: targets == 0 && !DMA_TO(claimed) -> CHECKED_AGAIN
+#else
         :: targets == 0 -> CHECKED_AGAIN
+#endif
         fi
     od;
     if
@@ -601,6 +638,45 @@ inline ipi_send(to)
     due[to] = any[to]
 }
 
+inline exclusive_lend()
+{
+    if
+    :: !HAS_LOCK
+#ifdef BREAK_LEND
+    :: HAS_LOCK
+#else
+    :: HAS_LOCK -> d_step { fence(); lock = LENT }
+#endif
+    fi
+}
+
+inline exclusive_take_back()
+{
+    if
+    :: !HAS_LOCK
+#if defined(BREAK_LEND)
+    :: HAS_LOCK
+#elif defined(BREAK_TAKE_BACK)
+    :: HAS_LOCK -> lock = HELD
+#else
+    :: d_step { HAS_LOCK && lock == LENT -> fence(); lock = HELD }
+#endif
+    fi
+}
+
+/* In the middle of a block. */
+inline exit_to_coordinator()
+{
+    leave_guest(OUTSIDE);
+#ifdef DEVICE
+    exclusive_lend();
+    asking[me] = true;
+    !asking[me];
+    exclusive_take_back();
+#endif
+    enter_guest()
+}
+
 inline alone_await(v)
 {
     if
@@ -621,6 +697,12 @@ inline run_alone()
     /* The block of this one instruction lies in the other page. */
     atomic { alone = 1; stepping = 1; block = 2 - at };
     translate();
+#ifdef DEVICE
+    if
+    :: MAY(OP_EXIT) -> exit_to_coordinator()
+    :: true
+    fi;
+#endif
     store();
     d_step {
         fence();
@@ -673,7 +755,7 @@ proctype vcpu(byte me, left)
             fi
         :: running ->
             if
-            :: MAY(OP_EXIT) -> leave_guest(OUTSIDE); enter_guest()
+            :: MAY(OP_EXIT) -> exit_to_coordinator()
             :: true
             fi;
             if
@@ -701,8 +783,76 @@ ended:
     skip
 }
 
+#ifdef DEVICE
+/* A device's store to page `claimed`. Its wait may be broken off, once, and the store be tried again. */
+inline dma_write()
+{
+    d_step { lock != HELD -> found = lock; lock = HELD };
+#ifdef BREAK_DMA_BARRIER
+    targets = holders[claimed];
+    dma_page = claimed + 1;
+#else
+    dma_page = claimed + 1;
+    targets = holders[claimed];
+#endif
+    if
+    :: targets == 0
+    :: targets != 0 ->
+        mail_post(DROP_CODE);
+        if
+        :: !broken_off -> atomic { broken_off = true; failed = true; targets = 0 }
+        :: true ->
+#ifndef BREAK_DMA_ANSWER
+            mail_await();
+#endif
+            atomic { holders[claimed] = holders[claimed] & ~targets; targets = 0 }
+        fi
+    fi;
+#ifdef BREAK_DMA_STORE
+    dma_page = 0;
+#endif
+    if
+    :: failed -> failed = false
+    :: d_step {
+           !failed ->
+           assert(exclusive == 0 || mode[exclusive - 1] != IN_GUEST);
+           visible(claimed);
+           left--
+       }
+    fi;
+    dma_page = 0;
+#ifdef BREAK_GIVE_BACK
+    d_step { found = FREE; lock = FREE };
+#else
+    d_step { lock = found; found = FREE };
+#endif
+    claimed = 0
+}
+
+/* One thread: it answers no exit while it stores. */
+proctype coordinator(byte me, left)
+{
+    byte other, page, letter, targets, claimed, found;
+    bool broken_off, failed;
+
+end:
+    do
+    :: left > 0 && (DMA_PAGES & 1) -> dma_write()
+    :: d_step { left > 0 && (DMA_PAGES & 2) -> claimed = 1 }; dma_write()
+    :: asking[0] -> asking[0] = false
+    :: asking[1] -> asking[1] = false
+#if N > 2
+    :: asking[2] -> asking[2] = false
+#endif
+    od
+}
+#endif
+
 init {
     atomic {
+#ifdef DEVICE
+        run coordinator(N, DEVICE);
+#endif
         run vcpu(0, BLOCKS0);
         run vcpu(1, BLOCKS1);
 #if N > 2

@@ -39,20 +39,25 @@ class Vcpu(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """What -D makes of the model."""
+    """What -D makes of the model; `device` is how many stores one makes to `pages` (1: page 0, 2: page 1)."""
 
     vcpus: tuple[Vcpu, ...]
     letters: int = 1
     sleep: bool = False
+    device: int = 0
+    pages: int = 1
 
     def defines(self) -> list[str]:
         """The arguments of spin(1)."""
         found = [f"-DN={len(self.vcpus)}", f"-DLETTERS={self.letters}", *(["-DSLEEP"] if self.sleep else [])]
         for index, vcpu in enumerate(self.vcpus):
             found += [f"-DBLOCKS{index}={vcpu.blocks}", f"-DOPS{index}={int(vcpu.ops)}"]
+        if self.device:
+            found += [f"-DDEVICE={self.device}", f"-DDMA_PAGES={self.pages}"]
         return found
 
 
+IDLE = Vcpu(0, Op(0))
 RUNS, STORES = Op.RUN_0, Op.STORE_0
 MIXES = RUNS | STORES
 
@@ -81,6 +86,13 @@ SCENARIOS = {
     "one runs alone": Scenario((Vcpu(2, Op.ALONE_0 | STORES), Vcpu(1, MIXES))),
     "two want to run alone": Scenario((Vcpu(1, Op.ALONE_0 | RUNS), Vcpu(1, Op.ALONE_0 | RUNS)), sleep=True),
     "one runs alone among three": Scenario((Vcpu(1, Op.ALONE_0), Vcpu(1, RUNS), Vcpu(1, STORES))),
+    "a device changes what one runs": Scenario((Vcpu(2, RUNS | Op.EXIT), IDLE), device=2),
+    "a device changes what two run": Scenario((Vcpu(1, RUNS), Vcpu(1, RUNS)), device=1, sleep=True),
+    "a device and one vCPU change what another runs": Scenario((Vcpu(1, RUNS), Vcpu(1, STORES)), device=1),
+    "a device changes both pages of a block": Scenario((Vcpu(1, Op.RUN_X), IDLE), device=2, pages=3),
+    "a device stores while one runs alone": Scenario(
+        (Vcpu(1, Op.ALONE_0 | Op.EXIT), Vcpu(1, RUNS)), device=1
+    ),
     "who waits for an answer sleeps": Scenario((Vcpu(2, RUNS | Op.EXIT), Vcpu(2, STORES)), sleep=True),
 }
 
@@ -88,6 +100,7 @@ DEADLOCK = "invalid end state"
 STALE = r"assertion violated.*stale\[me\]"
 DEAD = r"assertion violated.*deadly\[me\]"
 BYPASS = r"assertion violated.*live\[(other|me)\]"
+BESIDE = r"assertion violated.*exclusive"
 LOST = r"assertion violated.*due\[me\]"
 OVERRUN = r"assertion violated.*tail\["
 CYCLE = "non-progress cycle"
@@ -99,6 +112,8 @@ ENDING = [
     "interrupts between three",
     "one runs alone among three",
     "who waits for an answer sleeps",
+    "a device changes what one runs",
+    "a device stores while one runs alone",
 ]
 
 _CROSSING = Scenario((Vcpu(2, Op.RUN_X), Vcpu(2, STORES | Op.STORE_1)))
@@ -122,6 +137,13 @@ MUTANTS = {
     "BREAK_RELOCK": (SCENARIOS["one runs alone among three"], DEADLOCK),
     "BREAK_OVERFLOW": (SCENARIOS["mailboxes overflow"], OVERRUN),
     "BREAK_TURN": (SCENARIOS["a block across two pages, run and changed"], CYCLE),
+    "BREAK_ANNOUNCEMENT": (SCENARIOS["a device changes what one runs"], f"{BYPASS}|{STALE}"),
+    "BREAK_DMA_BARRIER": (SCENARIOS["a device changes what one runs"], f"{BYPASS}|{STALE}"),
+    "BREAK_DMA_ANSWER": (SCENARIOS["a device changes what one runs"], f"{BYPASS}|{STALE}"),
+    "BREAK_DMA_STORE": (SCENARIOS["a device changes what one runs"], f"{BYPASS}|{STALE}"),
+    "BREAK_LEND": (SCENARIOS["a device stores while one runs alone"], DEADLOCK),
+    "BREAK_TAKE_BACK": (SCENARIOS["a device stores while one runs alone"], BESIDE),
+    "BREAK_GIVE_BACK": (SCENARIOS["a device stores while one runs alone"], DEADLOCK),
     "BREAK_SLEEP": (SCENARIOS["who waits for an answer sleeps"], DEADLOCK),
 }
 

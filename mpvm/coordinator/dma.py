@@ -1,11 +1,13 @@
 """Devices' stores to guest RAM, by the machine's part in the coherence protocol (docs/coherence.md).
 
 That part needs atomic instructions, so it is in the engine core (``workers/engine/dma.c``), which is opened
-here by its path and without an engine behind it, at the first store of a run.
+here by its path and without an engine behind it, at the first store of a run. `$MPVM_ENGINE` names another
+build of it, as for the workers.
 """
 
 import ctypes
 import functools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +24,7 @@ _LOOK_NS: Final = 100_000_000
 @functools.cache
 def _dma_write() -> Callable[..., int]:
     try:
-        function = ctypes.CDLL(str(_CORE)).engine_dma_write
+        function = ctypes.CDLL(os.environ.get("MPVM_ENGINE") or str(_CORE)).engine_dma_write
     except OSError as error:
         raise StartError(f"the engine core is not built ({error}): pip install -e .") from error
     block, u64 = ctypes.c_void_p, ctypes.c_uint64

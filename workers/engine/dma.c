@@ -37,13 +37,9 @@ static bool lock_acquire(uint32_t *lock, uint32_t *found, const struct patience 
     }
 }
 
+/* Wait until a vCPU that has been kicked has read its mail. */
 static bool await(struct mpvm_vcpu_area *area, const struct patience *patience)
 {
-    if (outside_or_answered(area)) {
-        return true;
-    }
-    STEP(dma_await);
-    kick_area(area);
     for (;;) {
         uint32_t answered = __atomic_load_n(&area->mailbox.answered, __ATOMIC_SEQ_CST);
 
@@ -68,7 +64,16 @@ static bool code_take_away(struct mpvm_vm_page *vm, uint32_t page, const struct 
         return true;
     }
     mail_post(vm, targets, MPVM_MAIL_DROP_CODE, page);
+    STEP(dma_kick);
     for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
+        struct mpvm_vcpu_area *area = area_of(vm, (unsigned)__builtin_ctzll(rest));
+
+        if (!outside_or_answered(area)) {
+            kick_area(area);
+        }
+    }
+    for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
+        STEP(dma_await);
         if (!await(area_of(vm, (unsigned)__builtin_ctzll(rest)), patience)) {
             return false;
         }

@@ -7,9 +7,10 @@ import importlib
 import os
 import signal
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
-from mpvm.abi.errors import MpvmError, ProtocolError
+from mpvm.abi.errors import MpvmError, ProtocolError, StartError
 from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import VCPU_OFFSET, VCPU_STRIDE, Request, ResumeFlag, VcpuArea, VcpuMode
 from mpvm.abi.messages import Kind, Message, decode, encode
@@ -125,6 +126,20 @@ class Worker:
         return True
 
 
+def _take_place(index: int, cpuset: Sequence[int], nice: int | None) -> None:
+    """The host's CPUs that this vCPU may use, and its niceness; None: the one it was started with."""
+    try:
+        os.sched_setaffinity(0, cpuset)
+    except OSError as error:
+        cpus = ", ".join(map(str, cpuset))
+        raise StartError(f"vCPU {index}: can't run on the host's CPUs {cpus}: {error.strerror}") from error
+    if nice is not None:
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        except OSError as error:
+            raise StartError(f"vCPU {index}: can't have the niceness {nice}: {error.strerror}") from error
+
+
 def main(
     index: int,
     vm_block: str,
@@ -134,6 +149,8 @@ def main(
     runtime_dir: str,
     coordinator_pid: int,
     accel: str,
+    cpuset: Sequence[int],
+    nice: int | None,
 ) -> int:
     """Be vCPU `index` until told to stop; the process's exit status."""
     started = time.monotonic_ns()
@@ -144,6 +161,7 @@ def main(
     vm, ram = shm.attach(vm_block), shm.attach(ram_block)
     area = VcpuArea.from_buffer(vm, VCPU_OFFSET + index * VCPU_STRIDE)
     try:
+        _take_place(index, cpuset, nice)
         before = time.monotonic_ns()
         module = importlib.import_module(f"workers.{accel}.vcpu")
         accelerator: Accelerator = module.Vcpu(shm.address(vm), shm.address(ram), index, doorbell_fd)

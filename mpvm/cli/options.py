@@ -27,10 +27,14 @@ _OPTIONS = (
     _Option("--memory", "machine.memory", "SIZE", "guest memory, such as 512M or 2G"),
     _Option("--accel", "machine.accel", "NAME", "accelerator: unicorn"),
     _Option("--cpu", "cpu.model", "MODEL", "CPU model with features, such as max,-x2apic"),
+    _Option(
+        "--cpuset", "cputune.cpuset", "LIST", "the host's CPUs for the vCPUs that have no pin, such as 0-3,6"
+    ),
+    _Option("--nice", "cputune.nice", "N", "niceness of the vCPUs' processes, -20 to 19"),
     _Option("--debugcon", "debugcon", "CHARDEV", "where port 0xe9 goes: null, stdio or file:PATH"),
     _Option("--timeout", "timeout", "SECONDS", "end with status 124 after this time"),
 )
-_NUMBERS = frozenset({"machine.smp", "machine.memory", "timeout"})
+_NUMBERS = frozenset({"machine.smp", "machine.memory", "cputune.nice", "timeout"})
 
 
 class RunArguments(NamedTuple):

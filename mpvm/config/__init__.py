@@ -5,6 +5,17 @@ YAML and pydantic are loaded when a text has to be checked that was not checked 
 """
 
 from mpvm.config.load import Override, load_config
-from mpvm.config.types import Boot, ChardevSpec, Config, Cpu, Machine, Module
+from mpvm.config.types import Boot, ChardevSpec, Config, Cpu, CpuTune, Machine, Module, VcpuPin
 
-__all__ = ["Boot", "ChardevSpec", "Config", "Cpu", "Machine", "Module", "Override", "load_config"]
+__all__ = [
+    "Boot",
+    "ChardevSpec",
+    "Config",
+    "Cpu",
+    "CpuTune",
+    "Machine",
+    "Module",
+    "Override",
+    "VcpuPin",
+    "load_config",
+]

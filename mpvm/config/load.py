@@ -152,6 +152,7 @@ def _resolve(config: Config, source: _Source) -> Config:
     debugcon = _chardev(source, ("debugcon",), config.debugcon)
     _one_stdio(source, serial, debugcon)
     _check_cpu(source, config.cpu.model)
+    _check_cputune(source, config)
     return replace(config, boot=boot, serial=serial, debugcon=debugcon)
 
 
@@ -200,6 +201,31 @@ def _one_stdio(source: _Source, serial: tuple[ChardevSpec, ...], debugcon: Chard
 
         taken = f"stdio is taken by {dotted(owners[0])} already"
         raise source.error(owners[1], f"{taken}, null or file:PATH is right")
+
+
+def _check_cputune(source: _Source, config: Config) -> None:
+    """Pins of vCPUs that are there, one each, to CPUs that mpvm may use on this host."""
+    tune = config.cputune
+    if tune.cpuset is not None:
+        _check_cpuset(source, ("cputune", "cpuset"), tune.cpuset)
+    pinned: set[int] = set()
+    for position, pin in enumerate(tune.vcpupin):
+        key = ("cputune", "vcpupin", position)
+        if pin.vcpu >= config.machine.smp:
+            right = f"one from 0 to {config.machine.smp - 1} is right"
+            raise source.error((*key, "vcpu"), f"there is no vCPU {pin.vcpu}, {right}")
+        if pin.vcpu in pinned:
+            raise source.error((*key, "vcpu"), f"vCPU {pin.vcpu} is pinned twice, once is right")
+        pinned.add(pin.vcpu)
+        _check_cpuset(source, (*key, "cpuset"), pin.cpuset)
+
+
+def _check_cpuset(source: _Source, key: "Key", cpus: Sequence[int]) -> None:
+    allowed = os.sched_getaffinity(0)
+    for cpu in cpus:
+        if cpu not in allowed:
+            right = ", ".join(map(str, sorted(allowed)))
+            raise source.error(key, f"mpvm may not use the host's CPU {cpu}, CPUs out of {right} are right")
 
 
 def _check_cpu(source: _Source, model: str) -> None:

@@ -25,8 +25,8 @@ class Rule:
     """A field's parser and its description: `parse` raises `ValueError` for what is not `right`."""
 
     def __init__(self, parse: Callable[[Any], Any], right: str) -> None:
-        self._parse = parse
-        self._right = right
+        self.parse = parse
+        self.right = right
 
     def __get_pydantic_core_schema__(self, _source: object, _handler: object) -> "CoreSchema":
         """The validator pydantic puts into its schema (its protocol for custom types)."""
@@ -37,9 +37,9 @@ class Rule:
     def check(self, value: object) -> object:
         """The parsed `value`; `ValueError` with what is wrong and what would be right."""
         try:
-            return self._parse(value)
+            return self.parse(value)
         except ValueError as error:
-            raise ValueError(f"{str(error) or 'is not accepted'}, {self._right} is right") from None
+            raise ValueError(f"{str(error) or 'is not accepted'}, {self.right} is right") from None
 
 
 def _wrong(problem: str = "") -> ValueError:
@@ -57,6 +57,12 @@ def integer(low: int, high: int) -> Rule:
         return value
 
     return Rule(parse, f"an integer from {low} to {high}")
+
+
+def optional_integer(low: int, high: int) -> Rule:
+    """The same, or nothing."""
+    number = integer(low, high)
+    return Rule(lambda value: None if value is None else number.parse(value), number.right)
 
 
 def one_of(*names: str, absent: tuple[str, ...] = ()) -> Rule:
@@ -107,6 +113,45 @@ def seconds() -> Rule:
         return float(value)
 
     return Rule(parse, "a number of seconds above 0")
+
+
+_CPU_RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?", re.ASCII)
+
+
+def _parse_cpuset(value: object) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if type(value) is int and value >= 0:
+        return (value,)
+    if not isinstance(value, str):
+        raise _wrong("is not a list of CPUs")
+    cpus: set[int] = set()
+    for part in value.split(","):
+        if not (match := _CPU_RANGE.fullmatch(part.strip())):
+            raise _wrong("is not a list of CPUs")
+        first = int(match[1])
+        last = first if match[2] is None else int(match[2])
+        if last < first:
+            raise _wrong("has a range that ends before it begins")
+        cpus.update(range(first, last + 1))
+    return tuple(sorted(cpus))
+
+
+def cpuset() -> Rule:
+    """CPUs of the host in the list format of cpuset(7), sorted; nothing for all that mpvm may use."""
+    return Rule(_parse_cpuset, "a list of the host's CPUs such as 0-3,6")
+
+
+def some_cpuset() -> Rule:
+    """The same, and not nothing."""
+
+    def parse(value: object) -> tuple[int, ...]:
+        cpus = _parse_cpuset(value)
+        if cpus is None:
+            raise _wrong("is not a list of CPUs")
+        return cpus
+
+    return Rule(parse, "a list of the host's CPUs such as 0-3,6")
 
 
 def _parse_path(value: object) -> Path:

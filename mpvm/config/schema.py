@@ -24,11 +24,15 @@ _RIGHT = {
 _MISSING = {
     "kernel": "missing, the path of a kernel image or builtin:smp is right",
     "path": "missing, the path of a module is right",
+    "vcpu": "missing, the index of a vCPU is right",
+    "cpuset": "missing, a list of the host's CPUs such as 0-3,6 is right",
 }
 _SECTIONS: dict[str, type] = {
     "": types.Config,
     "machine": types.Machine,
     "cpu": types.Cpu,
+    "cputune": types.CpuTune,
+    "vcpupin": types.VcpuPin,
     "boot": types.Boot,
     "modules": types.Module,
 }

@@ -64,6 +64,27 @@ class Cpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VcpuPin:
+    """The CPUs of the host, sorted, that the worker of one vCPU may use."""
+
+    vcpu: Annotated[int, rules.integer(0, 63)]
+    cpuset: Annotated[tuple[int, ...], rules.some_cpuset()]
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuTune:
+    """Where the workers run on the host, and how nice they are; `cpuset` is for the vCPUs without a pin."""
+
+    cpuset: Annotated[tuple[int, ...] | None, rules.cpuset()] = None
+    vcpupin: tuple[VcpuPin, ...] = ()
+    nice: Annotated[int | None, rules.optional_integer(-20, 19)] = None
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
     """A file handed to a multiboot kernel, with its command line."""
 
@@ -93,6 +114,7 @@ class Config:
     boot: Boot
     machine: Machine = Machine()
     cpu: Cpu = Cpu()
+    cputune: CpuTune = CpuTune()
     serial: tuple[Annotated[ChardevSpec, _CHARDEV], ...] = (ChardevSpec("stdio"),)
     debugcon: Annotated[ChardevSpec, _CHARDEV] = ChardevSpec("null")
     isa_debug_exit: Annotated[bool, rules.flag()] = False
@@ -104,7 +126,7 @@ class Config:
 
 def to_plain(config: Config) -> dict[str, Any]:
     """`config` as JSON types; `from_plain` is its inverse."""
-    machine, cpu, boot = config.machine, config.cpu, config.boot
+    machine, cpu, boot, tune = config.machine, config.cpu, config.boot, config.cputune
     return {
         "machine": {
             "type": machine.type,
@@ -113,6 +135,11 @@ def to_plain(config: Config) -> dict[str, Any]:
             "accel": machine.accel,
         },
         "cpu": {"model": cpu.model},
+        "cputune": {
+            "cpuset": None if tune.cpuset is None else list(tune.cpuset),
+            "vcpupin": [{"vcpu": pin.vcpu, "cpuset": list(pin.cpuset)} for pin in tune.vcpupin],
+            "nice": tune.nice,
+        },
         "boot": {
             "kernel": str(boot.kernel),
             "protocol": boot.protocol,
@@ -137,10 +164,14 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
     boot["modules"] = tuple(
         Module(path=Path(module["path"]), string=module["string"]) for module in boot["modules"]
     )
+    tune = dict(plain["cputune"])
+    tune["cpuset"] = None if tune["cpuset"] is None else tuple(tune["cpuset"])
+    tune["vcpupin"] = tuple(VcpuPin(vcpu=pin["vcpu"], cpuset=tuple(pin["cpuset"])) for pin in tune["vcpupin"])
     rest = dict(plain)
     return Config(
         machine=Machine(**rest.pop("machine")),
         cpu=Cpu(**rest.pop("cpu")),
+        cputune=CpuTune(**tune),
         boot=Boot(**boot),
         serial=tuple(ChardevSpec.parse(chardev) for chardev in rest.pop("serial")),
         debugcon=ChardevSpec.parse(rest.pop("debugcon")),

@@ -4,6 +4,7 @@ In two halves: what the coordinator does between them, it does while the workers
 """
 
 import os
+from collections.abc import Sequence
 
 from mpvm.abi.errors import ExitStatus, StartError, WorkerError
 from mpvm.accel import Accelerator
@@ -21,9 +22,18 @@ def endpoint(runtime_dir: RuntimeDir) -> str:
 
 
 def launch(
-    vcpus: VcpuSet, accelerator: Accelerator, loop: EventLoop, memory: VmMemory, runtime_dir: RuntimeDir
+    vcpus: VcpuSet,
+    accelerator: Accelerator,
+    loop: EventLoop,
+    memory: VmMemory,
+    runtime_dir: RuntimeDir,
+    cpusets: Sequence[Sequence[int]],
+    nice: int | None,
 ) -> None:
-    """Ask the fork server for every worker, and wait for none. Raises `StartError`."""
+    """Ask the fork server for every worker, and wait for none. Raises `StartError`.
+
+    `cpusets` has the host's CPUs for each worker, `nice` is the niceness of all (None: as we are).
+    """
     server = forkserver.server()
     arguments = {
         "vm_block": memory.vm_name,
@@ -31,10 +41,12 @@ def launch(
         "endpoint": endpoint(runtime_dir),
         "coordinator_pid": os.getpid(),
         "accel": accelerator.name,
+        "nice": nice,
     }
-    for vcpu in vcpus.vcpus:
+    for vcpu, cpuset in zip(vcpus.vcpus, cpusets, strict=True):
+        own = {**arguments, "cpuset": list(cpuset)}
         try:
-            vcpu.start(server, accelerator.worker_module, str(runtime_dir.path), arguments, loop.doorbell)
+            vcpu.start(server, accelerator.worker_module, str(runtime_dir.path), own, loop.doorbell)
         except OSError as error:
             raise _cannot_start(vcpu, error) from error
 

@@ -121,7 +121,6 @@ class VirtualMachine:
         smp, memory_bytes = config.machine.smp, config.machine.memory
         self._memory = VmMemory(self._directory.name, smp, memory_bytes, ram_slots(memory_bytes))
         undo("removing the shared memory", self._memory.close)
-        place(self._memory.areas)
         undo("dropping the machine", self._drop)
         self.state = RunStateMachine(self._memory.page)
         self.loop = EventLoop(self.clock)
@@ -150,7 +149,9 @@ class VirtualMachine:
     def _launch(self) -> None:
         """The workers: they come up while the machine is built. Their first look at it is their reset."""
         self._notifiers.add("stopping the workers", self.vcpus.stop)
-        launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory)
+        tune = self._config.cputune
+        cpusets = place(self._memory.areas, tune)
+        launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory, cpusets, tune.nice)
         self.vcpus.serve()
 
     def _realize(self) -> None:

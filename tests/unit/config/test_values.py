@@ -1,12 +1,13 @@
 """What each key takes, and the one line that a user gets for anything else."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mpvm.abi.errors import ConfigError, ExitStatus
-from mpvm.config import ChardevSpec, Config, Override, load_config
+from mpvm.config import ChardevSpec, Config, CpuTune, Override, VcpuPin, load_config
 
 WriteConfig = Callable[[str], Path]
 MakeConfig = Callable[..., Config]
@@ -63,8 +64,29 @@ def test_null_needs_no_quotes(machine_config: MakeConfig) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "cpus"), [(0, (0,)), ("0", (0,)), ("1,0", (0, 1)), ("0-1", (0, 1)), ("1, 0-1", (0, 1))]
+)
+def test_a_cpuset_is_a_list_of_numbers_and_ranges(
+    machine_config: MakeConfig, two_cpus: None, written: int | str, cpus: tuple[int, ...]
+) -> None:
+    assert machine_config(cputune={"cpuset": written}).cputune.cpuset == cpus
+
+
+def test_a_vcpu_may_be_pinned_and_all_be_nice(machine_config: MakeConfig, two_cpus: None) -> None:
+    pins = [{"vcpu": 1, "cpuset": "1"}]
+    tune = machine_config(machine={"smp": 2}, cputune={"vcpupin": pins, "nice": -5}).cputune
+    assert tune == CpuTune(vcpupin=(VcpuPin(vcpu=1, cpuset=(1,)),), nice=-5)
+
+
 def test_a_time_limit_may_be_a_fraction(machine_config: MakeConfig) -> None:
     assert machine_config(timeout=0.5).timeout == 0.5
+
+
+@pytest.fixture
+def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host on which mpvm may use CPUs 0 and 1."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
 
 
 WRONG = [
@@ -101,6 +123,38 @@ WRONG = [
     ("machine: {colour: red}", ":1: machine.colour: unknown key, right here are type, smp, memory, accel"),
     ("machines: {smp: 4}", ":1: machines: unknown key, machine is right"),
     ("cpu: {model: 486}", ":1: cpu.model: 486 is not a text, a CPU model in quotes is right"),
+    (
+        "cputune: {cpuset: two}",
+        ":1: cputune.cpuset: two is not a list of CPUs, a list of the host's CPUs such as",
+    ),
+    ("cputune: {cpuset: 1-0}", ":1: cputune.cpuset: 1-0 has a range that ends before it begins, a list of"),
+    (
+        "cputune: {cpuset: 0-2}",
+        ":1: cputune.cpuset: mpvm may not use the host's CPU 2, CPUs out of 0, 1 are right",
+    ),
+    ("cputune: {nice: 20}", ":1: cputune.nice: 20 is out of range, an integer from -20 to 19 is right"),
+    ("cputune: {vcpupin: 0}", ":1: cputune.vcpupin: 0 is not a list"),
+    (
+        "cputune:\n  vcpupin:\n  - {cpuset: 0}",
+        ":3: cputune.vcpupin[0].vcpu: missing, the index of a vCPU is right",
+    ),
+    ("cputune: {vcpupin: [{vcpu: 0}]}", ":1: cputune.vcpupin[0].cpuset: missing, a list of the host's CPUs"),
+    (
+        "cputune: {vcpupin: [{vcpu: 0, cpuset: null}]}",
+        ":1: cputune.vcpupin[0].cpuset: null is not a list of CPUs",
+    ),
+    (
+        "cputune: {vcpupin: [{vcpu: 1, cpuset: 0}]}",
+        ":1: cputune.vcpupin[0].vcpu: there is no vCPU 1, one from 0 to 0 is right",
+    ),
+    (
+        "cputune:\n  vcpupin:\n  - {vcpu: 0, cpuset: 0}\n  - {vcpu: 0, cpuset: 1}",
+        ":4: cputune.vcpupin[1].vcpu: vCPU 0 is pinned twice, once is right",
+    ),
+    (
+        "cputune: {vcpupin: [{vcpu: 0, cpuset: 4}]}",
+        ":1: cputune.vcpupin[0].cpuset: mpvm may not use the host's CPU 4, CPUs out of 0, 1 are right",
+    ),
     ("boot: {}", ":1: boot.kernel: missing, the path of a kernel image or builtin:smp is right"),
     (
         "boot: {kernel: 5}",
@@ -140,7 +194,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "message"), WRONG, ids=[text.replace("\n", " ") for text, _ in WRONG])
 def test_a_wrong_value_is_named_with_its_line_and_what_is_right(
-    write_config: WriteConfig, guest: Path, text: str, message: str
+    write_config: WriteConfig, guest: Path, two_cpus: None, text: str, message: str
 ) -> None:
     if not text.startswith("boot"):
         text += f"\nboot: {{kernel: {guest}}}"

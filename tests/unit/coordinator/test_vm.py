@@ -85,7 +85,9 @@ class Bench:
         monkeypatch.setattr(vm, "launch", self.launch)
         monkeypatch.setattr(vm, "wait_until_ready", lambda vcpus: vcpus.wait_for(VcpuState.READY))
 
-    def launch(self, vcpus: VcpuSet, _accelerator: Any, _loop: Any, memory: Any, directory: Any) -> None:
+    def launch(
+        self, vcpus: VcpuSet, _accelerator: Any, _loop: Any, memory: Any, directory: Any, *_place: Any
+    ) -> None:
         self.memory = memory
         for each, script in zip(vcpus.vcpus, self.scripts, strict=True):
             worker = FakeWorker(endpoint(directory), each.index, script)

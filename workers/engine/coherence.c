@@ -74,6 +74,7 @@ void code_drop(struct vcpu *vcpu, uint32_t page)
 {
     ram_addr_t start = ram_addr_of_page(vcpu, page);
 
+    tb_jumps_forget(vcpu);
     uc.tb_invalidate_phys_range(vcpu->engine, start, start + PAGE_BYTES);
     STEP(code_dropped);
     atomic_fetch_and(&vcpu->holders[page], ~vcpu->bit);
@@ -105,6 +106,7 @@ bool mail_waiting(const struct vcpu *vcpu)
  * since this may run in the middle of a block, whose unwinding data must stay. */
 static void mail_overflow(struct vcpu *vcpu)
 {
+    tb_jumps_forget(vcpu);
     for (unsigned i = 0; i < vcpu->slot_count; i++) {
         const struct ram_slot *slot = &vcpu->slot[i];
 
@@ -112,7 +114,7 @@ static void mail_overflow(struct vcpu *vcpu)
         /* Nor a TLB flush, which may move the table under a store that is looking for its entry. */
         uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)slot->host, slot->size);
     }
-    tlb_flushed(vcpu);
+    tlb_all_watched(vcpu);
     code_forget(vcpu);
 }
 

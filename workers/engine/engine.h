@@ -72,8 +72,10 @@ struct vcpu {
     uint64_t int_eip;                /* RIP of the INT instruction whose event is being delivered */
     uint32_t store_page;             /* the page of the store in progress; NO_PAGE: it keeps asking */
     uint32_t drop_page;              /* its code is dropped at the next block's start; NO_PAGE: none */
-    uint32_t tlb_generation;
-    struct writable_page *writable_pages;
+    struct tlb_keeper *tlb;
+    struct written_page *written_pages;
+    bool grow_tlb;
+    struct tb_lookup *tb_lookup;
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
 
     timer_t timer;
@@ -98,7 +100,9 @@ enum {
     SELFTEST_TLB_FILL = 4,
     SELFTEST_CPUID = 8,
     SELFTEST_CHECK_EXIT = 16,
-    SELFTEST_ALL = 31,
+    SELFTEST_LOOKUP = 32,
+    SELFTEST_STORE = 64,
+    SELFTEST_ALL = 127,
 };
 
 extern _Thread_local struct vcpu *self __attribute__((tls_model("initial-exec")));
@@ -164,12 +168,33 @@ bool write_claim(struct vcpu *vcpu, uint32_t page);
 void code_drop(struct vcpu *vcpu, uint32_t page);
 void code_forget(struct vcpu *vcpu);
 
+/* What a page walk has found. */
+struct translation {
+    uint64_t address; /* guest-virtual */
+    uint64_t physical;
+    uint64_t page_size;
+    int prot;
+    bool global; /* stays when CR3 is loaded */
+};
+
 /* tlb.c */
 bool tlb_init(struct vcpu *vcpu);
 void tlb_deinit(struct vcpu *vcpu);
-void tlb_flushed(struct vcpu *vcpu);
-void tlb_let_stores(struct vcpu *vcpu, uint32_t page, uint64_t address);
+void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page, int mmu_index);
+struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int mmu_index);
+void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes);
+void tlb_flush_local(struct vcpu *vcpu);
+void tlb_flush_page(struct vcpu *vcpu, uint64_t address, unsigned modes);
+void tlb_grow(struct vcpu *vcpu);
+void tlb_jump_cached(struct vcpu *vcpu, uint64_t pc);
+void tlb_let_stores(struct vcpu *vcpu, struct tlb_entry *entry, uint32_t page, uint64_t address);
 void tlb_watch_stores(struct vcpu *vcpu, uint32_t page);
+void tlb_all_watched(struct vcpu *vcpu);
+
+/* tb_lookup.c */
+bool tb_lookup_init(struct vcpu *vcpu);
+void tb_lookup_deinit(struct vcpu *vcpu);
+void tb_jumps_forget(struct vcpu *vcpu);
 
 /* interrupts.c */
 #define NOT_DELIVERING (-1)

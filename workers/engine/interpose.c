@@ -3,7 +3,7 @@
  * The dynamic linker binds the wheel's calls to these names here, because this library comes first in
  * the symbol search order; `uc.NAME` is the original.
  */
-#include "engine.h"
+#include "tlb.h"
 
 #include <sys/random.h>
 #include <x86intrin.h>
@@ -11,6 +11,13 @@
 #define RETADDR ((uintptr_t)__builtin_extract_return_addr(__builtin_return_address(0)))
 #define EXCP_UD 6
 #define EXCP_GP 13
+#define CR0_PE 1ull
+#define CR0_NW (1ull << 29)
+#define CR0_CD (1ull << 30)
+#define CR0_PG (1ull << 31)
+#define CR4_PAE (1ull << 5)
+/* VME to PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, FSGSBASE, OSXSAVE, SMEP, SMAP, PKE: what the CPU models can have */
+#define CR4_VALID 0x750fffull
 
 /* Prototypes for names that only the engine calls. */
 void gen_intermediate_code_x86_64(CPUState *cpu, TranslationBlock *tb, int max_insns);
@@ -29,18 +36,14 @@ void tb_invalidate_phys_page_fast_x86_64(uc_engine *engine, void *pages, ram_add
                                          uintptr_t retaddr);
 void tlb_set_dirty_x86_64(CPUState *cpu, uint64_t vaddr);
 void tlb_flush_by_mmuidx_x86_64(CPUState *cpu, uint16_t modes);
+void tlb_flush_page_by_mmuidx_x86_64(CPUState *cpu, uint64_t address, uint16_t modes);
+void cpu_x86_update_cr3_x86_64(CPUX86State *env, uint64_t value);
 void tlb_reset_dirty_by_vaddr_x86_64(CPUState *cpu, uint64_t start, uint64_t length);
 void cpu_loop_exit_atomic_x86_64(CPUState *cpu, uintptr_t retaddr);
 int cpu_watchpoint_insert_x86_64(CPUState *cpu, uint64_t address, uint64_t length, int flags, void **watchpoint);
 int cpu_watchpoint_address_matches_x86_64(CPUState *cpu, uint64_t address, uint64_t length);
 void cpu_check_watchpoint_x86_64(CPUState *cpu, uint64_t address, uint64_t length, MemTxAttrs attributes, int kind,
                                  uintptr_t retaddr);
-uint32_t cpu_lduw_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr);
-uint32_t cpu_ldl_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr);
-uint64_t cpu_ldq_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr);
-void cpu_stw_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, uint32_t value, int mmu_index, uintptr_t retaddr);
-void cpu_stl_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, uint32_t value, int mmu_index, uintptr_t retaddr);
-void cpu_stq_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, uint64_t value, int mmu_index, uintptr_t retaddr);
 void helper_syscall_x86_64(CPUX86State *env, int length);
 void helper_sysenter_x86_64(CPUX86State *env, int length);
 void helper_cpuid_x86_64(CPUX86State *env);
@@ -78,6 +81,7 @@ void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int ma
 
     vcpu->selftest |= SELFTEST_TRANSLATE;
     vcpu->translating_flags = TB_FLAGS(tb);
+    tlb_jump_cached(vcpu, TB_PC(tb));
     TCG_TB_CFLAGS(tcg) |= parallel;
     TB_CFLAGS(tb) |= parallel;
     for (;;) {
@@ -218,6 +222,7 @@ void REPLACES(tb_invalidate_phys_page_fast)(uc_engine *engine, void *pages, ram_
     if (page == NO_PAGE || write_claim(vcpu, page)) {
         return;
     }
+    tb_jumps_forget(vcpu);
     for (ram_addr_t at = start, end = start + (unsigned)len; at < end;) {
         /* The original looks at one word of its bitmap only. */
         ram_addr_t stop = (at | 7) + 1 < end ? (at | 7) + 1 : end;
@@ -236,23 +241,40 @@ void REPLACES(tb_invalidate_phys_page_fast)(uc_engine *engine, void *pages, ram_
     attention_raise(vcpu);
 }
 
-/* Called after each slow store: later ones need not be looked at, if no code is there. */
+/* Called after a slow store by the engine: later ones need not be looked at, if no code is there. */
 void REPLACES(tlb_set_dirty)(CPUState *cpu, uint64_t vaddr)
 {
     (void)cpu;
-    if (self->store_page != NO_PAGE) {
-        tlb_let_stores(self, self->store_page, vaddr);
+    if (self->store_page == NO_PAGE) {
+        return;
+    }
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        struct tlb_entry *entry = tlb_entry_at(self->env, vaddr, mode);
+
+        if (tlb_entry_for(entry, vaddr, MMU_DATA_STORE)) {
+            tlb_let_stores(self, entry, self->store_page, vaddr);
+        }
     }
 }
 
 void REPLACES(tlb_flush_by_mmuidx)(CPUState *cpu, uint16_t modes)
 {
-    const uint16_t all = (1u << TLB_MODES) - 1;
-
-    if ((modes & all) == all) {
-        tlb_flushed(self);
-    }
     uc.tlb_flush_by_mmuidx(cpu, modes);
+    tlb_modes_flushed(self, modes);
+}
+
+void REPLACES(tlb_flush_page_by_mmuidx)(CPUState *cpu, uint64_t address, uint16_t modes)
+{
+    (void)cpu;
+    tlb_flush_page(self, address & ~TLB_FLAG_BITS, modes);
+}
+
+void REPLACES(cpu_x86_update_cr3)(CPUX86State *env, uint64_t value)
+{
+    ENV_CR(env)[3] = value;
+    if (ENV_CR(env)[0] & CR0_PG) {
+        tlb_flush_local(self);
+    }
 }
 
 /* Unicorn's own way to see stores to code walks the whole TLB for every block; the page map needs it not. */
@@ -295,25 +317,6 @@ void REPLACES(cpu_check_watchpoint)(CPUState *cpu, uint64_t address, uint64_t le
     (void)attributes;
     data_breakpoints_check(self, address, length, kind, retaddr);
 }
-
-/* The accesses of far calls and returns, among others. */
-#define REPLACES_LOAD(name, type)                                                                            \
-    type REPLACES(name)(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr)                \
-    {                                                                                                        \
-        return uc.name(env, address, mmu_index_of_far_transfer(self, address, mmu_index, retaddr), retaddr); \
-    }
-#define REPLACES_STORE(name, type)                                                                           \
-    void REPLACES(name)(CPUX86State *env, uint64_t address, type value, int mmu_index, uintptr_t retaddr)    \
-    {                                                                                                        \
-        mmu_index = mmu_index_of_far_transfer(self, address, mmu_index, retaddr);                            \
-        uc.name(env, address, value, mmu_index, retaddr);                                                    \
-    }
-REPLACES_LOAD(cpu_lduw_mmuidx_ra, uint32_t)
-REPLACES_LOAD(cpu_ldl_mmuidx_ra, uint32_t)
-REPLACES_LOAD(cpu_ldq_mmuidx_ra, uint64_t)
-REPLACES_STORE(cpu_stw_mmuidx_ra, uint32_t)
-REPLACES_STORE(cpu_stl_mmuidx_ra, uint32_t)
-REPLACES_STORE(cpu_stq_mmuidx_ra, uint64_t)
 
 void REPLACES(helper_syscall)(CPUX86State *env, int length)
 {
@@ -394,13 +397,6 @@ uint64_t REPLACES(helper_read_crN)(CPUX86State *env, int reg)
     return reg == 8 ? lapic_tpr(self) >> 4 : uc.helper_read_crN(env, reg);
 }
 
-#define CR0_PE 1ull
-#define CR0_NW (1ull << 29)
-#define CR0_CD (1ull << 30)
-#define CR0_PG (1ull << 31)
-#define CR4_PAE (1ull << 5)
-/* VME to PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, FSGSBASE, OSXSAVE, SMEP, SMAP, PKE: what the CPU models can have */
-#define CR4_VALID 0x750fffull
 
 /* SDM vol. 3, 2.5: what a MOV to a control register may not ask for. */
 static bool control_register_valid(CPUX86State *env, int reg, uint64_t value)

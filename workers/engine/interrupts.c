@@ -83,6 +83,10 @@ static bool attend(struct vcpu *vcpu, bool *changed)
         vcpu->drop_page = NO_PAGE;
         *changed = true;
     }
+    if (vcpu->grow_tlb) {
+        vcpu->grow_tlb = false;
+        tlb_grow(vcpu);
+    }
     STEP(attend_exclusive);
     exclusive_wait(vcpu);
     STEP(attend_inbox);

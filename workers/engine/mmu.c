@@ -3,12 +3,13 @@
  * Accessed and dirty bits are set by compare-and-swap; if the entry has changed since it was read, the
  * walk starts over, as on hardware: another vCPU's update of the entry is never undone.
  */
-#include "engine.h"
+#include "tlb.h"
 
 #define CR0_WP (1u << 16)
 #define CR0_PG (1u << 31)
 #define CR4_PSE (1u << 4)
 #define CR4_PAE (1u << 5)
+#define CR4_PGE (1u << 7)
 #define CR4_SMEP (1u << 20)
 #define CR4_PKE (1u << 22)
 #define EFER_NXE (1u << 11)
@@ -19,6 +20,7 @@
 #define PTE_A (1ull << 5)
 #define PTE_D (1ull << 6)
 #define PTE_PS (1ull << 7)
+#define PTE_G (1ull << 8)
 #define PTE_PAT_LARGE (1ull << 12)
 #define PTE_NX (1ull << 63)
 #define PTE_ADDRESS 0x000ffffffffff000ull
@@ -45,6 +47,8 @@ struct walk {
     uint64_t physical;
     uint64_t page_size;
     int prot;
+    bool writable; /* by its rights: PROT_W may wait for the dirty bit */
+    bool global;
     int error_code;
 };
 
@@ -160,6 +164,8 @@ static enum walk_result leaf(struct vcpu *vcpu, struct walk *walk, int mmu_index
         }
         pte |= bits;
     }
+    walk->writable = (walk->prot & PROT_W) != 0;
+    walk->global = (pte & PTE_G) && (ENV_CR(vcpu->env)[4] & CR4_PGE);
     if (!(pte & PTE_D)) {
         /* The first store shall come here, to set the dirty bit. */
         walk->prot &= ~PROT_W;
@@ -249,6 +255,8 @@ static enum walk_result walk_once(struct vcpu *vcpu, struct walk *walk, int mmu_
         walk->physical = ENV_HFLAGS(env) & HF_LMA_MASK ? walk->address : (uint32_t)walk->address;
         walk->page_size = PAGE_BYTES;
         walk->prot = PROT_R | PROT_W | PROT_X;
+        walk->writable = true;
+        walk->global = false;
         return WALK_OK;
     }
     if (ENV_CR(env)[4] & CR4_PAE) {
@@ -279,8 +287,9 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
     CPUX86State *env = vcpu->env;
     struct walk walk = {.address = address, .access = access, .user = mmu_index == MMU_USER_IDX, .set_bits = true};
     enum walk_result result;
+    struct translation found;
     uint32_t page;
-    bool writable;
+    bool let_stores;
 
     ENV_RETADDR(env) = retaddr;
     if ((ENV_CR(env)[0] & CR0_PG) && (ENV_HFLAGS(env) & HF_LMA_MASK)) {
@@ -305,20 +314,25 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
         uc.raise_exception_err_ra(env, EXCP_PF, walk.error_code, retaddr);
     }
     walk.physical &= (uint64_t)(int64_t)ENV_A20_MASK(env);
-    /* An entry serves data or fetches, never both: the engine keeps entries that can be executed from
-     * on the slow path of stores for good. */
-    walk.prot &= access == MMU_INST_FETCH ? ~PROT_W : ~PROT_X;
-    STEP(walked);
+    if (walk.writable) {
+        /* The engine would keep an entry that can be executed from on the slow path of stores. */
+        walk.prot &= access == MMU_INST_FETCH ? ~PROT_W : ~PROT_X;
+    }
     page = page_of_gpa(vcpu, walk.physical);
-    writable = page != NO_PAGE && (walk.prot & PROT_W) &&
-               (access == MMU_DATA_STORE ||
-                (atomic_load_explicit(&vcpu->writers[page], memory_order_relaxed) & vcpu->bit)) &&
-               write_claim(vcpu, page);
-    uc.tlb_set_page_with_attrs(vcpu->cpu, address & ~(uint64_t)(PAGE_BYTES - 1),
-                               walk.physical & ~(uint64_t)(PAGE_BYTES - 1), (MemTxAttrs){0}, walk.prot, mmu_index,
-                               walk.page_size);
-    if (writable) {
-        tlb_let_stores(vcpu, page, address);
+    let_stores = page != NO_PAGE && (walk.prot & PROT_W) &&
+                 (access == MMU_DATA_STORE ||
+                  (atomic_load_explicit(&vcpu->writers[page], memory_order_relaxed) & vcpu->bit)) &&
+                 write_claim(vcpu, page);
+    found = (struct translation){
+        .address = address,
+        .physical = walk.physical,
+        .page_size = walk.page_size,
+        .prot = walk.prot,
+        .global = walk.global,
+    };
+    tlb_enter(vcpu, &found, page, mmu_index);
+    if (let_stores) {
+        tlb_let_stores(vcpu, tlb_entry_at(env, address, (unsigned)mmu_index), page, address);
     }
     return true;
 }

@@ -201,6 +201,7 @@ ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
     }
     free(vcpu->flips);
     tlb_deinit(vcpu);
+    tb_lookup_deinit(vcpu);
     if (self == vcpu) {
         self = NULL;
     }
@@ -280,7 +281,7 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
     vcpu->flips = calloc(vcpu->vm->page_count, 1);
     vcpu->guest_stack = mmap(NULL, GUEST_STACK_BYTES, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-    if (vcpu->flips == NULL || !tlb_init(vcpu) || vcpu->guest_stack == MAP_FAILED) {
+    if (vcpu->flips == NULL || !tlb_init(vcpu) || !tb_lookup_init(vcpu) || vcpu->guest_stack == MAP_FAILED) {
         *why = strerror(errno);
         vcpu->guest_stack = NULL;
         vcpu->area = NULL;

@@ -2,7 +2,7 @@
  *
  * Runs a few instructions on a scratch page before guest RAM is mapped. NULL when all is as expected.
  */
-#include "engine.h"
+#include "tlb.h"
 
 #include <string.h>
 
@@ -30,6 +30,20 @@ static bool offsets_agree(struct vcpu *vcpu)
            ENV_FPUC(vcpu->env) == 0x37f && ENV_A20_MASK(vcpu->env) == -1;
 }
 
+/* After the program: its page is in the TLB, and its first block in the cache of jumps, whose hash of 0 is 0. */
+static bool insides_agree(struct vcpu *vcpu, const uint8_t *page)
+{
+    const struct tlb_entry *entry = tlb_entry_at(vcpu->env, 0, MMU_KNOSMAP_IDX);
+    TranslationBlock *block = CPU_TB_JMP_CACHE(vcpu->cpu)[0];
+
+    return entry->addr_read == 0 && entry->addend == (uintptr_t)page &&
+           (ENV_TLB_DIRTY(vcpu->env) & 1u << MMU_KNOSMAP_IDX) != 0 &&
+           ENV_TLB_DESC(vcpu->env, MMU_KNOSMAP_IDX)->n_used_entries != 0 && block != NULL && TB_PC(block) == 0 &&
+           TB_CS_BASE(block) == 0 && TB_FLAGS(block) == (ENV_HFLAGS(vcpu->env) & ~HF_INHIBIT_IRQ_MASK) &&
+           TB_TC_PTR(block) != NULL && TB_PAGE_ADDR(block, 1) == NO_PAGE_ADDR &&
+           (TB_CFLAGS(block) & CF_HASH_MASK) == CPU_CLUSTER_INDEX(vcpu->cpu) << CF_CLUSTER_SHIFT;
+}
+
 const char *engine_selftest(struct vcpu *vcpu)
 {
     static _Alignas(4096) uint8_t page[PAGE_BYTES];
@@ -49,7 +63,7 @@ const char *engine_selftest(struct vcpu *vcpu)
     vcpu->selftest = 0;
     uc.uc_emu_start(vcpu->engine, 0, 0, 0, 0);
     bound = vcpu->selftest == SELFTEST_ALL && CPU_HALTED(vcpu->cpu) && page[COUNTER] == 1 &&
-            page[STORED] == 0x34 && ENV_EIP(vcpu->env) == sizeof(program);
+            page[STORED] == 0x34 && ENV_EIP(vcpu->env) == sizeof(program) && insides_agree(vcpu, page);
     uc.tb_flush(vcpu->cpu);
     uc.uc_mem_unmap(vcpu->engine, 0, PAGE_BYTES);
     return bound ? NULL

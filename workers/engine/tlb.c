@@ -1,60 +1,271 @@
-/* Which entries of the engine's TLB let stores through without asking, by guest page.
+/* The engine's TLB, kept by us: what enters it, what CR3 and INVLPG take out, how large it is, and which of its
+ * entries let stores through.
  *
- * To make the stores to a page ask again, the engine would walk its whole TLB, which grows to millions
- * of entries. Most requests are for pages that were last stored to before the last full flush, and the
- * others have one or two addresses: so we remember those.
+ * A load of CR3 flushes what is not global (SDM vol. 3, 4.10.4.1); the engine's own flush takes everything, and a
+ * kernel then misses its own pages after each switch of address spaces. So the entries that a CR3 load
+ * flushes are listed as they are made.
  */
-#include "engine.h"
+#include "tlb.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+/* More local entries than that, or than a part of the table, and all of the mode go: that costs less then. */
+#define LOCAL_LISTED 4096
+#define LOCAL_PART 4
+/* A table whose entries get into each other's way grows to this many: 512 MiB of small pages. */
+#define GROWN_ENTRIES (1u << 17)
+#define JUMPS_LISTED 64
 #define REMEMBERED 2
 
-struct writable_page {
-    uint32_t generation; /* of the TLB; an older one means that nothing is there any more */
-    uint32_t count;      /* more than REMEMBERED: walk */
-    uint64_t address[REMEMBERED];
+enum lifetime { GLOBAL, LOCAL, LIFETIMES };
+
+/* Pages larger than 4 KiB enter piecemeal; INVLPG of any address of one has to find all pieces. */
+struct large_pages {
+    uint64_t address;
+    uint64_t mask; /* of the smallest aligned region that has all of them; 0 with address UINT64_MAX: none */
 };
+
+struct tlb_mode {
+    uint32_t local_count; /* more than LOCAL_LISTED: unlisted ones, too */
+    uint32_t conflicts;   /* entries that had to make room for others since the table got its size */
+    struct large_pages large[LIFETIMES];
+    uint64_t local[LOCAL_LISTED];
+};
+
+struct tlb_keeper {
+    struct tlb_mode mode[TLB_MODES];
+    uint32_t jump_count; /* entries of the engine's jump cache that may be in use; more than JUMPS_LISTED: any */
+    uint16_t jump[JUMPS_LISTED];
+    uint32_t generation[LIFETIMES]; /* counts the flushes of either kind */
+};
+
+/* Where a page was let be stored to. To make its stores ask again, the whole TLB would have to be walked; most
+ * requests are for pages that were last stored to before the last flush, and the others have one or two addresses. */
+struct written_page {
+    struct {
+        uint32_t generation; /* an older one means that nothing is there any more */
+        uint32_t count;      /* more than REMEMBERED: walk */
+        uint64_t address[REMEMBERED];
+    } through[LIFETIMES];
+};
+
+static const struct large_pages no_large_pages = {UINT64_MAX, 0};
 
 bool tlb_init(struct vcpu *vcpu)
 {
-    vcpu->tlb_generation = 1;
-    vcpu->writable_pages = calloc(vcpu->vm->page_count, sizeof(struct writable_page));
-    return vcpu->writable_pages != NULL;
+    vcpu->tlb = calloc(1, sizeof(*vcpu->tlb));
+    vcpu->written_pages = calloc(vcpu->vm->page_count, sizeof(struct written_page));
+    if (vcpu->tlb == NULL || vcpu->written_pages == NULL) {
+        return false;
+    }
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        vcpu->tlb->mode[mode].large[GLOBAL] = vcpu->tlb->mode[mode].large[LOCAL] = no_large_pages;
+    }
+    vcpu->tlb->generation[GLOBAL] = vcpu->tlb->generation[LOCAL] = 1;
+    return true;
 }
 
 void tlb_deinit(struct vcpu *vcpu)
 {
-    free(vcpu->writable_pages);
+    free(vcpu->tlb);
+    free(vcpu->written_pages);
 }
 
-/* Everything has been flushed. */
-void tlb_flushed(struct vcpu *vcpu)
+static uint64_t page_address(uint64_t tlb_address)
 {
-    vcpu->tlb_generation++;
+    return tlb_address & ~TLB_FLAG_BITS;
 }
 
-/* Let stores to guest-virtual `address`, which is in the TLB and maps `page`, through from now on. */
-void tlb_let_stores(struct vcpu *vcpu, uint32_t page, uint64_t address)
+static bool entry_empty(const struct tlb_entry *entry)
 {
-    struct writable_page *writable = &vcpu->writable_pages[page];
+    return (entry->addr_read & entry->addr_write & entry->addr_code) == UINT64_MAX;
+}
 
-    address &= ~TLB_FLAG_BITS;
-    uc.tlb_set_dirty(vcpu->cpu, address);
-    if (writable->generation != vcpu->tlb_generation) {
-        writable->generation = vcpu->tlb_generation;
-        writable->count = 0;
+static bool entry_of(const struct tlb_entry *entry, uint64_t page)
+{
+    const uint64_t same = ~(TLB_FLAG_BITS & ~(uint64_t)TLB_INVALID_BIT);
+
+    return (entry->addr_read & same) == page || (entry->addr_write & same) == page ||
+           (entry->addr_code & same) == page;
+}
+
+static void entry_clear(struct tlb_desc *desc, struct tlb_entry *entry)
+{
+    memset(entry, -1, sizeof(*entry));
+    desc->n_used_entries--;
+}
+
+/* The engine's own cache of jumps, by virtual address: tb_jmp_cache_hash_func() of the engine. */
+void tlb_jump_cached(struct vcpu *vcpu, uint64_t pc)
+{
+    struct tlb_keeper *tlb = vcpu->tlb;
+    uint64_t mixed = pc ^ pc >> 6;
+
+    if (tlb->jump_count < JUMPS_LISTED) {
+        tlb->jump[tlb->jump_count] = (mixed >> 6 & 0xfc0) | (mixed & 0x3f);
     }
-    for (uint32_t i = 0; i < writable->count && i < REMEMBERED; i++) {
-        if (writable->address[i] == address) {
-            return;
+    tlb->jump_count += tlb->jump_count <= JUMPS_LISTED;
+}
+
+static void jump_cache_clear(struct vcpu *vcpu)
+{
+    struct tlb_keeper *tlb = vcpu->tlb;
+    TranslationBlock **cache = CPU_TB_JMP_CACHE(vcpu->cpu);
+
+    if (tlb->jump_count > JUMPS_LISTED) {
+        memset(cache, 0, TB_JMP_CACHE_SIZE * sizeof(*cache));
+    } else {
+        for (uint32_t i = 0; i < tlb->jump_count; i++) {
+            cache[tlb->jump[i]] = NULL;
         }
     }
-    if (writable->count < REMEMBERED) {
-        writable->address[writable->count] = address;
+    tlb->jump_count = 0;
+}
+
+static void large_page_add(struct large_pages *large, uint64_t address, uint64_t size)
+{
+    uint64_t mask = ~(size - 1);
+
+    if (large->address != UINT64_MAX) {
+        mask &= large->mask;
+        while (((large->address ^ address) & mask) != 0) {
+            mask <<= 1;
+        }
     }
-    if (writable->count <= REMEMBERED) {
-        writable->count++;
+    large->address = address & mask;
+    large->mask = mask;
+}
+
+/* Nothing in the TLB lets stores through any more. */
+void tlb_all_watched(struct vcpu *vcpu)
+{
+    vcpu->tlb->generation[GLOBAL]++;
+    vcpu->tlb->generation[LOCAL]++;
+}
+
+/* All entries of `modes` and the jump cache have been emptied. */
+void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes)
+{
+    const unsigned all = (1u << TLB_MODES) - 1;
+    struct tlb_keeper *tlb = vcpu->tlb;
+
+    tlb->jump_count = 0;
+    tb_jumps_forget(vcpu);
+    if ((modes & all) == all) {
+        tlb_all_watched(vcpu);
+    }
+    for (unsigned i = 0; i < TLB_MODES; i++) {
+        struct tlb_mode *mode = &tlb->mode[i];
+
+        if (modes & 1u << i) {
+            mode->local_count = 0;
+            mode->conflicts = 0;
+            mode->large[GLOBAL] = mode->large[LOCAL] = no_large_pages;
+        }
+    }
+}
+
+static void modes_flush(struct vcpu *vcpu, unsigned modes)
+{
+    uc.tlb_flush_by_mmuidx(vcpu->cpu, (uint16_t)modes);
+    tlb_modes_flushed(vcpu, modes);
+}
+
+/* CR3 has been loaded. */
+void tlb_flush_local(struct vcpu *vcpu)
+{
+    struct tlb_keeper *tlb = vcpu->tlb;
+    unsigned overflowed = 0;
+
+    for (unsigned i = 0; i < TLB_MODES; i++) {
+        struct tlb_mode *mode = &tlb->mode[i];
+        struct tlb_desc *desc = ENV_TLB_DESC(vcpu->env, i);
+
+        if (mode->local_count > LOCAL_LISTED ||
+            mode->local_count * LOCAL_PART > ENV_TLB_TABLE(vcpu->env, i)->mask / sizeof(struct tlb_entry) + 1) {
+            overflowed |= 1u << i;
+            continue;
+        }
+        for (uint32_t n = 0; n < mode->local_count; n++) {
+            uint64_t page = mode->local[n];
+            struct tlb_entry *entry = tlb_entry_at(vcpu->env, page, i);
+
+            if ((entry->ram_addr & TLB_LOCAL) && entry_of(entry, page)) {
+                entry_clear(desc, entry);
+            }
+        }
+        for (unsigned n = 0; mode->local_count != 0 && n < TLB_VICTIMS; n++) {
+            if (!entry_empty(&desc->vtable[n]) && (desc->vtable[n].ram_addr & TLB_LOCAL)) {
+                memset(&desc->vtable[n], -1, sizeof(desc->vtable[n]));
+            }
+        }
+        mode->local_count = 0;
+        mode->large[LOCAL] = no_large_pages;
+    }
+    tlb->generation[LOCAL]++;
+    if (overflowed != 0) {
+        modes_flush(vcpu, overflowed);
+    } else {
+        jump_cache_clear(vcpu);
+        tb_jumps_forget(vcpu);
+    }
+}
+
+/* INVLPG. */
+void tlb_flush_page(struct vcpu *vcpu, uint64_t address, unsigned modes)
+{
+    for (unsigned i = 0; i < TLB_MODES; i++) {
+        const struct large_pages *large = vcpu->tlb->mode[i].large;
+
+        if ((modes & 1u << i) && ((address & large[GLOBAL].mask) == large[GLOBAL].address ||
+                                  (address & large[LOCAL].mask) == large[LOCAL].address)) {
+            modes_flush(vcpu, 1u << i);
+        }
+    }
+    tb_jumps_forget(vcpu);
+    uc.tlb_flush_page_by_mmuidx(vcpu->cpu, address, (uint16_t)modes);
+}
+
+/* Between two blocks: twice the entries for each mode whose entries get into each other's way. */
+void tlb_grow(struct vcpu *vcpu)
+{
+    for (unsigned i = 0; i < TLB_MODES; i++) {
+        struct tlb_mode *mode = &vcpu->tlb->mode[i];
+        struct tlb_table *table = ENV_TLB_TABLE(vcpu->env, i);
+        struct tlb_desc *desc = ENV_TLB_DESC(vcpu->env, i);
+        size_t entries = table->mask / sizeof(struct tlb_entry) + 1, grown = 2 * entries;
+        struct tlb_entry *to;
+        struct iotlb_entry *iotlb;
+
+        if (mode->conflicts <= entries || grown > GROWN_ENTRIES) {
+            continue;
+        }
+        mode->conflicts = 0;
+        to = malloc(grown * sizeof(*to));
+        iotlb = calloc(grown, sizeof(*iotlb));
+        if (to == NULL || iotlb == NULL) {
+            free(to);
+            free(iotlb);
+            continue;
+        }
+        memset(to, -1, grown * sizeof(*to));
+        for (size_t n = 0; n < entries; n++) {
+            const struct tlb_entry *from = &table->table[n];
+            /* An unused address is all ones, so that of the used ones it is left. */
+            uint64_t page = page_address(from->addr_read & from->addr_write & from->addr_code);
+            size_t place = page >> PAGE_SHIFT & (grown - 1);
+
+            if (!entry_empty(from)) {
+                to[place] = *from;
+                iotlb[place] = desc->iotlb[n];
+            }
+        }
+        free(table->table);
+        free(desc->iotlb);
+        table->table = to;
+        table->mask = (grown - 1) * sizeof(*to);
+        desc->iotlb = iotlb;
     }
 }
 
@@ -65,30 +276,157 @@ static void entry_watch(struct tlb_entry *entry, uint64_t address)
     }
 }
 
+/* Let the stores of `entry`, which maps `page` to guest-virtual `address`, through from now on. */
+void tlb_let_stores(struct vcpu *vcpu, struct tlb_entry *entry, uint32_t page, uint64_t address)
+{
+    enum lifetime lifetime = entry->ram_addr & TLB_LOCAL ? LOCAL : GLOBAL;
+    struct written_page *written = &vcpu->written_pages[page];
+    uint32_t count;
+
+    address = page_address(address);
+    entry->addr_write &= ~(uint64_t)TLB_NOTDIRTY_BIT;
+    if (written->through[lifetime].generation != vcpu->tlb->generation[lifetime]) {
+        written->through[lifetime].generation = vcpu->tlb->generation[lifetime];
+        written->through[lifetime].count = 0;
+    }
+    count = written->through[lifetime].count;
+    for (uint32_t i = 0; i < count && i < REMEMBERED; i++) {
+        if (written->through[lifetime].address[i] == address) {
+            return;
+        }
+    }
+    if (count < REMEMBERED) {
+        written->through[lifetime].address[count] = address;
+    }
+    written->through[lifetime].count += count <= REMEMBERED;
+}
+
 /* Make the next store to `page` through any address ask. */
 void tlb_watch_stores(struct vcpu *vcpu, uint32_t page)
 {
-    struct writable_page *writable = &vcpu->writable_pages[page];
+    struct written_page *written = &vcpu->written_pages[page];
+    bool walk = false;
 
-    if (writable->generation != vcpu->tlb_generation) {
-        return;
-    }
-    writable->generation = 0;
-    if (writable->count > REMEMBERED) {
-        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)vcpu->ram + ((uint64_t)page << PAGE_SHIFT), PAGE_BYTES);
-        return;
-    }
-    for (uint32_t i = 0; i < writable->count; i++) {
-        uint64_t address = writable->address[i];
+    for (unsigned lifetime = 0; lifetime < LIFETIMES; lifetime++) {
+        if (written->through[lifetime].generation != vcpu->tlb->generation[lifetime]) {
+            continue;
+        }
+        written->through[lifetime].generation = 0;
+        walk |= written->through[lifetime].count > REMEMBERED;
+        for (uint32_t i = 0; !walk && i < written->through[lifetime].count; i++) {
+            uint64_t address = written->through[lifetime].address[i];
 
-        for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-            const struct tlb_table *tlb = ENV_TLB_TABLE(vcpu->env, mode);
-            size_t entries = tlb->mask / sizeof(struct tlb_entry);
-
-            entry_watch(&tlb->table[address >> PAGE_SHIFT & entries], address);
-            for (unsigned victim = 0; victim < TLB_VICTIMS; victim++) {
-                entry_watch(&ENV_TLB_VICTIM(vcpu->env, mode)[victim], address);
+            for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+                entry_watch(tlb_entry_at(vcpu->env, address, mode), address);
+                for (unsigned victim = 0; victim < TLB_VICTIMS; victim++) {
+                    entry_watch(&ENV_TLB_DESC(vcpu->env, mode)->vtable[victim], address);
+                }
             }
         }
     }
+    if (walk) {
+        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)vcpu->ram + ((uint64_t)page << PAGE_SHIFT), PAGE_BYTES);
+    }
+}
+
+/* Two pages want the same place. */
+static void conflict_count(struct vcpu *vcpu, struct tlb_mode *mode, const struct tlb_table *table)
+{
+    size_t entries = table->mask / sizeof(struct tlb_entry) + 1;
+
+    if (++mode->conflicts > entries && entries < GROWN_ENTRIES) {
+        vcpu->grow_tlb = true;
+        attention_raise(vcpu);
+    }
+}
+
+static void local_add(struct tlb_mode *mode, uint64_t page)
+{
+    if (mode->local_count < LOCAL_LISTED) {
+        mode->local[mode->local_count] = page;
+    }
+    mode->local_count += mode->local_count <= LOCAL_LISTED;
+}
+
+/* Enter what a page walk has found. `page` is the frame's in the page map, NO_PAGE outside RAM. Stores ask. */
+void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page, int mmu_index)
+{
+    CPUX86State *env = vcpu->env;
+    struct tlb_mode *mode = &vcpu->tlb->mode[mmu_index];
+    struct tlb_desc *desc = ENV_TLB_DESC(env, mmu_index);
+    const struct tlb_table *table = ENV_TLB_TABLE(env, mmu_index);
+    uint64_t virtual = page_address(found->address), physical = page_address(found->physical), ram_addr, watched;
+    size_t place = virtual >> PAGE_SHIFT & table->mask / sizeof(struct tlb_entry);
+    struct tlb_entry *entry = &table->table[place];
+    enum lifetime lifetime = found->global ? GLOBAL : LOCAL;
+    bool listed;
+
+    if (found->page_size > PAGE_BYTES) {
+        large_page_add(&mode->large[lifetime], virtual, found->page_size);
+    }
+    listed = !entry_empty(entry) && (entry->ram_addr & TLB_LOCAL) && entry_of(entry, virtual);
+    if (lifetime == LOCAL && !listed) {
+        local_add(mode, virtual);
+    }
+    if (page == NO_PAGE) {
+        /* Registers, or nobody: the engine's own entry has the section of its memory map. */
+        uc.tlb_set_page_with_attrs(vcpu->cpu, virtual, physical, (MemTxAttrs){0}, found->prot, mmu_index, PAGE_BYTES);
+        entry->ram_addr = lifetime == LOCAL ? TLB_LOCAL : 0;
+        return;
+    }
+    ENV_TLB_DIRTY(env) |= (uint16_t)(1u << mmu_index);
+    for (unsigned i = 0; i < TLB_VICTIMS; i++) {
+        if (entry_of(&desc->vtable[i], virtual)) {
+            memset(&desc->vtable[i], -1, sizeof(desc->vtable[i]));
+        }
+    }
+    if (entry_empty(entry)) {
+        desc->n_used_entries++;
+    } else if (!entry_of(entry, virtual)) {
+        size_t victim = desc->vindex++ % TLB_VICTIMS;
+
+        desc->vtable[victim] = *entry;
+        desc->viotlb[victim] = desc->iotlb[place];
+        conflict_count(vcpu, mode, table);
+    }
+    ram_addr = ram_addr_of_page(vcpu, page);
+    watched = data_breakpoints_in(env, virtual, PAGE_BYTES) ? TLB_WATCHPOINT_BIT : 0;
+    desc->iotlb[place] = (struct iotlb_entry){.addr = ram_addr - virtual};
+    *entry = (struct tlb_entry){
+        .addr_read = found->prot & PROT_R ? virtual | watched : UINT64_MAX,
+        .addr_write = found->prot & PROT_W ? virtual | TLB_NOTDIRTY_BIT | watched : UINT64_MAX,
+        .addr_code = found->prot & PROT_X ? virtual : UINT64_MAX,
+        .paddr = physical,
+        .addend = (uintptr_t)vcpu->ram + ((uint64_t)page << PAGE_SHIFT) - virtual,
+        .ram_addr = ram_addr | (lifetime == LOCAL ? TLB_LOCAL : 0),
+    };
+}
+
+/* The entry of `address` for `access`, if the table or a victim has it; a victim changes places with the table's. */
+struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int mmu_index)
+{
+    struct tlb_entry *entry = tlb_entry_at(vcpu->env, address, (unsigned)mmu_index);
+    size_t place = (size_t)(entry - ENV_TLB_TABLE(vcpu->env, mmu_index)->table);
+    struct tlb_desc *desc;
+
+    if (tlb_entry_for(entry, address, access)) {
+        return entry;
+    }
+    desc = ENV_TLB_DESC(vcpu->env, mmu_index);
+    for (unsigned i = 0; i < TLB_VICTIMS; i++) {
+        struct tlb_entry *victim = &desc->vtable[i];
+
+        if (tlb_entry_for(victim, address, access)) {
+            struct tlb_entry other = *entry;
+            struct iotlb_entry other_io = desc->iotlb[place];
+
+            *entry = *victim;
+            *victim = other;
+            desc->iotlb[place] = desc->viotlb[i];
+            desc->viotlb[i] = other_io;
+            conflict_count(vcpu, &vcpu->tlb->mode[mmu_index], ENV_TLB_TABLE(vcpu->env, mmu_index));
+            return entry;
+        }
+    }
+    return NULL;
 }

@@ -17,6 +17,8 @@
 
 /* A function of the engine that one of ours replaces: ours comes earlier in the symbol search order. */
 #define REPLACES(name) __attribute__((visibility("default"))) name##_x86_64
+/* The same name alone, for calls, and where a pointer is returned: there ENGINE_EXPORT stands before the type. */
+#define REPLACEMENT(name) name##_x86_64
 #define REPLACES_PLAIN(name) __attribute__((visibility("default"))) name
 
 typedef struct uc_struct uc_engine;
@@ -40,11 +42,19 @@ typedef uint64_t ram_addr_t;
 
 /* TCGContext, TranslationBlock */
 #define TCG_TB_CFLAGS(tcg) FIELD(tcg, uint32_t, 100)
+#define TCG_CODE_GEN_EPILOGUE(tcg) FIELD(tcg, void *, 152)
 #define TB_PC(tb) FIELD(tb, uint64_t, 0)
-#define TB_FLAGS(tb) FIELD(tb, uint32_t, 16) /* hflags */
+#define TB_CS_BASE(tb) FIELD(tb, uint64_t, 8)
+#define TB_FLAGS(tb) FIELD(tb, uint32_t, 16) /* hflags, and the TB_EFLAGS_MASK of RFLAGS */
 #define TB_SIZE(tb) FIELD(tb, uint16_t, 20)
 #define TB_INSTRUCTIONS(tb) FIELD(tb, uint16_t, 22)
 #define TB_CFLAGS(tb) FIELD(tb, uint32_t, 24)
+#define TB_TC_PTR(tb) FIELD(tb, void *, 32)
+#define TB_PAGE_ADDR(tb, n) FIELD(tb, ram_addr_t, 72 + 8 * (n)) /* the second is NO_PAGE_ADDR in most */
+#define NO_PAGE_ADDR UINT64_MAX
+#define TB_EFLAGS_MASK 0x73100u /* VM, AC, RF, IOPL, TF */
+#define CF_HASH_MASK 0xff0effffu /* the cflags that make two blocks different ones, and CF_INVALID */
+#define CF_CLUSTER_SHIFT 24
 #define TB_EXIT_REQUESTED 3u
 #define TCG_CPU_ENV(tcg) FIELD(tcg, uintptr_t, 39152) /* a temporary is an offset in the context */
 #define TCG_TEMP(tcg, value) ((uint64_t)(uintptr_t)(tcg) + (value))
@@ -66,6 +76,9 @@ enum { INDEX_OP_SET_LABEL = 1, INDEX_OP_CALL = 2, INDEX_OP_LD_I32 = 13, INDEX_OP
 #define CPU_CFLAGS_NEXT_TB(cpu) FIELD(cpu, uint32_t, 24)
 #define CPU_INTERRUPT_REQUEST(cpu) FIELD(cpu, uint32_t, 28)
 #define CPU_ENV(cpu) FIELD(cpu, CPUX86State *, 296)
+#define CPU_TB_JMP_CACHE(cpu) (&FIELD(cpu, TranslationBlock *, 312))
+#define TB_JMP_CACHE_SIZE 4096
+#define CPU_CLUSTER_INDEX(cpu) FIELD(cpu, uint32_t, 33172)
 #define CPU_HALTED(cpu) FIELD(cpu, uint32_t, 33176)
 #define CPU_EXCEPTION_INDEX(cpu) FIELD(cpu, int32_t, 33184)
 #define ENV_CPU(env) ((CPUState *)((uintptr_t)(env) - 35408))
@@ -147,6 +160,7 @@ enum { R_EAX, R_ECX, R_EDX, R_EBX, R_ESP, R_EBP, R_ESI, R_EDI };
 #define HF_CS64_MASK (1u << 15)
 #define HF_VM_MASK (1u << 17)
 #define HF_OSFXSR_MASK (1u << 22)
+#define HF_SMAP_MASK (1u << 23)
 #define HF2_NMI_MASK (1u << 2)
 
 /* Segment flags: the descriptor's second word */
@@ -176,21 +190,45 @@ struct tlb_entry {
     uint64_t addr_write;
     uint64_t addr_code;
     uint64_t paddr;
-    uint64_t addend; /* host address minus guest-virtual address */
-    uint64_t padding[3];
+    uint64_t addend;   /* host address minus guest-virtual address */
+    /* Room to the next power of two, which the engine copies with the rest and never looks at. */
+    uint64_t ram_addr; /* the frame's, with TLB_LOCAL if CR3 flushes it */
+    uint64_t padding[2];
+};
+struct iotlb_entry {
+    uint64_t addr; /* of RAM: ram_addr minus guest-virtual address */
+    uint32_t attrs;
+};
+#define TLB_MODES 3
+#define TLB_VICTIMS 8
+struct tlb_desc {
+    uint64_t large_page_addr;
+    uint64_t large_page_mask;
+    int64_t window_begin_ns;
+    size_t window_max_entries;
+    size_t n_used_entries;
+    size_t vindex;
+    struct tlb_entry vtable[TLB_VICTIMS];
+    struct iotlb_entry viotlb[TLB_VICTIMS];
+    struct iotlb_entry *iotlb;
 };
 struct tlb_table {
     uint64_t mask; /* (entries - 1) * sizeof(struct tlb_entry) */
     struct tlb_entry *table;
 };
-#define TLB_MODES 3
-#define TLB_VICTIMS 8
+_Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696, "unicorn's TLB");
 #define ENV_TLB(env) ((uintptr_t)(env) - 2192)
+#define ENV_TLB_DIRTY(env) FIELD(ENV_TLB(env), uint16_t, 0) /* a bit a mode: it has entries */
+#define ENV_TLB_DESC(env, mode) (&FIELD(ENV_TLB(env), struct tlb_desc, 32 + 696 * (mode)))
 #define ENV_TLB_TABLE(env, mode) (&FIELD(ENV_TLB(env), struct tlb_table, 2128 + 16 * (mode)))
-#define ENV_TLB_VICTIM(env, mode) (&FIELD(ENV_TLB(env), struct tlb_entry, 32 + 696 * (mode) + 48))
 #define TLB_INVALID_BIT (1u << 11)
 #define TLB_NOTDIRTY_BIT (1u << 10)
+#define TLB_WATCHPOINT_BIT (1u << 8)
 #define TLB_FLAG_BITS 0xfffull
+#define TLB_LOCAL 1ull
+/* A memory operation's index: MMU mode, and what alignment the instruction asks for */
+#define OI_MMU_INDEX(oi) ((oi) & 15u)
+#define OI_ALIGNMENT(oi) ((oi) & 0x700u)
 
 /* The engine's own functions, found in the wheel's library (engine_symbols.c). */
 #define TCG_BINARY_VECTOR (TCGContext *, unsigned, uintptr_t, uintptr_t, uintptr_t)
@@ -207,6 +245,10 @@ struct tlb_table {
     X(void, tlb_flush, "_x86_64", (CPUState *))                                                         \
     X(void, tlb_flush_page, "_x86_64", (CPUState *, uint64_t))                                          \
     X(void, tlb_flush_by_mmuidx, "_x86_64", (CPUState *, uint16_t))                                     \
+    X(void, tlb_flush_page_by_mmuidx, "_x86_64", (CPUState *, uint64_t, uint16_t))                      \
+    X(TranslationBlock *, tb_htable_lookup, "_x86_64", (CPUState *, uint64_t, uint64_t, uint32_t, uint32_t)) \
+    X(uint64_t, get_page_addr_code, "_x86_64", (CPUX86State *, uint64_t))                               \
+    X(void *, helper_lookup_tb_ptr, "_x86_64", (CPUX86State *))                                         \
     X(void, tb_flush, "_x86_64", (CPUState *))                                                          \
     X(void, tcg_func_start, "_x86_64", (TCGContext *))                                                  \
     X(void, helper_check_exit_request, "_x86_64", (void *, uint32_t))                                   \
@@ -263,6 +305,20 @@ struct tlb_table {
     X(void, cpu_stl_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint32_t, int, uintptr_t))          \
     X(void, cpu_stq_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint64_t, int, uintptr_t))          \
     X(TranslationBlock *, tcg_tb_lookup, "_x86_64", (TCGContext *, uintptr_t))                          \
+    X(uint64_t, helper_ret_ldub_mmu, "_x86_64", (CPUX86State *, uint64_t, uint32_t, uintptr_t))         \
+    X(uint64_t, helper_le_lduw_mmu, "_x86_64", (CPUX86State *, uint64_t, uint32_t, uintptr_t))          \
+    X(uint64_t, helper_le_ldul_mmu, "_x86_64", (CPUX86State *, uint64_t, uint32_t, uintptr_t))          \
+    X(uint64_t, helper_le_ldq_mmu, "_x86_64", (CPUX86State *, uint64_t, uint32_t, uintptr_t))           \
+    X(void, helper_ret_stb_mmu, "_x86_64", (CPUX86State *, uint64_t, uint8_t, uint32_t, uintptr_t))     \
+    X(void, helper_le_stw_mmu, "_x86_64", (CPUX86State *, uint64_t, uint16_t, uint32_t, uintptr_t))     \
+    X(void, helper_le_stl_mmu, "_x86_64", (CPUX86State *, uint64_t, uint32_t, uint32_t, uintptr_t))     \
+    X(void, helper_le_stq_mmu, "_x86_64", (CPUX86State *, uint64_t, uint64_t, uint32_t, uintptr_t))     \
+    X(uint32_t, cpu_ldub_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))               \
+    X(uint32_t, cpu_ldub_code, "_x86_64", (CPUX86State *, uint64_t))                                    \
+    X(uint32_t, cpu_lduw_code, "_x86_64", (CPUX86State *, uint64_t))                                    \
+    X(uint32_t, cpu_ldl_code, "_x86_64", (CPUX86State *, uint64_t))                                     \
+    X(uint64_t, cpu_ldq_code, "_x86_64", (CPUX86State *, uint64_t))                                     \
+    X(void, cpu_stb_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint32_t, int, uintptr_t))          \
     X(void, cpu_loop_exit_noexc, "_x86_64", (CPUState *))                                               \
     X(void, helper_rdmsr, "_x86_64", (CPUX86State *))                                                   \
     X(void, helper_wrmsr, "_x86_64", (CPUX86State *))                                                   \

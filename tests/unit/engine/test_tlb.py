@@ -1,0 +1,151 @@
+"""What the TLB keeps and loses (SDM vol. 3, 4.10.4), and that it stays right when it grows."""
+
+import pytest
+
+from tests.unit.engine.long_mode import CR4_PAE, DATA, PS, G, LongModeMachine, P, W
+
+CR4_PGE = 1 << 7
+ELSEWHERE = DATA + 0x1000
+# Two large pages with small ones between, in no other use.
+LARGE, OTHER_LARGE, SMALL = 0x50000000, 0x50400000, 0x50200000
+RELOAD_CR3 = "movq %cr3, %rcx; movq %rcx, %cr3"
+TOGGLE_PGE = (
+    f"movq %cr4, %rcx; xorl ${CR4_PGE}, %ecx; movq %rcx, %cr4; xorl ${CR4_PGE}, %ecx; movq %rcx, %cr4"
+)
+
+
+def remapped(machine: LongModeMachine, flush: str, flags: int, cr4: int) -> int:
+    """What is read through an entry that was in the TLB with `flags`, then changed, then flushed by `flush`."""
+    machine.boot(f"movl {DATA:#x}, %eax; mark; {flush}; movl {DATA:#x}, %ebx; done", cr4=cr4)
+    machine.map(DATA, DATA, flags)
+    machine.store(DATA, 1, 4)
+    machine.store(ELSEWHERE, 2, 4)
+    machine.mark()
+    machine.map(DATA, ELSEWHERE, flags)
+    return machine.finish().rbx
+
+
+def test_a_cr3_load_keeps_global_entries(long_mode: LongModeMachine) -> None:
+    assert remapped(long_mode, RELOAD_CR3, P | W | G, CR4_PAE | CR4_PGE) == 1
+
+
+def test_a_cr3_load_takes_entries_marked_global_while_cr4_pge_is_off(long_mode: LongModeMachine) -> None:
+    assert remapped(long_mode, RELOAD_CR3, P | W | G, CR4_PAE) == 2
+
+
+def test_a_change_of_cr4_pge_takes_global_entries(long_mode: LongModeMachine) -> None:
+    assert remapped(long_mode, TOGGLE_PGE, P | W | G, CR4_PAE | CR4_PGE) == 2
+
+
+def test_a_cr3_load_takes_local_entries_among_thousands(long_mode: LongModeMachine) -> None:
+    # More than are listed one by one, and enough to make the table grow.
+    pages = 6000
+    long_mode.boot(
+        f"""
+        call touch; movl %ebx, %ebp; mark; {RELOAD_CR3}; call touch; done
+    touch:
+        movl ${LARGE:#x}, %esi
+        xorl %ebx, %ebx
+        movl ${pages}, %ecx
+    1:  addl (%rsi), %ebx
+        addl $0x1000, %esi
+        loop 1b
+        ret
+    """,
+        cr4=CR4_PAE | CR4_PGE,
+    )
+    for page in range(pages):
+        long_mode.map(LARGE + page * 0x1000, DATA, P | W)
+    long_mode.store(DATA, 1, 4)
+    long_mode.store(ELSEWHERE, 2, 4)
+    long_mode.mark()
+    for page in range(pages):
+        long_mode.map(LARGE + page * 0x1000, ELSEWHERE, P | W)
+    state = long_mode.finish()
+    assert (state.rbp, state.rbx) == (pages, 2 * pages)
+
+
+def test_a_tlb_that_has_grown_still_sends_each_store_to_its_page(long_mode: LongModeMachine) -> None:
+    # Four frames behind thousands of addresses: each pass adds up what all addresses of a frame were told.
+    pages, passes = 3000, 3
+    long_mode.boot(
+        f"""
+        movl ${passes}, %edx
+    2:  movl ${LARGE:#x}, %esi
+        movl ${pages}, %ecx
+    1:  incl (%rsi)
+        addl $0x1000, %esi
+        loop 1b
+        decl %edx
+        jnz 2b
+        done
+    """
+    )
+    for page in range(pages):
+        long_mode.map(LARGE + page * 0x1000, DATA + (page % 4) * 0x1000, P | W)
+    long_mode.finish()
+    assert [long_mode.load(DATA + frame * 0x1000, 4) for frame in range(4)] == [passes * pages // 4] * 4
+
+
+@pytest.mark.parametrize("flags", [P | W | PS, P | W | PS | G])
+def test_invlpg_of_any_address_takes_all_of_a_large_page(long_mode: LongModeMachine, flags: int) -> None:
+    long_mode.boot(
+        f"""
+        movl {LARGE:#x}, %eax; addl {LARGE + 0x1FF000:#x}, %eax; addl {OTHER_LARGE:#x}, %eax; mark
+        invlpg {LARGE + 0x5000:#x}; movl {LARGE:#x}, %ebx; addl {LARGE + 0x1FF000:#x}, %ebx; done
+    """,
+        cr4=CR4_PAE | CR4_PGE,
+    )
+    long_mode.map(LARGE, 0x200000, flags)
+    long_mode.map(OTHER_LARGE, 0x200000, flags)
+    long_mode.map(SMALL, DATA, P | W)
+    for frame, value in ((0x200000, 1), (0x400000, 2)):
+        long_mode.store(frame, value, 4)
+        long_mode.store(frame + 0x1FF000, value, 4)
+    long_mode.mark()
+    long_mode.map(LARGE, 0x400000, flags)
+    state = long_mode.finish()
+    assert (state.rax, state.rbx) == (3, 4)
+
+
+@pytest.mark.parametrize("flush", ["invlpg (%rsi)", RELOAD_CR3])
+def test_an_indirect_jump_goes_to_what_is_mapped_now(long_mode: LongModeMachine, flush: str) -> None:
+    # Warm: both caches of jumps know the address.
+    long_mode.boot(
+        f"""
+        movl $50, %ebp
+    1:  call *%rsi
+        decl %ebp
+        jnz 1b
+        movl %eax, %ebx
+        mark
+        {flush}
+        call *%rsi
+        done
+    """,
+        rsi=DATA,
+    )
+    long_mode.write(DATA, b"\xb8\1\0\0\0\xc3")
+    long_mode.write(ELSEWHERE, b"\xb8\2\0\0\0\xc3")
+    long_mode.mark()
+    long_mode.map(DATA, ELSEWHERE, P | W)
+    state = long_mode.finish()
+    assert (state.rbx, state.rax) == (1, 2)
+
+
+def test_an_indirect_jump_goes_to_code_that_was_written_meanwhile(long_mode: LongModeMachine) -> None:
+    long_mode.boot(
+        """
+        movl $50, %ebp
+    1:  call *%rsi
+        addl %eax, %ebx
+        movb %bpl, 1(%rsi)
+        decl %ebp
+        jnz 1b
+        done
+    """,
+        rsi=DATA,
+    )
+    long_mode.write(DATA, b"\xb8\0\0\0\0\xc3")
+    # The first call gives 0, each later one what the round before it has written: 50, 49 ... 2.
+    assert long_mode.finish().rbx == sum(range(2, 51))

@@ -1,0 +1,151 @@
+/* From a guest address to its translation block (TB).
+ *
+ * The engine has two ways: a cache by virtual address, which each flush of the TLB clears entry by entry, and a hash
+ * table by physical address behind it, with locks for threads that we have not got. Here are two caches: one by
+ * virtual address whose entries name the generation of mappings and blocks that they are of, so that a flush is an
+ * increment; and one by physical address that needs no flush, since the code TLB says where an address is mapped now.
+ */
+#include "tlb.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define JUMP_BITS 12
+#define TB_CACHE_BITS 14
+#define GOLDEN 0x9e3779b97f4a7c15ull /* 2^64 over the golden ratio: Fibonacci hashing */
+
+/* What an indirect jump to `pc` goes on with, as long as the generation is the same. */
+struct jump {
+    uint64_t pc;
+    uint64_t cs_base;
+    uint32_t flags;
+    uint32_t generation;
+    void *code;
+};
+
+struct tb_lookup {
+    uint32_t generation; /* of what is mapped where, and of which blocks there are */
+    struct jump jump[1u << JUMP_BITS];
+    TranslationBlock *block[1u << TB_CACHE_BITS];
+};
+
+ENGINE_EXPORT void *REPLACEMENT(helper_lookup_tb_ptr)(CPUX86State *env);
+ENGINE_EXPORT TranslationBlock *REPLACEMENT(tb_htable_lookup)(CPUState *cpu, uint64_t pc, uint64_t cs_base,
+                                                              uint32_t flags, uint32_t cf_mask);
+void tb_flush_x86_64(CPUState *cpu);
+
+bool tb_lookup_init(struct vcpu *vcpu)
+{
+    vcpu->tb_lookup = calloc(1, sizeof(*vcpu->tb_lookup));
+    if (vcpu->tb_lookup == NULL) {
+        return false;
+    }
+    vcpu->tb_lookup->generation = 1;
+    return true;
+}
+
+void tb_lookup_deinit(struct vcpu *vcpu)
+{
+    free(vcpu->tb_lookup);
+}
+
+/* Something is mapped elsewhere, or blocks are going to be invalid. */
+void tb_jumps_forget(struct vcpu *vcpu)
+{
+    struct tb_lookup *lookup = vcpu->tb_lookup;
+
+    if (++lookup->generation == 0) {
+        memset(lookup->jump, 0, sizeof(lookup->jump));
+        lookup->generation = 1;
+    }
+}
+
+/* All blocks are gone; their memory is used again. */
+void REPLACES(tb_flush)(CPUState *cpu)
+{
+    memset(self->tb_lookup->block, 0, sizeof(self->tb_lookup->block));
+    tb_jumps_forget(self);
+    uc.tb_flush(cpu);
+}
+
+static TranslationBlock **cache_slot(struct vcpu *vcpu, ram_addr_t physical, uint32_t flags)
+{
+    return &vcpu->tb_lookup->block[(physical ^ (uint64_t)flags << 40) * GOLDEN >> (64 - TB_CACHE_BITS)];
+}
+
+/* Blocks that reach into a second page are not cached: that page has to be looked up each time. */
+static bool block_is(TranslationBlock *tb, uint64_t pc, uint64_t cs_base, uint32_t flags, uint32_t cflags,
+                     ram_addr_t page)
+{
+    return TB_PC(tb) == pc && TB_PAGE_ADDR(tb, 0) == page && TB_FLAGS(tb) == flags && TB_CS_BASE(tb) == cs_base &&
+           (TB_CFLAGS(tb) & CF_HASH_MASK) == cflags;
+}
+
+/* The engine's loop asks here when its own cache does not know `pc`, and enters the answer there. */
+TranslationBlock *REPLACEMENT(tb_htable_lookup)(CPUState *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags,
+                                                uint32_t cf_mask)
+{
+    struct vcpu *vcpu = self;
+    uint32_t cflags = (cf_mask & 0xffffffu) | CPU_CLUSTER_INDEX(cpu) << CF_CLUSTER_SHIFT;
+    ram_addr_t physical = uc.get_page_addr_code(vcpu->env, pc);
+    TranslationBlock **slot, *tb;
+
+    vcpu->selftest |= SELFTEST_LOOKUP;
+    if (physical == NO_PAGE_ADDR) {
+        return NULL;
+    }
+    tlb_jump_cached(vcpu, pc);
+    slot = cache_slot(vcpu, physical, flags);
+    tb = *slot;
+    if (tb != NULL && block_is(tb, pc, cs_base, flags, cflags, physical & ~TLB_FLAG_BITS)) {
+        return tb;
+    }
+    tb = uc.tb_htable_lookup(cpu, pc, cs_base, flags, cf_mask);
+    if (tb != NULL && TB_PAGE_ADDR(tb, 1) == NO_PAGE_ADDR) {
+        *slot = tb;
+    }
+    return tb;
+}
+
+static __attribute__((noinline)) void *jump_find(CPUX86State *env, struct jump *jump, uint64_t pc, uint64_t cs_base,
+                                                 uint32_t flags)
+{
+    struct vcpu *vcpu = self;
+    uint32_t cflags = CPU_CLUSTER_INDEX(vcpu->cpu) << CF_CLUSTER_SHIFT;
+    const struct tlb_entry *entry = tlb_entry_at(env, pc, (unsigned)mmu_index_now(env));
+    TranslationBlock *tb = NULL;
+
+    if (entry->addr_code == (pc & ~TLB_FLAG_BITS)) {
+        ram_addr_t page = entry->ram_addr & ~TLB_FLAG_BITS;
+
+        tb = *cache_slot(vcpu, page | (pc & TLB_FLAG_BITS), flags);
+        if (tb != NULL && !block_is(tb, pc, cs_base, flags, cflags, page)) {
+            tb = NULL;
+        }
+    }
+    if (tb == NULL) {
+        tb = REPLACEMENT(tb_htable_lookup)(vcpu->cpu, pc, cs_base, flags, cflags);
+    }
+    if (tb == NULL) {
+        return TCG_CODE_GEN_EPILOGUE(UC_TCG_CTX(vcpu->engine));
+    }
+    if (TB_PAGE_ADDR(tb, 1) == NO_PAGE_ADDR) {
+        *jump = (struct jump){pc, cs_base, flags, vcpu->tb_lookup->generation, TB_TC_PTR(tb)};
+    }
+    return TB_TC_PTR(tb);
+}
+
+/* The code to go on with after an indirect jump; the way out of the blocks where there is none yet. */
+void *REPLACEMENT(helper_lookup_tb_ptr)(CPUX86State *env)
+{
+    struct tb_lookup *lookup = self->tb_lookup;
+    uint32_t flags = ENV_HFLAGS(env) | (ENV_EFLAGS(env) & TB_EFLAGS_MASK);
+    uint64_t cs_base = ENV_SEGS(env)[R_CS].base, pc = ENV_EIP(env) + cs_base;
+    struct jump *jump = &lookup->jump[pc * GOLDEN >> (64 - JUMP_BITS)];
+
+    if (jump->pc == pc && jump->flags == flags && jump->cs_base == cs_base &&
+        jump->generation == lookup->generation) {
+        return jump->code;
+    }
+    return jump_find(env, jump, pc, cs_base, flags);
+}

@@ -15,7 +15,7 @@ TOGGLE_PGE = (
 
 
 def remapped(machine: LongModeMachine, flush: str, flags: int, cr4: int) -> int:
-    """What is read through an entry that was in the TLB with `flags`, then changed, then flushed by `flush`."""
+    """What is read through an entry that was in the TLB with `flags`, was changed, and flushed by `flush`."""
     machine.boot(f"movl {DATA:#x}, %eax; mark; {flush}; movl {DATA:#x}, %ebx; done", cr4=cr4)
     machine.map(DATA, DATA, flags)
     machine.store(DATA, 1, 4)

@@ -43,7 +43,8 @@ def markdown(document: Document, counting: Iterable[str], picture: str) -> str:
     lines = [
         "# Results",
         "",
-        f"{title(document)}, Linux {document.host['kernel']}. Runs of each: {runs}.",
+        f"{title(document)}, Linux {document.host['kernel']}. Runs of each: {runs}. "
+        f"The host's load at the end: {document.host['load']:.1f}.",
         "",
         f"![ratios by row]({picture})",
         "",

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from mpvm.abi.errors import MpvmError, ProtocolError, StartError
 from mpvm.abi.exits import ExitReason
-from mpvm.abi.layout import VCPU_OFFSET, VCPU_STRIDE, Request, ResumeFlag, VcpuArea, VcpuMode
+from mpvm.abi.layout import VCPU_OFFSET, VCPU_STRIDE, Request, ResumeFlag, VcpuArea, VcpuMode, VmPage
 from mpvm.abi.messages import Kind, Message, decode, encode
+from mpvm.abi.polling import Polling
 from workers import shm, watchdog, zmtp
 from workers.unicorn import vcpu as _preloaded  # noqa: F401  (the default accelerator's library)
 
@@ -46,8 +47,10 @@ class Accelerator(Protocol):
 class Link:
     """The ZeroMQ connection to the coordinator."""
 
-    def __init__(self, endpoint: str, index: int) -> None:
-        self._socket = zmtp.Dealer(endpoint, index.to_bytes(2, "big"))
+    def __init__(self, endpoint: str, index: int, smp: int) -> None:
+        # Where every vCPU and the coordinator have a core.
+        polling = Polling(enabled=smp < len(os.sched_getaffinity(0)))
+        self._socket = zmtp.Dealer(endpoint, index.to_bytes(2, "big"), polling)
 
     def send(self, kind: Kind, *fields: int | str) -> None:
         """Send one message."""
@@ -157,8 +160,8 @@ def main(
     # Ctrl-C is for the coordinator, which then stops us in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watchdog.watch(coordinator_pid, runtime_dir)
-    link = Link(endpoint, index)
     vm, ram = shm.attach(vm_block), shm.attach(ram_block)
+    link = Link(endpoint, index, VmPage.from_buffer(vm).smp)
     area = VcpuArea.from_buffer(vm, VCPU_OFFSET + index * VCPU_STRIDE)
     try:
         _take_place(index, cpuset, nice)

@@ -11,6 +11,7 @@ from typing import Final
 
 from mpvm.abi.errors import ProtocolError
 from mpvm.abi.messages import MAX_MESSAGE_BYTES
+from mpvm.abi.polling import Polling
 
 _SIGNATURE: Final = b"\xff" + bytes(8) + b"\x7f"
 _NULL: Final = b"NULL".ljust(20, b"\0")
@@ -39,11 +40,13 @@ def _property(name: bytes, value: bytes) -> bytes:
 class Dealer:
     """A connection to the ROUTER at the `ipc` address `endpoint`, which calls it `identity`.
 
+    Before it sleeps it looks for a message as `polling` has it, if there is one.
     Raises `ProtocolError` when the other side is no ROUTER, breaks the protocol or closes the connection.
     """
 
-    def __init__(self, endpoint: str, identity: bytes) -> None:
+    def __init__(self, endpoint: str, identity: bytes, polling: Polling | None = None) -> None:
         self._received = b""
+        self._polling = polling or Polling(enabled=False)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._readable = select.poll()
         self._readable.register(self._socket, select.POLLIN)
@@ -92,6 +95,9 @@ class Dealer:
             raise ProtocolError(f"a frame of {size} bytes, the limit is {MAX_MESSAGE_BYTES}")
         return flags & ~_LONG, self._take(size)
 
+    def _look(self) -> bool:
+        return bool(self._readable.poll(0))
+
     def _take(self, size: int) -> bytes:
         while len(self._received) < size:
             self._received += self._read()
@@ -99,8 +105,10 @@ class Dealer:
         return taken
 
     def _read(self) -> bytes:
-        # A wait in recv() would wake up twice: when the other side has read what we sent, too.
-        self._readable.poll()
+        if not self._polling.wait(self._look):
+            # A wait in recv() would wake up twice: when the other side has read what we sent, too.
+            self._readable.poll()
+            self._polling.slept()
         data = self._socket.recv(_CHUNK)
         if not data:
             raise ProtocolError("the coordinator has closed the connection")

@@ -9,6 +9,7 @@ import select
 from collections.abc import Callable
 from typing import Final
 
+from mpvm.abi.polling import Polling
 from mpvm.coordinator.clock import MonotonicClock, TimerFd
 from mpvm.coordinator.posted import PostedRing
 
@@ -25,8 +26,9 @@ class EventLoop:
         self._timer_fd = TimerFd()
         self._epoll = select.epoll()
         self._callbacks: dict[int, tuple[Callable[[], object] | None, Callable[[], object] | None]] = {}
-        self._take: Callable[[], bool] | None = None
+        self._take: Callable[[], bool] = lambda: False
         self._taken = 0
+        self._polling = Polling()
         self._ring: PostedRing | None = None
         self._deferred: list[Callable[[], None]] = []
         self.add_reader(self.doorbell, self._acknowledge_doorbell)
@@ -102,14 +104,14 @@ class EventLoop:
 
         Everything that an event leads to is done when this returns, so that `run` can look at its goal.
         """
-        if self._take is None or not self._take():
-            self._taken = 0
-            self._wait(block)
-        else:
+        if self._take() or (block and self._poll()):
             self._taken += 1
             if self._taken == _EXITS_IN_A_ROW:
                 self._taken = 0
                 self._call(self._epoll.poll(0))
+        else:
+            self._taken = 0
+            self._wait(block)
         if self._ring is not None:
             self._ring.drain()
         queue = self.clock.queue
@@ -121,6 +123,17 @@ class EventLoop:
             for callback in deferred:
                 callback()
 
+    def _poll(self) -> bool:
+        # Before the guest runs, waits are long.
+        return self._ring is not None and not self._deferred and self._polling.wait(self._look)
+
+    def _look(self) -> bool:
+        assert self._ring is not None
+        if self._take() or self._ring.ready():
+            return True
+        deadline = self.clock.queue.next_deadline()
+        return deadline is not None and deadline <= self.clock.now()
+
     def _wait(self, block: bool) -> None:
         ring = self._ring
         if block:
@@ -129,6 +142,8 @@ class EventLoop:
             # A write that is there already is no event to wait for; arming looks for one.
             block = not self._deferred and (ring is None or ring.arm())
         ready = self._epoll.poll(-1 if block else 0)
+        if block:
+            self._polling.slept()
         if ring is not None:
             ring.disarm()
         self._call(ready)

@@ -1,7 +1,7 @@
 """The event loop: descriptors, timers, the doorbell, and when it looks at its goal."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -171,6 +171,42 @@ def test_exits_without_end_leave_the_other_events_their_turn(loop: EventLoop, pi
     loop.add_reader(read, lambda: called.append(True))
     os.write(write, b"x")
     assert loop.run(lambda: bool(called), later(loop))
+
+
+@pytest.mark.parametrize("event", ["exit", "posted write", "timer"])
+def test_a_loop_that_looks_before_it_sleeps_finds_what_would_have_woken_it(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    fake, got = FakeRing(), list[str]()
+    loop.drain_from(PostedRing(fake.block, lambda write: got.append("posted write")))
+    exits: list[str] = []
+
+    def take() -> bool:
+        got.extend(exits)
+        return bool(exits)
+
+    timer = loop.clock.timer(lambda: got.append("timer"))
+
+    def happen() -> None:
+        # Nobody rings the doorbell for one who is awake.
+        assert not fake.page.posted_armed
+        if event == "exit":
+            exits.append("exit")
+        elif event == "posted write":
+            fake.publish(fake.take(), 0x3F8, 0x41)
+        else:
+            timer.arm(loop.clock.now())
+
+    class Looking:
+        def wait(self, look: Callable[[], bool]) -> bool:
+            assert not look()
+            happen()
+            return look()
+
+    monkeypatch.setattr(loop, "_polling", Looking())
+    loop.serve(loop.doorbell, take)
+    loop.iterate()
+    assert got == [event]
 
 
 def test_the_timer_descriptor_is_set_once_for_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

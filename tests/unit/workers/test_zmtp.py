@@ -10,6 +10,7 @@ import zmq
 
 from mpvm.abi.errors import ProtocolError
 from mpvm.abi.messages import MAX_MESSAGE_BYTES
+from mpvm.abi.polling import Polling
 from workers.zmtp import Dealer
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
@@ -85,6 +86,18 @@ def test_messages_that_arrive_together_are_taken_one_by_one(endpoint: str) -> No
 def test_a_message_that_arrives_in_pieces_is_whole(endpoint: str) -> None:
     dealer = talk(endpoint, *(bytes([octet]) for octet in GREETING + READY + b"\x00\x02bc"))
     assert dealer.receive() == b"bc"
+    dealer.close()
+
+
+def test_a_message_that_is_looked_for_is_received_as_one_that_is_slept_for(
+    router: "zmq.Socket[bytes]", endpoint: str
+) -> None:
+    # A clock that stands still: from the second wait on it looks for as long as it takes.
+    dealer = Dealer(endpoint, IDENTITY, Polling(lambda: 0))
+    for number in range(5):
+        dealer.send(bytes([number]))
+        router.send_multipart(router.recv_multipart())
+        assert dealer.receive() == bytes([number])
     dealer.close()
 
 

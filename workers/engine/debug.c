@@ -2,7 +2,8 @@
  * calls.
  *
  * Accesses to a page with such a breakpoint are kept on the TLB's slow path. #DB is a trap: it comes after
- * the instruction, which therefore runs as a block of its own. Locked instructions are not looked at.
+ * the instruction, which therefore runs as a block of its own. A locked instruction runs alone on a page where
+ * stores are waited for and loads are not, and so meets the breakpoint; it meets none that waits for both.
  */
 #include "engine.h"
 
@@ -42,9 +43,11 @@ static uint64_t breakpoints_met(CPUX86State *env, uint64_t address, uint64_t len
     return met;
 }
 
-bool data_breakpoints_in(CPUX86State *env, uint64_t address, uint64_t length)
+/* The kinds of access to these bytes that breakpoints wait for. */
+int data_breakpoints_in(CPUX86State *env, uint64_t address, uint64_t length)
 {
-    return breakpoints_met(env, address, length, BP_MEM_READ | BP_MEM_WRITE) != 0;
+    return (breakpoints_met(env, address, length, BP_MEM_READ) ? BP_MEM_READ : 0) |
+           (breakpoints_met(env, address, length, BP_MEM_WRITE) ? BP_MEM_WRITE : 0);
 }
 
 /* Before an access to a page with breakpoints. Leaves the block when one is met in a block of more

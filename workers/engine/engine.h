@@ -205,7 +205,7 @@ void a20_update(struct vcpu *vcpu);
 void event_deliver_exception(struct vcpu *vcpu);
 
 /* debug.c */
-bool data_breakpoints_in(CPUX86State *env, uint64_t address, uint64_t length);
+int data_breakpoints_in(CPUX86State *env, uint64_t address, uint64_t length);
 void data_breakpoints_check(struct vcpu *vcpu, uint64_t address, uint64_t length, int kind, uintptr_t retaddr);
 bool data_breakpoints_deliver(struct vcpu *vcpu);
 void data_breakpoints_take(struct vcpu *vcpu);

@@ -307,7 +307,7 @@ int REPLACES(cpu_watchpoint_insert)(CPUState *cpu, uint64_t address, uint64_t le
 
 int REPLACES(cpu_watchpoint_address_matches)(CPUState *cpu, uint64_t address, uint64_t length)
 {
-    return data_breakpoints_in(CPU_ENV(cpu), address, length) ? BP_MEM_READ | BP_MEM_WRITE : 0;
+    return data_breakpoints_in(CPU_ENV(cpu), address, length);
 }
 
 void REPLACES(cpu_check_watchpoint)(CPUState *cpu, uint64_t address, uint64_t length, MemTxAttrs attributes, int kind,

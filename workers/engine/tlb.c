@@ -355,7 +355,9 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page
     struct tlb_mode *mode = &vcpu->tlb->mode[mmu_index];
     struct tlb_desc *desc = ENV_TLB_DESC(env, mmu_index);
     const struct tlb_table *table = ENV_TLB_TABLE(env, mmu_index);
-    uint64_t virtual = page_address(found->address), physical = page_address(found->physical), ram_addr, watched;
+    uint64_t virtual = page_address(found->address), physical = page_address(found->physical), ram_addr;
+    uint64_t watched_load, watched_store;
+    int breakpoints = data_breakpoints_in(env, virtual, PAGE_BYTES);
     size_t place = virtual >> PAGE_SHIFT & table->mask / sizeof(struct tlb_entry);
     struct tlb_entry *entry = &table->table[place];
     enum lifetime lifetime = found->global ? GLOBAL : LOCAL;
@@ -390,11 +392,12 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page
         conflict_count(vcpu, mode, table);
     }
     ram_addr = ram_addr_of_page(vcpu, page);
-    watched = data_breakpoints_in(env, virtual, PAGE_BYTES) ? TLB_WATCHPOINT_BIT : 0;
+    watched_load = breakpoints & BP_MEM_READ ? TLB_WATCHPOINT_BIT : 0;
+    watched_store = breakpoints & BP_MEM_WRITE ? TLB_WATCHPOINT_BIT : 0;
     desc->iotlb[place] = (struct iotlb_entry){.addr = ram_addr - virtual};
     *entry = (struct tlb_entry){
-        .addr_read = found->prot & PROT_R ? virtual | watched : UINT64_MAX,
-        .addr_write = found->prot & PROT_W ? virtual | TLB_NOTDIRTY_BIT | watched : UINT64_MAX,
+        .addr_read = found->prot & PROT_R ? virtual | watched_load : UINT64_MAX,
+        .addr_write = found->prot & PROT_W ? virtual | TLB_NOTDIRTY_BIT | watched_store : UINT64_MAX,
         .addr_code = found->prot & PROT_X ? virtual : UINT64_MAX,
         .paddr = physical,
         .addend = (uintptr_t)vcpu->ram + ((uint64_t)page << PAGE_SHIFT) - virtual,

@@ -321,6 +321,8 @@ static void test_data_breakpoints(void)
 	EXPECT_TRAP("store of its last byte among others", ACCESS("incl %%eax; movw $2, %1", "m"(bytes[7])));
 	EXPECT_TRAP("store and load", ACCESS("addb $2, %1", "m"(bytes[5])));
 	EXPECT("the sum is stored once", bytes[5], 2);
+	EXPECT_TRAP("locked addition", ACCESS("nop; lock addb $3, %1", "m"(bytes[5])));
+	EXPECT("the locked sum is stored once", bytes[5], 5);
 	ACCESS("movl $1, %1; movl $1, %2", "m"(bytes[0]), "m"(bytes[8]));
 	EXPECT("stores beside it: traps", seen.count, 0);
 	ACCESS("movl %1, %%eax", "m"(bytes[4]));

@@ -32,6 +32,8 @@ static bool lock_acquire(uint32_t *lock, uint32_t *found, const struct patience 
             return true;
         }
         if (is_over(patience)) {
+            /* Our sleep may have ended by the wake that was for one of those who sleep on. */
+            futex_wake(lock, 1);
             return false;
         }
     }

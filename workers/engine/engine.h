@@ -84,6 +84,8 @@ struct vcpu {
     uint64_t tsc_adjust;             /* IA32_TSC_ADJUST */
     uint64_t tsc_sample, ns_sample;  /* where the TSC's rate is measured from */
 
+    int x87_part;                    /* of the instruction being translated: what its next helper goes on with */
+    void *x87_operand;
     uintptr_t float_retaddr;         /* where the block goes on after the SSE instruction that may raise #XM */
 
     ucontext_t host_context;
@@ -257,11 +259,13 @@ void cpu_init_signal(struct vcpu *vcpu);
 void cpu_sipi(struct vcpu *vcpu, uint32_t vector);
 
 /* fpu_state.c, fpu_translate.c */
+void x87_changed(CPUX86State *env);
 void mxcsr_set(CPUX86State *env, uint32_t value);
 void mxcsr_take_flags(CPUX86State *env);
 void float_exceptions_init(void);
 const char *fpu_translate_init(void *library);
-bool fpu_translate_call(TCGContext *tcg, void *function, void *result, int count, void **arguments);
+bool fpu_translate_call(struct vcpu *vcpu, TCGContext *tcg, void *function, void *result, int count,
+                        void **arguments);
 void fpu_translate_load(TCGContext *tcg, int opcode, uint64_t offset);
 
 /* engine_symbols.c, selftest.c */

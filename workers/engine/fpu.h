@@ -1,4 +1,4 @@
-/* SSE by the host's own units (docs/engine.md, "Floating point and SIMD").
+/* x87, MMX and SSE by the host's own units (docs/engine.md, "Floating point and SIMD").
  *
  * The engine has a C helper for nearly every such instruction. When a block is translated, the call of
  * a helper that a table here names becomes a call of our function (or TCG's own vector operations).
@@ -23,16 +23,21 @@ enum call_effect {
     CALL_TOUCHES_NONE = TCG_CALL_NO_READ_GLOBALS,
 };
 
+/* What the engine's helper before it has fetched, or done: the two are one call. */
+enum x87_part { X87_ALONE, X87_REGISTER, X87_M32, X87_M64, X87_INTEGER, X87_ZERO, X87_PUSH, X87_PARTS };
+
 struct helper_call {
     const char *name; /* the engine's helper_NAME */
     void *function;
     enum host_feature feature;
     enum call_effect effect;
     bool before; /* runs before the engine's own, not in its place */
+    enum x87_part after;
 };
 
 /* Each ends with a name of NULL. */
 extern const struct helper_call fpu_state_calls[], sse_float_calls[], sse_integer_calls[], sse_immediate_calls[];
+extern const struct helper_call x87_calls[];
 
 /* MXCSR (SDM vol. 1, 10.2.3) */
 #define MXCSR_FLAGS 0x3fu
@@ -44,6 +49,12 @@ enum mxcsr_state { MXCSR_NOT_LOADED, MXCSR_ALL_MASKED, MXCSR_SOME_UNMASKED };
 
 /* fpu_state.c */
 void mxcsr_load(CPUX86State *env, uintptr_t retaddr);
+
+/* Whether the host's x87 is as the guest's while all exceptions are masked. */
+enum x87_state { X87_NOT_LOADED, X87_ALL_MASKED };
+
+/* x87.c */
+void x87_settle(CPUX86State *env);
 
 /* A register of the guest is two 8-byte halves: the translator moves it so, and a 16-byte load of what two stores
  * have just written waits for the cache. (Inline assembly, or the compiler would join the halves again.) */

@@ -109,6 +109,7 @@ static void ldmxcsr(CPUX86State *env, uint32_t value)
 
 static void before_save(CPUX86State *env)
 {
+    x87_settle(env);
     mxcsr_take_flags(env);
 }
 
@@ -127,11 +128,11 @@ static void before_xrstor(CPUX86State *env, uint64_t address, uint64_t component
 }
 
 const struct helper_call fpu_state_calls[] = {
-    {"ldmxcsr", (void *)ldmxcsr, HOST_SSE2, CALL_MAY_RAISE, false},
-    {"fxsave", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true},
-    {"xsave", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true},
-    {"xsaveopt", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true},
-    {"fxrstor", (void *)before_fxrstor, HOST_SSE2, CALL_MAY_RAISE, true},
-    {"xrstor", (void *)before_xrstor, HOST_SSE2, CALL_MAY_RAISE, true},
-    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false},
+    {"ldmxcsr", (void *)ldmxcsr, HOST_SSE2, CALL_MAY_RAISE, false, X87_ALONE},
+    {"fxsave", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true, X87_ALONE},
+    {"xsave", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true, X87_ALONE},
+    {"xsaveopt", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true, X87_ALONE},
+    {"fxrstor", (void *)before_fxrstor, HOST_SSE2, CALL_MAY_RAISE, true, X87_ALONE},
+    {"xrstor", (void *)before_xrstor, HOST_SSE2, CALL_MAY_RAISE, true, X87_ALONE},
+    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE},
 };

@@ -46,7 +46,8 @@ static const struct vector_operation vector_operations[] = {
 #define SLOTS 1024u
 static struct known_helper {
     void *helper;
-    const struct helper_call *call;
+    const struct helper_call *call[X87_PARTS]; /* by what came before it */
+    enum x87_part part;                        /* what it is to the next */
     const struct vector_operation *vector;
     unsigned bytes; /* of the operands of a vector operation */
 } known[SLOTS];
@@ -105,10 +106,23 @@ static struct known_helper *find(void *library, const char *name, const char *su
 const char *fpu_translate_init(void *library)
 {
     const struct helper_call *const tables[] = {fpu_state_calls, sse_float_calls, sse_integer_calls,
-                                                sse_immediate_calls};
+                                                sse_immediate_calls, x87_calls};
     const enum { XMM = 16, MMX = 8 } sizes[] = {XMM, MMX};
 
+    static const char *const parts[X87_PARTS] = {
+        [X87_REGISTER] = "fmov_FT0_STN", [X87_M32] = "flds_FT0", [X87_M64] = "fldl_FT0",
+        [X87_INTEGER] = "fildl_FT0",     [X87_ZERO] = "fldz_FT0", [X87_PUSH] = "fpush",
+    };
+
     __builtin_cpu_init();
+    for (enum x87_part part = X87_REGISTER; part < X87_PARTS; part++) {
+        struct known_helper *slot = find(library, parts[part], "");
+
+        if (slot == NULL) {
+            return parts[part];
+        }
+        slot->part = part;
+    }
     for (unsigned i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
         for (const struct helper_call *call = tables[i]; call->name != NULL; call++) {
             struct known_helper *slot = find(library, call->name, "");
@@ -117,7 +131,7 @@ const char *fpu_translate_init(void *library)
                 return call->name;
             }
             if (host_has(call->feature)) {
-                slot->call = call;
+                slot->call[call->after] = call;
             }
         }
     }
@@ -181,26 +195,41 @@ static void emit_call(TCGContext *tcg, const struct helper_call *call, void *res
 }
 
 /* True when nothing is left to do for this call. */
-bool fpu_translate_call(TCGContext *tcg, void *function, void *result, int count, void **arguments)
+bool fpu_translate_call(struct vcpu *vcpu, TCGContext *tcg, void *function, void *result, int count,
+                        void **arguments)
 {
     const struct known_helper *helper = slot_of(function);
+    enum x87_part before = vcpu->x87_part;
+    const struct helper_call *call = helper->call[before];
 
     if (helper->vector != NULL) {
         emit_vector(tcg, helper, arguments);
         return true;
     }
-    if (helper->call == NULL) {
+    if (helper->part != X87_ALONE) {
+        vcpu->x87_part = helper->part;
+        vcpu->x87_operand = count > 1 ? arguments[1] : NULL;
+        return true;
+    }
+    vcpu->x87_part = X87_ALONE;
+    if (call == NULL) {
         return false;
     }
-    emit_call(tcg, helper->call, result, count, arguments);
-    return !helper->call->before;
+    if (before != X87_ALONE && vcpu->x87_operand != NULL) {
+        void *both[] = {arguments[0], vcpu->x87_operand};
+
+        emit_call(tcg, call, result, 2, both);
+    } else {
+        emit_call(tcg, call, result, count, arguments);
+    }
+    return !call->before;
 }
 
 /* STMXCSR is a plain load of the register, which has to be up to date then. */
 void fpu_translate_load(TCGContext *tcg, int opcode, uint64_t offset)
 {
     static const struct helper_call take_flags = {
-        "", (void *)mxcsr_take_flags, HOST_SSE2, CALL_TOUCHES_NONE, false};
+        "", (void *)mxcsr_take_flags, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE};
     void *env = (void *)TCG_TEMP(tcg, TCG_CPU_ENV(tcg));
 
     if (opcode == INDEX_OP_LD32U_I64 && offset == ENV_MXCSR_OFFSET) {

@@ -130,7 +130,7 @@ void REPLACES(check_exit_request)(TCGContext *tcg)
 void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int count, void **arguments)
 {
     if (function != (void *)uc.helper_check_exit_request) {
-        if (!fpu_translate_call(tcg, function, result, count, arguments)) {
+        if (!fpu_translate_call(self, tcg, function, result, count, arguments)) {
             uc.tcg_gen_callN(tcg, function, result, count, arguments);
         }
         return;

@@ -149,7 +149,7 @@ static uint64_t pext_bmi2(uint64_t source, uint64_t mask)
     return source;
 }
 
-#define ENTRY(name, feature) {#name, (void *)name, feature, CALL_TOUCHES_NONE, false},
+#define ENTRY(name, feature) {#name, (void *)name, feature, CALL_TOUCHES_NONE, false, X87_ALONE},
 #define ENTRY_SSE2(name, ...) ENTRY(name, HOST_SSE2)
 #define ENTRY_SSSE3(name, ...) ENTRY(name, HOST_SSSE3)
 #define ENTRY_SSE41(name, ...) ENTRY(name, HOST_SSE41)
@@ -167,9 +167,9 @@ const struct helper_call sse_integer_calls[] = {
     AES_UNARIES(ENTRY_AES)
     ENTRY_SSE2(movl_mm_T0_xmm)
     ENTRY_SSE2(movq_mm_T0_xmm)
-    {"ptest_xmm", (void *)ptest_xmm, HOST_SSE41, CALL_TOUCHES_REGISTERS, false},
-    {"crc32", (void *)crc32_sse42, HOST_SSE42, CALL_TOUCHES_NONE, false},
-    {"pdep", (void *)pdep_bmi2, HOST_BMI2, CALL_TOUCHES_NONE, false},
-    {"pext", (void *)pext_bmi2, HOST_BMI2, CALL_TOUCHES_NONE, false},
-    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false},
+    {"ptest_xmm", (void *)ptest_xmm, HOST_SSE41, CALL_TOUCHES_REGISTERS, false, X87_ALONE},
+    {"crc32", (void *)crc32_sse42, HOST_SSE42, CALL_TOUCHES_NONE, false, X87_ALONE},
+    {"pdep", (void *)pdep_bmi2, HOST_BMI2, CALL_TOUCHES_NONE, false, X87_ALONE},
+    {"pext", (void *)pext_bmi2, HOST_BMI2, CALL_TOUCHES_NONE, false, X87_ALONE},
+    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE},
 };

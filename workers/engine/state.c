@@ -160,7 +160,7 @@ static void fpu_load(CPUX86State *env, const uint8_t *image, uint32_t mxcsr)
         memcpy(ENV_XMM(env, i), image + FXSAVE_XMM + 16 * i, 16);
     }
     mxcsr_set(env, mxcsr);
-    uc.update_fp_status(env);
+    x87_changed(env);
 }
 
 /* Plain registers whose place in the control block and in the engine differ only in the name. */

@@ -115,8 +115,9 @@ struct SegmentCache {
 #define ENV_FPUC(env) FIELD(env, uint16_t, 610)
 #define ENV_FPTAGS(env) (&FIELD(env, uint8_t, 612))
 #define ENV_FPREG(env, n) (&FIELD(env, uint8_t, 624 + 16 * (n)))
-#define ENV_FT0(env) (&FIELD(env, uint8_t, 784))
-/* The first byte of the engine's sse_status, which nothing uses any more. */
+/* Bytes of the engine's fp_status and sse_status, which nothing uses any more. */
+#define ENV_X87_STATE(env) FIELD(env, uint8_t, 776)
+#define ENV_X87_ABORTED(env) FIELD(env, uint8_t, 777)
 #define ENV_MXCSR_STATE(env) FIELD(env, uint8_t, 808)
 #define ENV_MXCSR_OFFSET 816
 #define ENV_MXCSR(env) FIELD(env, uint32_t, ENV_MXCSR_OFFSET)
@@ -290,7 +291,6 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(void, cpu_x86_update_cr4, "_x86_64", (CPUX86State *, uint32_t))                                   \
     X(uint32_t, cpu_cc_compute_all, "_x86_64", (CPUX86State *, int))                                    \
     X(void, cpu_x86_update_dr7, "_x86_64", (CPUX86State *, uint32_t))                                   \
-    X(void, update_fp_status, "_x86_64", (CPUX86State *))                                               \
     X(void, cpu_loop_exit, "_x86_64", (CPUState *))                                                     \
     X(void, cpu_loop_exit_restore, "_x86_64", (CPUState *, uintptr_t))                                  \
     X(bool, cpu_restore_state, "_x86_64", (CPUState *, uintptr_t, bool))                                \
@@ -298,6 +298,10 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(void, raise_exception_err, "_x86_64", (CPUX86State *, int, int))                                  \
     X(void, raise_interrupt, "_x86_64", (CPUX86State *, int, int, int, int))                            \
     X(uint32_t, cpu_ldl_data_ra, "_x86_64", (CPUX86State *, uint64_t, uintptr_t))                       \
+    X(uint32_t, cpu_lduw_data_ra, "_x86_64", (CPUX86State *, uint64_t, uintptr_t))                      \
+    X(uint64_t, cpu_ldq_data_ra, "_x86_64", (CPUX86State *, uint64_t, uintptr_t))                       \
+    X(void, cpu_stw_data_ra, "_x86_64", (CPUX86State *, uint64_t, uint32_t, uintptr_t))                 \
+    X(void, cpu_stq_data_ra, "_x86_64", (CPUX86State *, uint64_t, uint64_t, uintptr_t))                 \
     X(uint32_t, cpu_lduw_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))               \
     X(uint32_t, cpu_ldl_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))                \
     X(uint64_t, cpu_ldq_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, int, uintptr_t))                \

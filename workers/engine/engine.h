@@ -75,6 +75,8 @@ struct vcpu {
     struct tlb_keeper *tlb;
     struct written_page *written_pages;
     bool grow_tlb;
+    bool keyed_pages;                /* the TLB has entries of pages with another protection key than 0 */
+    uint32_t pkru;                   /* what the entries in the TLB were checked against */
     struct tb_lookup *tb_lookup;
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
 
@@ -186,6 +188,7 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page
 struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int mmu_index);
 void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes);
 void tlb_flush_local(struct vcpu *vcpu);
+bool tlb_flush_needed(struct vcpu *vcpu);
 void tlb_flush_page(struct vcpu *vcpu, uint64_t address, unsigned modes);
 void tlb_grow(struct vcpu *vcpu);
 void tlb_jump_cached(struct vcpu *vcpu, uint64_t pc);

@@ -16,6 +16,7 @@
 #define CR0_CD (1ull << 30)
 #define CR0_PG (1ull << 31)
 #define CR4_PAE (1ull << 5)
+#define CR4_PKE (1ull << 22)
 /* VME to PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, FSGSBASE, OSXSAVE, SMEP, SMAP, PKE: what the CPU models can have */
 #define CR4_VALID 0x750fffull
 
@@ -35,6 +36,7 @@ bool x86_cpu_tlb_fill_x86_64(CPUState *cpu, uint64_t address, int size, int acce
 void tb_invalidate_phys_page_fast_x86_64(uc_engine *engine, void *pages, ram_addr_t start, int len,
                                          uintptr_t retaddr);
 void tlb_set_dirty_x86_64(CPUState *cpu, uint64_t vaddr);
+void tlb_flush_x86_64(CPUState *cpu);
 void tlb_flush_by_mmuidx_x86_64(CPUState *cpu, uint16_t modes);
 void tlb_flush_page_by_mmuidx_x86_64(CPUState *cpu, uint64_t address, uint16_t modes);
 void cpu_x86_update_cr3_x86_64(CPUX86State *env, uint64_t value);
@@ -53,6 +55,7 @@ void helper_rdmsr_x86_64(CPUX86State *env);
 void helper_wrmsr_x86_64(CPUX86State *env);
 uint64_t helper_read_crN_x86_64(CPUX86State *env, int reg);
 void helper_write_crN_x86_64(CPUX86State *env, int reg, uint64_t value);
+void helper_wrpkru_x86_64(CPUX86State *env, uint32_t ecx, uint64_t value);
 uint64_t helper_rdrand_x86_64(CPUX86State *env);
 void helper_pause_x86_64(CPUX86State *env, int length);
 uint64_t helper_inb_x86_64(CPUX86State *env, uint32_t port);
@@ -263,6 +266,13 @@ void REPLACES(tlb_flush_by_mmuidx)(CPUState *cpu, uint16_t modes)
     tlb_modes_flushed(self, modes);
 }
 
+void REPLACES(tlb_flush)(CPUState *cpu)
+{
+    if (self->cpu == NULL || tlb_flush_needed(self)) {
+        uc.tlb_flush(cpu);
+    }
+}
+
 void REPLACES(tlb_flush_page_by_mmuidx)(CPUState *cpu, uint64_t address, uint16_t modes)
 {
     (void)cpu;
@@ -421,8 +431,29 @@ void REPLACES(helper_write_crN)(CPUX86State *env, int reg, uint64_t value)
     }
     if (reg == 8) {
         lapic_set_tpr(self, (uint32_t)(value & 15) << 4);
-    } else {
-        uc.helper_write_crN(env, reg, value);
+        return;
+    }
+    /* The engine flushes for the others. */
+    if (reg == 4 && ((value ^ ENV_CR(env)[4]) & CR4_PKE)) {
+        uc.tlb_flush(self->cpu);
+    }
+    uc.helper_write_crN(env, reg, value);
+}
+
+/* Linux writes the value that is there at each signal; the engine would flush its TLB each time. */
+void REPLACES(helper_wrpkru)(CPUX86State *env, uint32_t ecx, uint64_t value)
+{
+    if (!(ENV_CR(env)[4] & CR4_PKE)) {
+        uc.raise_exception_err_ra(env, EXCP_UD, 0, RETADDR);
+    }
+    if (ecx != 0 || value >> 32 != 0) {
+        uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
+    }
+    if (ENV_PKRU(env) != (uint32_t)value) {
+        ENV_PKRU(env) = (uint32_t)value;
+        if (tlb_flush_needed(self)) {
+            uc.tlb_flush(self->cpu);
+        }
     }
 }
 

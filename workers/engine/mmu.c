@@ -122,7 +122,7 @@ static enum walk_result leaf_check(struct vcpu *vcpu, struct walk *walk, int mmu
     if (!nx && (walk->user || !((cr4 & CR4_SMEP) && (rights & PTE_U)))) {
         walk->prot |= PROT_X;
     }
-    if ((cr4 & CR4_PKE) && (ENV_HFLAGS(env) & HF_LMA_MASK) && (rights & PTE_U) && ENV_PKRU(env) != 0) {
+    if ((cr4 & CR4_PKE) && (ENV_HFLAGS(env) & HF_LMA_MASK) && (rights & PTE_U)) {
         unsigned key = pte >> PTE_PKEY_SHIFT & 15;
         unsigned denied = ENV_PKRU(env) >> 2 * key & 3;
         int allowed = PROT_R | PROT_W | PROT_X;
@@ -132,6 +132,7 @@ static enum walk_result leaf_check(struct vcpu *vcpu, struct walk *walk, int mmu
         } else if ((denied & 2) && (walk->user || (cr0 & CR0_WP))) {
             allowed &= ~PROT_W;
         }
+        vcpu->keyed_pages |= key != 0;
         walk->prot &= allowed;
         if (!(allowed & 1 << walk->access)) {
             walk->error_code |= PF_PKEY;

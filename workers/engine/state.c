@@ -42,6 +42,7 @@ void hflags_update(CPUX86State *env)
 /* The engine's reset is meant for user mode in three places; here is the SDM's (vol. 3, table 9-1). */
 static void finish_reset(struct vcpu *vcpu)
 {
+    vcpu->pkru = ENV_PKRU(vcpu->env);
     uc.cpu_x86_update_cr4(vcpu->env, 0);
     ENV_A20_MASK(vcpu->env) = (int32_t)vcpu->vm->a20_mask;
     CPU_INTERRUPT_REQUEST(vcpu->cpu) = CPU_INTERRUPT_HARD;
@@ -233,7 +234,7 @@ void state_load(struct vcpu *vcpu)
     /* The engine arms what differs from the DR7 that it has. */
     ENV_DR(env)[7] = DR7_RESET;
     uc.cpu_x86_update_dr7(env, (uint32_t)guest->dr[7]);
-    ENV_PKRU(env) = (uint32_t)guest->pkru;
+    ENV_PKRU(env) = vcpu->pkru = (uint32_t)guest->pkru;
     /* The engine's CR0 update looks at the old CR0 and at EFER to enter or leave long mode. */
     uc.cpu_x86_update_cr4(env, (uint32_t)guest->cr4);
     ENV_HFLAGS(env) &= ~HF_LMA_MASK;

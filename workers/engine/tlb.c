@@ -154,6 +154,7 @@ void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes)
     tb_jumps_forget(vcpu);
     if ((modes & all) == all) {
         tlb_all_watched(vcpu);
+        vcpu->keyed_pages = false;
     }
     for (unsigned i = 0; i < TLB_MODES; i++) {
         struct tlb_mode *mode = &tlb->mode[i];
@@ -210,6 +211,17 @@ void tlb_flush_local(struct vcpu *vcpu)
         jump_cache_clear(vcpu);
         tb_jumps_forget(vcpu);
     }
+}
+
+/* Whether what the engine flushes for has to be. XRSTOR flushes when PKRU changes, but few programs have
+ * keys other than 0. */
+bool tlb_flush_needed(struct vcpu *vcpu)
+{
+    const uint32_t key_0 = 3;
+    uint32_t changed = vcpu->pkru ^ ENV_PKRU(vcpu->env);
+
+    vcpu->pkru = ENV_PKRU(vcpu->env);
+    return changed == 0 || (changed & key_0) != 0 || vcpu->keyed_pages;
 }
 
 /* INVLPG. */

@@ -2,9 +2,12 @@
 
 import pytest
 
-from tests.unit.engine.long_mode import CR4_PAE, DATA, PS, G, LongModeMachine, P, W
+from tests.unit.engine.long_mode import CR4_PAE, DATA, PS, G, LongModeMachine, P, U, W
 
-CR4_PGE = 1 << 7
+CR4_PGE, CR4_PKE = 1 << 7, 1 << 22
+PKEY_SHIFT = 59
+UD, GP, PF = 6, 13, 14
+PRESENT, PROTECTION_KEY = 1, 32
 ELSEWHERE = DATA + 0x1000
 # Two large pages with small ones between, in no other use.
 LARGE, OTHER_LARGE, SMALL = 0x50000000, 0x50400000, 0x50200000
@@ -149,3 +152,49 @@ def test_an_indirect_jump_goes_to_code_that_was_written_meanwhile(long_mode: Lon
     long_mode.write(DATA, b"\xb8\0\0\0\0\xc3")
     # The first call gives 0, each later one what the round before it has written: 50, 49 ... 2.
     assert long_mode.finish().rbx == sum(range(2, 51))
+
+
+WRITE_PKRU = "xorl %ecx, %ecx; xorl %edx, %edx; wrpkru"
+
+
+@pytest.mark.parametrize("key", [0, 5])
+def test_a_write_of_pkru_is_obeyed_by_the_next_access(long_mode: LongModeMachine, key: int) -> None:
+    deny = 1 << 2 * key
+    long_mode.boot(
+        f"""
+        xorl %eax, %eax; {WRITE_PKRU}; movl {DATA:#x}, %ebx
+        movl ${deny}, %eax; {WRITE_PKRU}; movl {DATA:#x}, %ebx; done
+    """,
+        cr4=CR4_PAE | CR4_PKE,
+    )
+    long_mode.map(DATA, DATA, P | W | U | key << PKEY_SHIFT)
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.cr2) == (PF, PRESENT | PROTECTION_KEY, DATA)
+
+
+def test_keys_are_looked_at_from_the_load_of_cr4_on(long_mode: LongModeMachine) -> None:
+    long_mode.boot(
+        f"""
+        movl {DATA:#x}, %ebx
+        movl ${CR4_PAE | CR4_PKE}, %eax; movq %rax, %cr4
+        movl ${1 << 2 * 5}, %eax; {WRITE_PKRU}
+        movl {DATA:#x}, %ebx; done
+    """,
+        cr4=CR4_PAE,
+    )
+    long_mode.map(DATA, DATA, P | W | U | 5 << PKEY_SHIFT)
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.cr2) == (PF, PRESENT | PROTECTION_KEY, DATA)
+
+
+@pytest.mark.parametrize(
+    ("cr4", "registers", "vector"),
+    [(CR4_PAE, "xorl %edx, %edx; xorl %ecx, %ecx", UD)]
+    + [(CR4_PAE | CR4_PKE, f"movl ${edx}, %edx; movl ${ecx}, %ecx", GP) for ecx, edx in ((1, 0), (0, 1))],
+)
+def test_wrpkru_faults_without_keys_or_with_other_registers_than_0(
+    long_mode: LongModeMachine, cr4: int, registers: str, vector: int
+) -> None:
+    long_mode.boot(f"{registers}; at: wrpkru; done", cr4=cr4)
+    event = long_mode.event()
+    assert (event.vector, event.rip) == (vector, long_mode.label("at"))

@@ -73,7 +73,7 @@ static TranslationBlock **cache_slot(struct vcpu *vcpu, ram_addr_t physical, uin
     return &vcpu->tb_lookup->block[(physical ^ (uint64_t)flags << 40) * GOLDEN >> (64 - TB_CACHE_BITS)];
 }
 
-/* Blocks that reach into a second page are not cached: that page has to be looked up each time. */
+/* Blocks that reach into a second page are not in this cache: that page may be mapped elsewhere by now. */
 static bool block_is(TranslationBlock *tb, uint64_t pc, uint64_t cs_base, uint32_t flags, uint32_t cflags,
                      ram_addr_t page)
 {
@@ -129,9 +129,7 @@ static __attribute__((noinline)) void *jump_find(CPUX86State *env, struct jump *
     if (tb == NULL) {
         return TCG_CODE_GEN_EPILOGUE(UC_TCG_CTX(vcpu->engine));
     }
-    if (TB_PAGE_ADDR(tb, 1) == NO_PAGE_ADDR) {
-        *jump = (struct jump){pc, cs_base, flags, vcpu->tb_lookup->generation, TB_TC_PTR(tb)};
-    }
+    *jump = (struct jump){pc, cs_base, flags, vcpu->tb_lookup->generation, TB_TC_PTR(tb)};
     return TB_TC_PTR(tb);
 }
 

@@ -198,3 +198,29 @@ def test_wrpkru_faults_without_keys_or_with_other_registers_than_0(
     long_mode.boot(f"{registers}; at: wrpkru; done", cr4=cr4)
     event = long_mode.event()
     assert (event.vector, event.rip) == (vector, long_mode.label("at"))
+
+
+@pytest.mark.parametrize("flush", [f"invlpg {ELSEWHERE:#x}", RELOAD_CR3])
+def test_an_indirect_jump_into_two_pages_goes_to_what_the_second_is_now(
+    long_mode: LongModeMachine, flush: str
+) -> None:
+    long_mode.boot(
+        f"""
+        movl $50, %ebp
+    1:  call *%rsi
+        decl %ebp
+        jnz 1b
+        movl %eax, %ebx
+        mark
+        {flush}
+        call *%rsi
+        done
+    """,
+        rsi=DATA + 0xFFE,
+    )
+    long_mode.write(DATA + 0xFFE, b"\xb8\1\0\0\0\xc3")
+    long_mode.write(ELSEWHERE + 0x1000, b"\0\2\0\0\xc3")
+    long_mode.mark()
+    long_mode.map(ELSEWHERE, ELSEWHERE + 0x1000, P | W)
+    state = long_mode.finish()
+    assert (state.rbx, state.rax) == (1, 0x20001)

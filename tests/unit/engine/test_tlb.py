@@ -219,7 +219,7 @@ def test_an_indirect_jump_into_two_pages_goes_to_what_the_second_is_now(
         rsi=DATA + 0xFFE,
     )
     long_mode.write(DATA + 0xFFE, b"\xb8\1\0\0\0\xc3")
-    long_mode.write(ELSEWHERE + 0x1000, b"\0\2\0\0\xc3")
+    long_mode.write(ELSEWHERE + 0x1000, b"\0\2\0\xc3")
     long_mode.mark()
     long_mode.map(ELSEWHERE, ELSEWHERE + 0x1000, P | W)
     state = long_mode.finish()

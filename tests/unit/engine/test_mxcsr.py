@@ -14,7 +14,7 @@ from tests.unit.engine.long_mode import (
     LongModeMachine,
 )
 
-UD, GP, XM = 6, 13, 19
+UD, NM, GP, XM = 6, 7, 13, 19
 INVALID, PRECISION = 1, 1 << 5
 ALL_MASKED, ROUND_UP = 0x1F80, 0x1F80 | 2 << 13
 _THIRD = f"movsd {DATA}, %xmm0; divsd {DATA + 8}, %xmm0"
@@ -120,3 +120,20 @@ def test_an_unmasked_exception_is_xm_or_without_osxmmexcpt_ud(
     assert (event.vector, event.rip) == (vector, long_mode.label("raise"))
     state = long_mode.pause()
     assert (state.rbx, state.mxcsr, bytes(state.fxsave[160:168])) == (1, unmasked | INVALID, bytes(8))
+
+
+def test_a_lazy_switch_of_contexts_keeps_each_one_s_rounding_and_flags(long_mode: LongModeMachine) -> None:
+    """#NM comes at the first instruction after TS is set; its handler saves one and loads the other."""
+    switch = f"clts; fxsave {DATA + 0x200}; fxrstor {DATA + 0x400}; iretq"
+    other = f"fxsave {DATA + 0x400}; movl ${ROUND_UP}, {DATA + 0x400 + 24}"
+    set_ts = "mov %cr0, %rax; or $8, %eax; mov %rax, %cr0"
+    first = f"{_THIRD}; movsd %xmm0, {DATA + 32}; {set_ts}"
+    second = f"{_THIRD}; movsd %xmm0, {DATA + 40}"
+    boot(long_mode, f"{other}; {first}; {second}; done; not_available: {switch}")
+    long_mode.set_gate(NM, long_mode.label("not_available"))
+    state = long_mode.finish()
+    assert (long_mode.read(DATA + 32, 8), long_mode.read(DATA + 40, 8)) == (_NEAREST, _UP)
+    assert (long_mode.load(DATA + 0x200 + 24, 4), state.mxcsr) == (
+        ALL_MASKED | PRECISION,
+        ROUND_UP | PRECISION,
+    )

@@ -32,24 +32,35 @@ def test_no_step_that_comes_late_shows_a_forbidden_outcome(
 
 
 class Mutant(NamedTuple):
-    """`old` in a source of the core becomes `new`; a guest shows it where `step` is late."""
+    """`old` in a source of the core becomes `new`; a guest shows it where `steps` are late."""
 
     source: str
     old: str
     new: str
-    step: str
+    steps: str
     guest: str
     command_line: str
 
 
 _MUTANTS = {
-    "a store does not wait until others have dropped their code": Mutant(
+    "a claim is not looked at again": Mutant(
         "coherence.c",
-        "        await(vcpu, (unsigned)__builtin_ctzll(rest), outside_or_answered);\n",
-        "        kick_vcpu(vcpu, (unsigned)__builtin_ctzll(rest));\n",
-        "kick_late",
+        "    } while ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0 && !dma_to(vcpu, page));\n",
+        "        if ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0 && !dma_to(vcpu, page)) {\n"
+        "            return;\n"
+        "        }\n"
+        "    } while (0);\n",
+        "code_claim,mail_answered",
         "code",
-        "rounds=200",
+        "rounds=600",
+    ),
+    "a block's second page is not claimed": Mutant(
+        "interpose.c",
+        "        if (crossed == second) {\n            break;",
+        "        if (true) {\n            break;",
+        "translated",
+        "code",
+        "rounds=100",
     ),
     "a page walk stores the entry that it has read": Mutant(
         "mmu.c",
@@ -81,6 +92,6 @@ def test_a_core_without_one_of_its_rules_is_found_out_when(
     assert text.count(mutant.old) == 1, f"{mutant.source} has changed: so must the mutant"
     source.write_text(text.replace(mutant.old, mutant.new))
     core = litmus.late_core(tmp_path / "core", sources)
-    late = litmus.late(core, f"{_SEED}:{mutant.step}")
+    late = litmus.late(core, f"{_SEED}:{mutant.steps}")
     run = litmus.on_mpvm(launch, images[f"litmus-{mutant.guest}"], 2, mutant.command_line, environment=late)
     assert run.status == litmus.FAILED, run

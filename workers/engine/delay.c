@@ -7,8 +7,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define LONGEST_SPIN 4096u
 #define LONGEST_SLEEP_NS 200000u
@@ -70,52 +68,22 @@ SIGNAL_SAFE static void step_know(struct delay_step *step)
     }
 }
 
-/* A random number if `step` is late now, 0 if not. */
-SIGNAL_SAFE static uint64_t lateness(struct delay_step *step)
+SIGNAL_SAFE void delay_step(struct delay_step *step)
 {
+    int error = errno;
     uint64_t random;
 
     if (!step->known) {
         step_know(step);
     }
     if (step->one_in == 0) {
-        return 0;
-    }
-    random = random_next();
-    return random % step->one_in == 0 ? random >> 8 | 1ull << 48 : 0;
-}
-
-/* Without it a handler runs before anything else of its thread does: no protocol would ever see a late kick. */
-SIGNAL_SAFE bool delay_signal(struct delay_step *step, int number)
-{
-    static bool pending;
-    static int timer = -1; /* the kernel's id: the library's timers are not for handlers */
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = number};
-    struct itimerspec when = {.it_value = {.tv_nsec = 1}};
-    uint64_t random;
-
-    if (pending) {
-        pending = false; /* this one, or one that came meanwhile and is as good */
-        return false;
-    }
-    random = lateness(step);
-    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
-    if (random == 0 || (timer < 0 && syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) != 0)) {
-        return false;
-    }
-    when.it_value.tv_nsec += (long)(random % LONGEST_SLEEP_NS);
-    pending = syscall(SYS_timer_settime, timer, 0, &when, NULL) == 0;
-    return pending;
-}
-
-SIGNAL_SAFE void delay_step(struct delay_step *step)
-{
-    int error = errno;
-    uint64_t random = lateness(step);
-
-    if (random == 0) {
         return;
     }
+    random = random_next();
+    if (random % step->one_in != 0) {
+        return;
+    }
+    random >>= 8;
     switch (random % 4) {
     case 0:
         sched_yield();

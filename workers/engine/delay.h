@@ -19,15 +19,6 @@ struct delay_step {
 
 void delay_step(struct delay_step *step);
 
-/* Whether the signal `number`, which has just come, comes again later instead. For its handler. */
-bool delay_signal(struct delay_step *step, int number);
-
-#define STEP_LATE_SIGNAL(name, number)                                                                       \
-    ({                                                                                                       \
-        static struct delay_step step_ = {#name, false, 0};                                                  \
-        delay_signal(&step_, number);                                                                        \
-    })
-
 #define STEP(name)                                                                                           \
     do {                                                                                                     \
         static struct delay_step step_ = {#name, false, 0};                                                  \
@@ -37,7 +28,6 @@ bool delay_signal(struct delay_step *step, int number);
 #else
 
 #define STEP(name) ((void)0)
-#define STEP_LATE_SIGNAL(name, number) ((void)(number), false)
 
 #endif
 

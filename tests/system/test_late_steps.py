@@ -15,6 +15,8 @@ from tests.system.runner import Launcher
 _SMP = 3
 _GUESTS = ["accessed-dirty", "code", "ipi", "locks", "nmi", "shootdown", "sipi"]
 _SEED = 1
+# A race is met by chance; one run in five may miss what a core lacks.
+_SEEDS = 12
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +94,10 @@ def test_a_core_without_one_of_its_rules_is_found_out_when(
     assert text.count(mutant.old) == 1, f"{mutant.source} has changed: so must the mutant"
     source.write_text(text.replace(mutant.old, mutant.new))
     core = litmus.late_core(tmp_path / "core", sources)
-    late = litmus.late(core, f"{_SEED}:{mutant.steps}")
-    run = litmus.on_mpvm(launch, images[f"litmus-{mutant.guest}"], 2, mutant.command_line, environment=late)
-    assert run.status == litmus.FAILED, run
+    image = images[f"litmus-{mutant.guest}"]
+    for seed in range(_SEED, _SEED + _SEEDS):
+        late = litmus.late(core, f"{seed}:{mutant.steps}")
+        run = litmus.on_mpvm(launch, image, 2, mutant.command_line, environment=late)
+        if run.status == litmus.FAILED:
+            return
+    pytest.fail(f"passed with {_SEEDS} seeds: {run}")

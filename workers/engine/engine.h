@@ -200,6 +200,7 @@ void tlb_all_watched(struct vcpu *vcpu);
 bool tb_lookup_init(struct vcpu *vcpu);
 void tb_lookup_deinit(struct vcpu *vcpu);
 void tb_jumps_forget(struct vcpu *vcpu);
+void tb_jumps_forget_page(struct vcpu *vcpu, uint64_t address);
 
 /* interrupts.c */
 #define NOT_DELIVERING (-1)

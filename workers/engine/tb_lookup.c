@@ -11,7 +11,8 @@
 #include <string.h>
 
 #define JUMP_BITS 12
-#define TB_CACHE_BITS 14
+#define JUMP_PAGES 4096
+#define TB_CACHE_BITS 16
 #define GOLDEN 0x9e3779b97f4a7c15ull /* 2^64 over the golden ratio: Fibonacci hashing */
 
 /* What an indirect jump to `pc` goes on with, as long as the generation is the same. */
@@ -25,6 +26,7 @@ struct jump {
 
 struct tb_lookup {
     uint32_t generation; /* of what is mapped where, and of which blocks there are */
+    uint64_t page[JUMP_PAGES / 64]; /* a bit for each page, by hash, that a jump of this generation leads to */
     struct jump jump[1u << JUMP_BITS];
     TranslationBlock *block[1u << TB_CACHE_BITS];
 };
@@ -54,9 +56,35 @@ void tb_jumps_forget(struct vcpu *vcpu)
 {
     struct tb_lookup *lookup = vcpu->tb_lookup;
 
+    memset(lookup->page, 0, sizeof(lookup->page));
     if (++lookup->generation == 0) {
         memset(lookup->jump, 0, sizeof(lookup->jump));
         lookup->generation = 1;
+    }
+}
+
+static uint64_t *page_bits(struct tb_lookup *lookup, uint64_t address, uint64_t *bit)
+{
+    uint64_t page = address >> PAGE_SHIFT & (JUMP_PAGES - 1);
+
+    *bit = 1ull << (page & 63);
+    return &lookup->page[page >> 6];
+}
+
+static void page_note(struct tb_lookup *lookup, uint64_t address)
+{
+    uint64_t bit, *bits = page_bits(lookup, address, &bit);
+
+    *bits |= bit;
+}
+
+/* One page is mapped elsewhere. Most that are have no code. */
+void tb_jumps_forget_page(struct vcpu *vcpu, uint64_t address)
+{
+    uint64_t bit, *bits = page_bits(vcpu->tb_lookup, address, &bit);
+
+    if (*bits & bit) {
+        tb_jumps_forget(vcpu);
     }
 }
 
@@ -73,12 +101,20 @@ static TranslationBlock **cache_slot(struct vcpu *vcpu, ram_addr_t physical, uin
     return &vcpu->tb_lookup->block[(physical ^ (uint64_t)flags << 40) * GOLDEN >> (64 - TB_CACHE_BITS)];
 }
 
-/* Blocks that reach into a second page are not in this cache: that page may be mapped elsewhere by now. */
-static bool block_is(TranslationBlock *tb, uint64_t pc, uint64_t cs_base, uint32_t flags, uint32_t cflags,
-                     ram_addr_t page)
+/* Where a block reaches into a second page, that page may be mapped elsewhere by now. */
+static bool second_page_is(CPUX86State *env, uint64_t address, ram_addr_t page)
+{
+    const struct tlb_entry *entry = tlb_entry_at(env, address, (unsigned)mmu_index_now(env));
+
+    return entry->addr_code == (address & ~TLB_FLAG_BITS) && (entry->ram_addr & ~TLB_FLAG_BITS) == page;
+}
+
+static bool block_is(CPUX86State *env, TranslationBlock *tb, uint64_t pc, uint64_t cs_base, uint32_t flags,
+                     uint32_t cflags, ram_addr_t page)
 {
     return TB_PC(tb) == pc && TB_PAGE_ADDR(tb, 0) == page && TB_FLAGS(tb) == flags && TB_CS_BASE(tb) == cs_base &&
-           (TB_CFLAGS(tb) & CF_HASH_MASK) == cflags;
+           (TB_CFLAGS(tb) & CF_HASH_MASK) == cflags &&
+           (TB_PAGE_ADDR(tb, 1) == NO_PAGE_ADDR || second_page_is(env, pc + PAGE_BYTES, TB_PAGE_ADDR(tb, 1)));
 }
 
 /* The engine's loop asks here when its own cache does not know `pc`, and enters the answer there. */
@@ -97,11 +133,11 @@ TranslationBlock *REPLACEMENT(tb_htable_lookup)(CPUState *cpu, uint64_t pc, uint
     tlb_jump_cached(vcpu, pc);
     slot = cache_slot(vcpu, physical, flags);
     tb = *slot;
-    if (tb != NULL && block_is(tb, pc, cs_base, flags, cflags, physical & ~TLB_FLAG_BITS)) {
+    if (tb != NULL && block_is(vcpu->env, tb, pc, cs_base, flags, cflags, physical & ~TLB_FLAG_BITS)) {
         return tb;
     }
     tb = uc.tb_htable_lookup(cpu, pc, cs_base, flags, cf_mask);
-    if (tb != NULL && TB_PAGE_ADDR(tb, 1) == NO_PAGE_ADDR) {
+    if (tb != NULL) {
         *slot = tb;
     }
     return tb;
@@ -119,7 +155,7 @@ static __attribute__((noinline)) void *jump_find(CPUX86State *env, struct jump *
         ram_addr_t page = entry->ram_addr & ~TLB_FLAG_BITS;
 
         tb = *cache_slot(vcpu, page | (pc & TLB_FLAG_BITS), flags);
-        if (tb != NULL && !block_is(tb, pc, cs_base, flags, cflags, page)) {
+        if (tb != NULL && !block_is(env, tb, pc, cs_base, flags, cflags, page)) {
             tb = NULL;
         }
     }
@@ -128,6 +164,10 @@ static __attribute__((noinline)) void *jump_find(CPUX86State *env, struct jump *
     }
     if (tb == NULL) {
         return TCG_CODE_GEN_EPILOGUE(UC_TCG_CTX(vcpu->engine));
+    }
+    page_note(vcpu->tb_lookup, pc);
+    if (TB_PAGE_ADDR(tb, 1) != NO_PAGE_ADDR) {
+        page_note(vcpu->tb_lookup, pc + PAGE_BYTES);
     }
     *jump = (struct jump){pc, cs_base, flags, vcpu->tb_lookup->generation, TB_TC_PTR(tb)};
     return TB_TC_PTR(tb);

@@ -235,7 +235,7 @@ void tlb_flush_page(struct vcpu *vcpu, uint64_t address, unsigned modes)
             modes_flush(vcpu, 1u << i);
         }
     }
-    tb_jumps_forget(vcpu);
+    tb_jumps_forget_page(vcpu, address);
     uc.tlb_flush_page_by_mmuidx(vcpu->cpu, address, (uint16_t)modes);
 }
 

@@ -1,32 +1,26 @@
 """Devices' stores to guest RAM, by the machine's part in the coherence protocol (docs/coherence.md).
 
 That part needs atomic instructions, so it is in the engine core (``workers/engine/dma.c``), which is opened
-here by its path and without an engine behind it, at the first store of a run. `$MPVM_ENGINE` names another
-build of it, as for the workers.
+here without an engine behind it, at the first store of a run.
 """
 
 import ctypes
 import functools
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from mpvm.abi.errors import StartError, WorkerError
+from mpvm.abi.core import open_core
+from mpvm.abi.errors import WorkerError
 from mpvm.abi.layout import VcpuArea, VcpuMode
 from mpvm.hw.clock import NS_PER_SECOND
 
-_CORE: Final = Path(__file__).parents[2] / "workers" / "engine" / "libmpvm-engine.so"
 # How often a wait for vCPUs is broken off for a look whether their processes are there.
 _LOOK_NS: Final = 100_000_000
 
 
 @functools.cache
 def _dma_write() -> Callable[..., int]:
-    try:
-        function = ctypes.CDLL(os.environ.get("MPVM_ENGINE") or str(_CORE)).engine_dma_write
-    except OSError as error:
-        raise StartError(f"the engine core is not built ({error}): pip install -e .") from error
+    function = open_core().engine_dma_write
     block, u64 = ctypes.c_void_p, ctypes.c_uint64
     function.argtypes = [block, block, u64, ctypes.c_char_p, u64, u64]
     function.restype = u64

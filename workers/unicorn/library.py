@@ -3,19 +3,14 @@
 The core replaces functions of `libunicorn` by coming earlier in the dynamic linker's search order
 (RTLD_GLOBAL, before the wheel's library is opened). The `unicorn` Python package is never imported:
 its bindings would load the library first, and cost 35 ms.
-
-`$MPVM_ENGINE` names another build of the core, for tests of it.
 """
 
 import ctypes
 import importlib.util
-import os
 from pathlib import Path
-from typing import Final
 
-from mpvm.abi.errors import EngineVersionError, StartError
-
-_CORE: Final = Path(__file__).parents[1] / "engine" / "libmpvm-engine.so"
+from mpvm.abi.core import open_core
+from mpvm.abi.errors import EngineVersionError
 
 
 def _wheel_library() -> Path:
@@ -30,10 +25,7 @@ def _wheel_library() -> Path:
 
 def load() -> ctypes.CDLL:
     """The engine core, with the prototypes of its exports; raises `StartError` with what to do."""
-    try:
-        core = ctypes.CDLL(os.environ.get("MPVM_ENGINE") or str(_CORE), mode=ctypes.RTLD_GLOBAL)
-    except OSError as error:
-        raise StartError(f"the engine core is not built ({error}): pip install -e .") from error
+    core = open_core(ctypes.RTLD_GLOBAL)
     handle = ctypes.c_void_p
     core.engine_load.argtypes = [ctypes.c_char_p]
     core.engine_load.restype = ctypes.c_char_p

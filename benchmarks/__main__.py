@@ -15,11 +15,12 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import plot, report
-from benchmarks.contenders import CONTENDERS, MPVM, QEMU, QEMU_PROGRAM
+from benchmarks.contenders import CONTENDERS, MPVM, QEMU
 from benchmarks.document import Document, describe_host, merge
 from benchmarks.rows import GROUPS, Cell, cells
 from benchmarks.runs import Effort
 from benchmarks.suite import run_suite
+from tests.system import reference
 from tests.system.debian import METAPACKAGES
 
 _QUICK = 0.25
@@ -32,8 +33,8 @@ def main() -> int:
     if arguments.output and importlib.util.find_spec("matplotlib") is None:
         parser.error("--output needs matplotlib: pip install -e '.[benchmarks]' is right")
     contenders = arguments.only or list(CONTENDERS)
-    if QEMU in contenders and not arguments.results and shutil.which(QEMU_PROGRAM) is None:
-        parser.error(f"{QEMU_PROGRAM} is not installed: its package, or --only {MPVM}, is right")
+    if QEMU in contenders and not arguments.results and shutil.which(reference.PROGRAM) is None:
+        parser.error(f"{reference.PROGRAM} is not installed: its package, or --only {MPVM}, is right")
     try:
         chosen = list(cells(arguments.rows or ["*"]))
         earlier = [Document.from_json(file.read_text()) for file in arguments.results or []]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import mpvm
-from benchmarks.contenders import QEMU_PROGRAM
 from benchmarks.results import Result
+from tests.system import reference
 
 VERSION = 1
 
@@ -72,9 +72,9 @@ def describe_host() -> dict[str, Any]:
 
 
 def _qemu_version() -> str | None:
-    if shutil.which(QEMU_PROGRAM) is None:
+    if shutil.which(reference.PROGRAM) is None:
         return None
-    told = subprocess.run([QEMU_PROGRAM, "--version"], capture_output=True, text=True, check=True)
+    told = subprocess.run([reference.PROGRAM, "--version"], capture_output=True, text=True, check=True)
     return told.stdout.splitlines()[0]
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.contenders import CONTENDERS, ISA_DEBUG_EXIT, MPVM, Guest, mpvm_command, qemu_machine
+from benchmarks.contenders import CONTENDERS, ISA_DEBUG_EXIT, MPVM, Guest, mpvm_command
 from benchmarks.machine import REPOSITORY, Machine, MachineError
 from benchmarks.results import check_clock, parse
 from mpvm.guests.build import build_all
-from tests.system import debian, tiny
+from tests.system import debian, reference, tiny
 from tests.system.initramfs import initramfs
 from tests.system.linux import FIRST_LINE
 
@@ -167,7 +167,7 @@ class FirstInstruction:
     def _first_byte_of_firmware(self) -> float:
         after = self._GREET.ljust(self._FIRMWARE_BYTES - self._RESET_VECTOR, b"\0")
         firmware = _file("first-instruction.bin", bytes(self._RESET_VECTOR) + after)
-        command = [*qemu_machine(self.smp, self._MEMORY), "-bios", str(firmware)]
+        command = [*reference.machine(self.smp, self._MEMORY), "-bios", str(firmware)]
         with Machine(command, _LIMIT) as machine:
             return machine.wait_for(tiny.GREETING)
 

@@ -5,12 +5,11 @@
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.system import debian
+from tests.system import debian, reference
 from tests.system.initramfs import initramfs
 from tests.system.runner import Launcher, Run
 
@@ -56,7 +55,7 @@ def arguments(
 
 
 def boot(
-    launcher: Launcher,
+    launch: Launcher,
     job: str,
     smp: int,
     flavour: str = "cloud",
@@ -66,27 +65,15 @@ def boot(
 ) -> Run:
     """Boot Linux, have it do `job` and `runs` and power off, all within so many `seconds`."""
     words = arguments(job, smp, flavour, runs=runs, seconds=seconds)
-    return launcher.run("run", "--quiet", *words, seconds=2 * seconds)
+    return launch.run("run", "--quiet", *words, seconds=2 * seconds)
 
 
 def boot_on_reference(
     job: str, smp: int, flavour: str = "cloud", *, runs: Sequence[str] = (), seconds: int = TIME_LIMIT
 ) -> Run:
-    """The same on `qemu-system-x86_64` with a thread a vCPU; status 124 when it takes longer."""
-    qemu = "qemu-system-x86_64"
-    assert shutil.which(qemu), f"{qemu} is missing: apt-get install qemu-system-x86 is right on Debian"
-    options = f"-accel tcg,thread=multi -smp {smp} -m {MEMORY} -nodefaults -display none -serial stdio"
-    done = subprocess.run(
-        [
-            *("timeout", str(seconds), qemu, *options.split(), "-no-reboot"),
-            *("-kernel", debian.kernel(flavour), "-initrd", _initrd(runs)),
-            *("-append", _command_line(job, runs)),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    """The same on the reference; status 124 when it takes longer."""
+    guest = reference.image(debian.kernel(flavour), _initrd(runs), _command_line(job, runs))
+    return reference.run(smp, MEMORY, *guest, seconds=seconds)
 
 
 def _initrd(runs: Sequence[str]) -> Path:

@@ -10,26 +10,23 @@ Ends with status 1 if a run failed; its console is printed, with what repeats it
 import argparse
 import itertools
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from mpvm.guests.build import build_all, folders
-from tests.system import debian
-from tests.system.runner import Launcher, Run
+from tests.system import debian, reference
+from tests.system.runner import Launcher, Run, launcher
 
 SOURCES = debian.REPOSITORY / "tests" / "guests"
 LITMUS = sorted(folders(SOURCES / "litmus"))
 
 PASSED = 33  # tests/guests/README.md
 FAILED = 35
-_MEMORY_MIB = 128
-_REFERENCE_DEVICES = "-device isa-debug-exit,iobase=0xf4,iosize=4 -serial stdio -display none -monitor none"
+_MEMORY = "128M"
 _ROUNDS_MAX = 1 << 20
 
 #: What the SDM promises and QEMU 7.2 does not hold; the guests' sources say why.
@@ -61,7 +58,7 @@ def late(core: Path, steps: str) -> dict[str, str]:
 
 
 def on_mpvm(
-    launcher: Launcher,
+    launch: Launcher,
     image: Path,
     smp: int,
     command_line: str = "",
@@ -70,33 +67,15 @@ def on_mpvm(
     environment: Mapping[str, str] | None = None,
 ) -> Run:
     """Run a guest to its end, for at most so many `seconds`."""
-    launcher.environment.update(environment or {})
+    launch.environment.update(environment or {})
     options = ["--quiet", "--isa-debug-exit", "--smp", str(smp), "--timeout", str(seconds)]
-    return launcher.run("run", *options, "--append", f"{STRICT} {command_line}", "--kernel", image)
+    return launch.run("run", *options, "--append", f"{STRICT} {command_line}", "--kernel", image)
 
 
 def on_reference(image: Path, smp: int, command_line: str = "", *, seconds: int = 400) -> Run:
-    """Run a guest to its end on `qemu-system-x86_64` with a thread a vCPU; 124 when it takes longer."""
-    qemu = "qemu-system-x86_64"
-    assert shutil.which(qemu), f"{qemu} is missing: apt-get install qemu-system-x86 is right on Debian"
-    options = f"-accel tcg,thread=multi -smp {smp} -m {_MEMORY_MIB} {_REFERENCE_DEVICES} -no-reboot".split()
-    done = subprocess.run(
-        ["timeout", str(seconds), qemu, *options, "-kernel", image, "-append", command_line],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
-
-
-@contextmanager
-def _launcher() -> Iterator[Launcher]:
-    with tempfile.TemporaryDirectory(prefix="mpvm-") as folder:
-        launcher = Launcher(Path(folder))
-        try:
-            yield launcher
-        finally:
-            launcher.end()
+    """Run a guest to its end on the reference; status 124 when it takes longer."""
+    options = (*reference.ISA_DEBUG_EXIT, *reference.image(image, append=command_line))
+    return reference.run(smp, _MEMORY, *options, seconds=seconds)
 
 
 def main() -> int:
@@ -127,9 +106,9 @@ def main() -> int:
             if arguments.on == "reference":
                 run = on_reference(image, smp, command_line)
             else:
-                with _launcher() as launcher:
+                with launcher() as one:
                     environment = late(core, str(seed)) if core else None
-                    run = on_mpvm(launcher, image, smp, command_line, environment=environment)
+                    run = on_mpvm(one, image, smp, command_line, environment=environment)
             took = time.monotonic() - started
             print(f": {took:.1f} s: {'right' if run.status == PASSED else 'WRONG'}", flush=True)
             runs += 1

@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -155,6 +156,20 @@ class Launcher:
     def _is_ours(self, segment: str) -> bool:
         """Segments are called mpvm-<pid of the coordinator>-..."""
         return any(segment.startswith(f"mpvm-{pid}-") for pid in self._pids)
+
+
+@contextlib.contextmanager
+def launcher() -> Iterator[Launcher]:
+    """A launcher whose runs have ended and whose folder is gone afterwards.
+
+    The folder's path is short: it has to hold names of Unix sockets.
+    """
+    with tempfile.TemporaryDirectory(prefix="mpvm-") as folder:
+        one = Launcher(Path(folder))
+        try:
+            yield one
+        finally:
+            one.end()
 
 
 def read_until(child: subprocess.Popen[bytes], wanted: bytes) -> bytes:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import pexpect
 
 from tests.system import linux
-from tests.system.runner import Launcher, Run
+from tests.system.runner import Launcher, Run, launcher
 
 _SHELL_SECONDS = 300.0
 
@@ -35,10 +35,10 @@ class Boot(NamedTuple):
     console: str
 
 
-def boot_to_shell(launcher: Launcher, smp: int, flavour: str) -> tuple[list[str], str]:
+def boot_to_shell(launch: Launcher, smp: int, flavour: str) -> tuple[list[str], str]:
     """Boot to a shell on a terminal, have it answer, power off. Returns what was wrong, and the console."""
     command = [sys.executable, "-m", "mpvm", "run", *map(str, linux.arguments("shell", smp, flavour))]
-    terminal = launcher.terminal(command, _SHELL_SECONDS)
+    terminal = launch.terminal(command, _SHELL_SECONDS)
     console = ""
     try:
         for wanted, answer in (
@@ -49,7 +49,7 @@ def boot_to_shell(launcher: Launcher, smp: int, flavour: str) -> tuple[list[str]
         ):
             terminal.expect(wanted)
             console += f"{terminal.before}{terminal.after}"
-            launcher.remember_processes()
+            launch.remember_processes()
             if answer is not None:
                 terminal.sendline(answer)
     except (pexpect.TIMEOUT, pexpect.EOF) as error:
@@ -71,25 +71,21 @@ def job_problems(job: str, runs: Sequence[str], run: Run) -> list[str]:
 def boot(arguments: argparse.Namespace, smp: int) -> Boot:
     """One boot in a runtime directory of its own, and whether anything of it is left."""
     job, flavour, runs, seconds = arguments.job, arguments.kernel, arguments.run, arguments.seconds
-    with tempfile.TemporaryDirectory(prefix="mpvm-") as folder:
-        launcher = Launcher(Path(folder))
+    with launcher() as launch:
         started = time.monotonic()
-        try:
-            if job == "shell":
-                problems, console = boot_to_shell(launcher, smp, flavour)
+        if job == "shell":
+            problems, console = boot_to_shell(launch, smp, flavour)
+        else:
+            if arguments.on == "reference":
+                run = linux.boot_on_reference(job, smp, flavour, runs=runs, seconds=seconds)
             else:
-                if arguments.on == "reference":
-                    run = linux.boot_on_reference(job, smp, flavour, runs=runs, seconds=seconds)
-                else:
-                    run = linux.boot(launcher, job, smp, flavour, runs=runs, seconds=seconds)
-                problems, console = job_problems(job, runs, run), run.console + run.messages
-            took = time.monotonic() - started
-            if not re.search(rf"Brought up 1 node, {smp} CPUs?\b", console):
-                problems.append(f"not all {smp} CPUs came up")
-            problems += linux.trouble(console)
-            problems += [f"left behind: {what}" for what in launcher.leftovers()]
-        finally:
-            launcher.end()
+                run = linux.boot(launch, job, smp, flavour, runs=runs, seconds=seconds)
+            problems, console = job_problems(job, runs, run), run.console + run.messages
+        took = time.monotonic() - started
+        if not re.search(rf"Brought up 1 node, {smp} CPUs?\b", console):
+            problems.append(f"not all {smp} CPUs came up")
+        problems += linux.trouble(console)
+        problems += [f"left behind: {what}" for what in launch.leftovers()]
     return Boot(took, problems, console)
 
 

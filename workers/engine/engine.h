@@ -201,6 +201,7 @@ bool tb_lookup_init(struct vcpu *vcpu);
 void tb_lookup_deinit(struct vcpu *vcpu);
 void tb_jumps_forget(struct vcpu *vcpu);
 void tb_jumps_forget_page(struct vcpu *vcpu, uint64_t address);
+void REPLACEMENT(tb_flush)(CPUState *cpu);
 
 /* interrupts.c */
 #define NOT_DELIVERING (-1)

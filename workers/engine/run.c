@@ -319,7 +319,7 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
     vcpu->drop_page = NO_PAGE;
     cpu_power_on(vcpu);
     mail_discard(vcpu);
-    uc.tb_flush(vcpu->cpu);
+    REPLACEMENT(tb_flush)(vcpu->cpu);
     uc.tlb_flush(vcpu->cpu);
     code_forget(vcpu);
     memset(vcpu->flips, 0, vcpu->vm->page_count);

@@ -64,7 +64,7 @@ const char *engine_selftest(struct vcpu *vcpu)
     uc.uc_emu_start(vcpu->engine, 0, 0, 0, 0);
     bound = vcpu->selftest == SELFTEST_ALL && CPU_HALTED(vcpu->cpu) && page[COUNTER] == 1 &&
             page[STORED] == 0x34 && ENV_EIP(vcpu->env) == sizeof(program) && insides_agree(vcpu, page);
-    uc.tb_flush(vcpu->cpu);
+    REPLACEMENT(tb_flush)(vcpu->cpu);
     uc.uc_mem_unmap(vcpu->engine, 0, PAGE_BYTES);
     return bound ? NULL
                  : "unicorn does not call the engine core: the core must be loaded before unicorn, "

@@ -34,7 +34,6 @@ struct tb_lookup {
 ENGINE_EXPORT void *REPLACEMENT(helper_lookup_tb_ptr)(CPUX86State *env);
 ENGINE_EXPORT TranslationBlock *REPLACEMENT(tb_htable_lookup)(CPUState *cpu, uint64_t pc, uint64_t cs_base,
                                                               uint32_t flags, uint32_t cf_mask);
-void tb_flush_x86_64(CPUState *cpu);
 
 bool tb_lookup_init(struct vcpu *vcpu)
 {
@@ -88,7 +87,7 @@ void tb_jumps_forget_page(struct vcpu *vcpu, uint64_t address)
     }
 }
 
-/* All blocks are gone; their memory is used again. */
+/* All blocks go; their memory is used again. For our own calls, too: `uc.tb_flush` leaves our caches as they are. */
 void REPLACES(tb_flush)(CPUState *cpu)
 {
     memset(self->tb_lookup->block, 0, sizeof(self->tb_lookup->block));

@@ -293,3 +293,12 @@ def test_a_reset_inside_an_instruction_that_runs_alone_lets_the_others_go(long_m
     long_mode.finish()
     assert (long_mode.vm.exclusive, long_mode.vm.coherence_lock) == (0, 0)
     assert long_mode.load(DATA + 62, 4) == 1
+
+
+def test_after_a_reset_the_code_runs_that_was_loaded_meanwhile(long_mode: LongModeMachine) -> None:
+    for value in (1, 2):
+        # Called often enough that all caches of jumps know it.
+        source = "movl $3, %ebp; 1: call *%rsi; addl %eax, %ebx; decl %ebp; jnz 1b; done"
+        long_mode.boot(source, rsi=DATA)
+        long_mode.write(DATA, b"\xb8" + value.to_bytes(4, "little") + b"\xc3")
+        assert long_mode.finish().rbx == 3 * value

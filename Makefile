@@ -3,6 +3,9 @@ PYTHON ?= python3
 CONFIG ?= configs/4cpu.yaml
 PYTEST_ARGS ?= -n auto
 BENCHMARKS_ARGS ?= --quick
+SOAK_BOOTS ?= 20
+SOAK_SECONDS ?= 600
+SOAK_LOAD_SECONDS ?= 5
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,15 +19,13 @@ NATIVE := setup.py pyproject.toml $(wildcard mpvm/abi/*.py workers/engine/*.c) \
 
 PYTHON_SOURCES := $(shell find mpvm workers -name "*.py")
 
-.PHONY: run linux test benchmarks lint build clean
+.PHONY: run linux test benchmarks soak lint build clean help
 
 run: $(INSTALLED) $(COMPILED) ## The main job: four vCPU processes run the guest that comes with the package.
 	$(BIN)/mpvm run $(CONFIG)
 
 linux: $(DEVELOPMENT) $(COMPILED) ## Debian's kernel on four vCPUs, to a shell. Ctrl-A x ends it.
-	mkdir -p .cache/linux
-	cp "$$($(BIN)/python -c "from tests.system import debian; print(debian.kernel('cloud'))")" .cache/linux/vmlinuz
-	cp "$$($(BIN)/python -m tests.system.initramfs)" .cache/linux/initramfs.cpio
+	$(BIN)/python -m tests.system.linux .cache/linux
 	$(BIN)/mpvm run configs/linux-4cpu.yaml
 
 test: $(DEVELOPMENT) $(COMPILED) ## All tests.
@@ -33,12 +34,12 @@ test: $(DEVELOPMENT) $(COMPILED) ## All tests.
 benchmarks: $(DEVELOPMENT) $(COMPILED) ## mpvm beside QEMU, in about two minutes (docs/benchmarks.md).
 	$(BIN)/python -m benchmarks $(BENCHMARKS_ARGS)
 
-soak: $(DEVELOPMENT) $(COMPILED) ## The long forms of the tests: 50 minutes or more.
-	$(BIN)/python -m tests.system.soak --boots 20 --smp 4
-	$(BIN)/python -m tests.system.soak --boots 1 --smp 4 --run loads,all,15 --run loads,together,345 --seconds 1800
-	$(BIN)/python -m tests.system.soak --boots 1 --smp 1 2 8 --run loads,all,5 --seconds 1800
-	$(BIN)/python -m tests.system.litmus --seconds 600
-	$(BIN)/python -m tests.system.litmus --seconds 600 --late
+soak: $(DEVELOPMENT) $(COMPILED) ## The long forms of the tests, an hour or more (docs/soak.md).
+	$(BIN)/python -m tests.system.soak --boots $(SOAK_BOOTS) --smp 4
+	$(BIN)/python -m tests.system.soak --boots 1 --smp 4 --run loads,together,$(SOAK_SECONDS) --seconds 1800
+	$(BIN)/python -m tests.system.soak --boots 1 --smp 1 2 4 8 --run loads,all,$(SOAK_LOAD_SECONDS) --seconds 1800
+	$(BIN)/python -m tests.system.litmus --seconds $(SOAK_SECONDS)
+	$(BIN)/python -m tests.system.litmus --seconds $(SOAK_SECONDS) --late
 
 lint: $(DEVELOPMENT) ## Style, types and the direction of imports.
 	$(BIN)/ruff check
@@ -48,6 +49,9 @@ lint: $(DEVELOPMENT) ## Style, types and the direction of imports.
 
 build: $(DEVELOPMENT) ## The C engine core and the guests again.
 	$(BIN)/python setup.py --quiet build_native --inplace
+
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 clean: ## Everything that was built or fetched.
 	rm -rf $(VENV) build dist .cache *.egg-info workers/engine/abi.h workers/engine/*.so mpvm/guests/*.elf

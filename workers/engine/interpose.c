@@ -254,7 +254,9 @@ void REPLACES(tlb_set_dirty)(CPUState *cpu, uint64_t vaddr)
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         struct tlb_entry *entry = tlb_entry_at(self->env, vaddr, mode);
 
-        if (tlb_entry_for(entry, vaddr, MMU_DATA_STORE)) {
+        /* An older entry of another mode may lead to another page, until the guest flushes it. */
+        if (tlb_entry_for(entry, vaddr, MMU_DATA_STORE) &&
+            (entry->ram_addr & ~TLB_FLAG_BITS) == ram_addr_of_page(self, self->store_page)) {
             tlb_let_stores(self, entry, self->store_page, vaddr);
         }
     }

@@ -3,9 +3,10 @@
 import pytest
 
 from mpvm.abi.layout import PAGE_SIZE
-from tests.unit.engine.long_mode import DATA, LongModeMachine, P, W
+from tests.unit.engine.long_mode import CR4_PAE, DATA, A, D, LongModeMachine, P, W
 from tests.unit.engine.real_mode import RealModeMachine
 
+CR4_SMAP = 1 << 21
 ALIAS = 0x50000000
 ROUNDS = 40
 
@@ -204,3 +205,30 @@ def test_a_store_across_two_lines_changes_the_code_in_the_second(
     )
     long_mode.write(DATA + 64, b"\xb8\1\0\0\0\xc3")
     assert long_mode.finish().rax == 7
+
+
+def test_a_store_through_an_entry_of_before_is_seen_in_the_page_that_it_goes_to(
+    long_mode: LongModeMachine,
+) -> None:
+    # With SMAP, RFLAGS.AC chooses between two of the engine's TLBs. One keeps ALIAS as it was, since nobody
+    # flushes; the other maps it anew, and a store there says nothing about the page that it was.
+    long_mode.boot(
+        f"""
+        stac; movb $0, {ALIAS + 0x800:#x}; clac
+        call *%rsi
+        mark
+        movl {ALIAS + 0x900:#x}, %ecx
+        lock incl {ALIAS + 0x900:#x}
+        stac; movb $2, {ALIAS + 1:#x}; clac
+        call *%rsi
+        done
+    """,
+        rsi=DATA,
+        cr4=CR4_PAE | CR4_SMAP,
+    )
+    long_mode.write(DATA, b"\xb8\1\0\0\0\xc3")
+    long_mode.map(ALIAS, DATA, P | W | A | D)
+    long_mode.mark()
+    long_mode.map(ALIAS, DATA + PAGE_SIZE, P | W | A | D)
+    state = long_mode.finish()
+    assert (long_mode.load(DATA + 1, 1), state.rax) == (2, 2)

@@ -90,6 +90,8 @@ static bool entry_of(const struct tlb_entry *entry, uint64_t page)
            (entry->addr_code & same) == page;
 }
 
+/* `n_used_entries`, by which the engine chooses the table's size at a flush, counts the victims, too: INVLPG of the
+ * engine takes from it what it finds in either, and an entry that comes back from the victims was there all the time. */
 static void entry_clear(struct tlb_desc *desc, struct tlb_entry *entry)
 {
     memset(entry, -1, sizeof(*entry));
@@ -198,7 +200,7 @@ void tlb_flush_local(struct vcpu *vcpu)
         }
         for (unsigned n = 0; mode->local_count != 0 && n < TLB_VICTIMS; n++) {
             if (!entry_empty(&desc->vtable[n]) && (desc->vtable[n].ram_addr & TLB_LOCAL)) {
-                memset(&desc->vtable[n], -1, sizeof(desc->vtable[n]));
+                entry_clear(desc, &desc->vtable[n]);
             }
         }
         mode->local_count = 0;
@@ -360,6 +362,32 @@ static void local_add(struct tlb_mode *mode, uint64_t page)
     mode->local_count += mode->local_count <= LOCAL_LISTED;
 }
 
+/* Make the place of `page` empty: what was entered for it goes, another page's entry becomes a victim. */
+static void place_clear(struct vcpu *vcpu, struct tlb_mode *mode, struct tlb_desc *desc, const struct tlb_table *table,
+                        uint64_t page)
+{
+    size_t place = page >> PAGE_SHIFT & table->mask / sizeof(struct tlb_entry);
+    struct tlb_entry *entry = &table->table[place];
+    size_t victim;
+
+    for (unsigned i = 0; i < TLB_VICTIMS; i++) {
+        if (entry_of(&desc->vtable[i], page)) {
+            entry_clear(desc, &desc->vtable[i]);
+        }
+    }
+    if (entry_empty(entry)) {
+        return;
+    }
+    if (!entry_of(entry, page)) {
+        victim = desc->vindex++ % TLB_VICTIMS;
+        desc->n_used_entries += entry_empty(&desc->vtable[victim]);
+        desc->vtable[victim] = *entry;
+        desc->viotlb[victim] = desc->iotlb[place];
+        conflict_count(vcpu, mode, table);
+    }
+    entry_clear(desc, entry);
+}
+
 /* Enter what a page walk has found. `page` is the frame's in the page map, NO_PAGE outside RAM. Stores ask. */
 void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page, int mmu_index)
 {
@@ -382,6 +410,7 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page
     if (lifetime == LOCAL && !listed) {
         local_add(mode, virtual);
     }
+    place_clear(vcpu, mode, desc, table, virtual);
     if (page == NO_PAGE) {
         /* Registers, or nobody: the engine's own entry has the section of its memory map. */
         uc.tlb_set_page_with_attrs(vcpu->cpu, virtual, physical, (MemTxAttrs){0}, found->prot, mmu_index, PAGE_BYTES);
@@ -389,20 +418,7 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page
         return;
     }
     ENV_TLB_DIRTY(env) |= (uint16_t)(1u << mmu_index);
-    for (unsigned i = 0; i < TLB_VICTIMS; i++) {
-        if (entry_of(&desc->vtable[i], virtual)) {
-            memset(&desc->vtable[i], -1, sizeof(desc->vtable[i]));
-        }
-    }
-    if (entry_empty(entry)) {
-        desc->n_used_entries++;
-    } else if (!entry_of(entry, virtual)) {
-        size_t victim = desc->vindex++ % TLB_VICTIMS;
-
-        desc->vtable[victim] = *entry;
-        desc->viotlb[victim] = desc->iotlb[place];
-        conflict_count(vcpu, mode, table);
-    }
+    desc->n_used_entries++;
     ram_addr = ram_addr_of_page(vcpu, page);
     watched_load = breakpoints & BP_MEM_READ ? TLB_WATCHPOINT_BIT : 0;
     watched_store = breakpoints & BP_MEM_WRITE ? TLB_WATCHPOINT_BIT : 0;

@@ -1,7 +1,10 @@
 """What the TLB keeps and loses (SDM vol. 3, 4.10.4), and that it stays right when it grows."""
 
+from pathlib import Path
+
 import pytest
 
+from mpvm.abi.layout import PAGE_SIZE
 from tests.unit.engine.long_mode import CR4_PAE, DATA, PS, G, LongModeMachine, P, U, W
 
 CR4_PGE, CR4_PKE = 1 << 7, 1 << 22
@@ -15,6 +18,11 @@ RELOAD_CR3 = "movq %cr3, %rcx; movq %rcx, %cr3"
 TOGGLE_PGE = (
     f"movq %cr4, %rcx; xorl ${CR4_PGE}, %ecx; movq %rcx, %cr4; xorl ${CR4_PGE}, %ecx; movq %rcx, %cr4"
 )
+
+
+def resident_bytes() -> int:
+    """The memory that this process uses."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_SIZE
 
 
 def remapped(machine: LongModeMachine, flush: str, flags: int, cr4: int) -> int:
@@ -224,3 +232,36 @@ def test_an_indirect_jump_into_two_pages_goes_to_what_the_second_is_now(
     long_mode.map(ELSEWHERE, ELSEWHERE + 0x1000, P | W)
     state = long_mode.finish()
     assert (state.rbx, state.rax) == (1, 0x20001)
+
+
+def test_the_table_does_not_grow_by_entries_that_come_back_from_the_victims(
+    long_mode: LongModeMachine,
+) -> None:
+    # A global page and a local one that want the same place, at any size of the table; each round ends with a
+    # flush of all, when the engine chooses the size.
+    rounds, times, far = 12, 200, 1 << 34
+    long_mode.boot(
+        f"""
+        movl ${rounds}, %ebp
+    2:  movl ${times}, %edx
+    1:  movl (%rsi), %eax
+        movl (%rdi), %eax
+        {RELOAD_CR3}
+        movl (%rsi), %eax
+        invlpg (%rsi)
+        decl %edx
+        jnz 1b
+        {TOGGLE_PGE}
+        decl %ebp
+        jnz 2b
+        done
+    """,
+        cr4=CR4_PAE | CR4_PGE,
+        rsi=LARGE,
+        rdi=LARGE + far,
+    )
+    long_mode.map(LARGE, DATA, P | W | G)
+    long_mode.map(LARGE + far, DATA, P | W)
+    before = resident_bytes()
+    long_mode.finish()
+    assert resident_bytes() - before < 16 << 20

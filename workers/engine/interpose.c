@@ -73,6 +73,11 @@ static uint32_t code_page(struct vcpu *vcpu, uint64_t pc)
     return ram_addr == UINT64_MAX ? NO_PAGE : page_of_ram_addr(vcpu, ram_addr);
 }
 
+static bool page_claimed(struct vcpu *vcpu, uint32_t page)
+{
+    return page == NO_PAGE || code_claimed(vcpu, page);
+}
+
 /* Translate with real atomics, and only from pages that nobody stores to unseen. */
 void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int max_insns)
 {
@@ -89,7 +94,7 @@ void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int ma
     TB_CFLAGS(tb) |= parallel;
     for (;;) {
         uint64_t last;
-        uint32_t crossed;
+        uint32_t crossed = NO_PAGE;
 
         if (first != NO_PAGE) {
             code_claim(vcpu, first);
@@ -97,7 +102,7 @@ void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int ma
         if (second != NO_PAGE) {
             /* Waiting for the second page may cost us the first. */
             code_claim(vcpu, second);
-            if (first != NO_PAGE && !code_claimed(vcpu, first)) {
+            if (!page_claimed(vcpu, first)) {
                 continue;
             }
         }
@@ -105,14 +110,14 @@ void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int ma
         uc.gen_intermediate_code(cpu, tb, max_insns);
         STEP(translated);
         last = TB_PC(tb) + TB_SIZE(tb) - 1;
-        if ((last ^ TB_PC(tb)) < PAGE_BYTES) {
+        if ((last ^ TB_PC(tb)) >= PAGE_BYTES) {
+            crossed = code_page(vcpu, last & ~(uint64_t)(PAGE_BYTES - 1));
+        }
+        /* To read from registers is an exit, and meanwhile a page may be claimed by who stores to it. */
+        if (crossed == second && page_claimed(vcpu, first) && page_claimed(vcpu, second)) {
             break;
         }
-        crossed = code_page(vcpu, last & ~(uint64_t)(PAGE_BYTES - 1));
-        if (crossed == second) {
-            break;
-        }
-        /* Bytes of a page were read before it was ours to read: once more, now that we know it. */
+        /* Bytes of a page were read while it was not ours to read: once more, now that we know it. */
         second = crossed;
         uc.tcg_func_start(tcg);
     }

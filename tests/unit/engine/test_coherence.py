@@ -9,10 +9,12 @@ from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import MAILBOX_ENTRIES, PAGE_SIZE, MailKind, Request, VcpuMode
 from mpvm.coordinator.dma import DmaEngine
 from tests.unit.engine.long_mode import DATA, LongModeMachine
+from tests.unit.engine.machine import DONE_PORT
 
 OWN, OTHER = 1, 2
 PAGE = DATA // PAGE_SIZE
 CODE = b"\xb8\x01\0\0\0\xc3"  # movl $1, %eax; ret
+HOLE = 0xA0000  # nobody's registers after RAM
 STORE = f"movl $7, {DATA:#x}"
 CALL = f"movl ${DATA:#x}, %eax; call *%rax"
 
@@ -182,6 +184,21 @@ def test_drop_code_takes_the_own_holder_bit(long_mode: LongModeMachine) -> None:
     post(long_mode, MailKind.DROP_CODE)
     long_mode.finish()
     assert long_mode.holders[PAGE] == 0
+
+
+def test_code_that_reaches_into_registers_is_dropped_though_their_exit_came_while_it_was_translated(
+    long_mode: LongModeMachine,
+) -> None:
+    start = HOLE - 2
+    long_mode.boot("call *%rsi; movl %eax, %ebx; call *%rsi; done", rsi=start)
+    long_mode.write(start, CODE[:2])
+    last = long_mode.run_until(ExitReason.MMIO)
+    long_mode.store(start + 1, 2, 1)
+    post(long_mode, MailKind.DROP_CODE, start // PAGE_SIZE)
+    while last.reason is ExitReason.MMIO:
+        at = last.address - start
+        last = long_mode.run(int.from_bytes(CODE[at : at + last.size], "little"))
+    assert (last.address, long_mode.pause().rax) == (DONE_PORT, 2)
 
 
 def test_overflow_drops_all_code(long_mode: LongModeMachine) -> None:

@@ -43,6 +43,7 @@ void hflags_update(CPUX86State *env)
 static void finish_reset(struct vcpu *vcpu)
 {
     vcpu->pkru = ENV_PKRU(vcpu->env);
+    vcpu->data_breakpoints = 0;
     uc.cpu_x86_update_cr4(vcpu->env, 0);
     ENV_A20_MASK(vcpu->env) = (int32_t)vcpu->vm->a20_mask;
     CPU_INTERRUPT_REQUEST(vcpu->cpu) = CPU_INTERRUPT_HARD;

@@ -302,3 +302,14 @@ def test_after_a_reset_the_code_runs_that_was_loaded_meanwhile(long_mode: LongMo
         long_mode.boot(source, rsi=DATA)
         long_mode.write(DATA, b"\xb8" + value.to_bytes(4, "little") + b"\xc3")
         assert long_mode.finish().rbx == 3 * value
+
+
+def test_a_reset_forgets_a_data_breakpoint_that_was_met(long_mode: LongModeMachine) -> None:
+    # The load meets it, and the reset comes while the same instruction stores to a register.
+    long_mode.boot(
+        f"movl ${DATA}, %esi; movq %rsi, %dr0; movl $0x30003, %eax; movq %rax, %dr7; movsb",
+        rdi=MMIO_BASE,
+    )
+    long_mode.run_until(ExitReason.MMIO)
+    long_mode.boot("movl $7, %ebx; done")
+    assert long_mode.finish().rbx == 7

@@ -15,6 +15,7 @@
 #define LOCAL_PART 4
 /* A table whose entries get into each other's way grows to this many: 512 MiB of small pages. */
 #define GROWN_ENTRIES (1u << 17)
+#define CONFLICTS_DECAY 8
 #define JUMPS_LISTED 64
 #define REMEMBERED 2
 
@@ -28,7 +29,7 @@ struct large_pages {
 
 struct tlb_mode {
     uint32_t local_count; /* more than LOCAL_LISTED: unlisted ones, too */
-    uint32_t conflicts;   /* entries that had to make room for others since the table got its size */
+    uint32_t conflicts;   /* entries that had to make room for others, older ones weigh less */
     struct large_pages large[LIFETIMES];
     uint64_t local[LOCAL_LISTED];
 };
@@ -205,6 +206,8 @@ void tlb_flush_local(struct vcpu *vcpu)
         }
         mode->local_count = 0;
         mode->large[LOCAL] = no_large_pages;
+        /* A table that is too small for what runs between two switches grows, one that is just old does not. */
+        mode->conflicts -= mode->conflicts / CONFLICTS_DECAY;
     }
     tlb->generation[LOCAL]++;
     if (overflowed != 0) {

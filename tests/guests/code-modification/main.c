@@ -7,6 +7,7 @@
  * bytes goes unseen, and the old translation stays. Any smp. Status 33 when all passed. */
 #include "apic.h"
 #include "check.h"
+#include "code.h"
 #include "guest.h"
 #include "interrupts.h"
 #include "machine.h"
@@ -19,12 +20,9 @@
 
 #define VECTOR_SYNC VECTOR_TEST
 
-/* MOV EAX, imm32; RET */
-#define FUNCTION_BYTES 6
 #define FUNCTION_STRIDE 16
 #define INT3 0xcc
 #define HLT 0xf4
-
 
 enum { TRAPPED = -1 };
 
@@ -33,29 +31,6 @@ static uint8_t alone[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
 static uint8_t frames[2][PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
 static uint64_t rounds, all_rounds;
 static bool race;
-
-static uint32_t call_code(const void *at)
-{
-	uint32_t result;
-
-	/* Not through a C function pointer: the compiler may assume that it keeps or changes other things. */
-	__asm__ volatile("call *%1" : "=a"(result) : "r"(at) : "rcx", "rdx", "cc", "memory");
-	return result;
-}
-
-static void serialize(void)
-{
-	cpuid(0, 0);
-}
-
-static void write_function(void *at, uint32_t value)
-{
-	uint8_t bytes[FUNCTION_BYTES] = { 0xb8 };
-
-	memcpy(bytes + 1, &value, sizeof value);
-	bytes[5] = 0xc3;
-	memcpy(at, bytes, sizeof bytes);
-}
 
 static void write_immediate(void *at, uint32_t value)
 {
@@ -327,7 +302,7 @@ static void patch(uint32_t value)
 	sync_all();
 	write_immediate(code, value);
 	sync_all();
-	*(volatile uint8_t *)code = 0xb8;
+	*(volatile uint8_t *)code = MOV_EAX;
 	sync_all();
 	__atomic_store_n(&published_value, value, __ATOMIC_RELEASE);
 }

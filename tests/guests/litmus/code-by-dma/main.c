@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "check.h"
+#include "code.h"
 #include "fw_cfg.h"
 #include "guest.h"
 #include "litmus.h"
@@ -14,11 +15,7 @@
 #include "smp.h"
 #include "string.h"
 
-/* MOV EAX, imm32; RET */
-#define FUNCTION_BYTES 6
 #define SLOT_BYTES 64
-#define MOV_EAX 0xb8
-#define RET 0xc3
 
 #define ALIAS WINDOW
 
@@ -27,28 +24,6 @@ enum { SLOTS = PAGE_BYTES / SLOT_BYTES, CROSSING = PAGE_BYTES - 3 };
 /* Two pages, so that a function can lie over the boundary. */
 static uint8_t code[2 * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
 static uint64_t rounds, all_rounds;
-
-static uint32_t call_code(const void *at)
-{
-	uint32_t result;
-
-	__asm__ volatile("call *%1" : "=a"(result) : "r"(at) : "rcx", "rdx", "cc", "memory");
-	return result;
-}
-
-static void serialize(void)
-{
-	cpuid(0, 0);
-}
-
-static void write_function(uint8_t *at, uint32_t value)
-{
-	uint8_t bytes[FUNCTION_BYTES] = { MOV_EAX };
-
-	memcpy(bytes + 1, &value, sizeof value);
-	bytes[5] = RET;
-	memcpy(at, bytes, sizeof bytes);
-}
 
 /* -- what the device stores: the ends of its signature, each followed by zeros --------------------------- */
 

@@ -7,17 +7,14 @@
 #include <stddef.h>
 
 #include "check.h"
+#include "code.h"
 #include "guest.h"
 #include "litmus.h"
 #include "paging.h"
 #include "smp.h"
 #include "string.h"
 
-/* MOV EAX, imm32; RET */
-#define FUNCTION_BYTES 6
 #define SLOT_BYTES 64
-#define MOV_EAX 0xb8
-#define RET 0xc3
 
 #define ALIAS WINDOW
 
@@ -27,23 +24,6 @@ enum { CPUS_MAX = PAGE_BYTES / SLOT_BYTES / 2, PLACES = 3, TIMES_EACH = 5, COUNT
 static uint8_t code[2 * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
 static uint8_t inbox_code[MAX_CPUS + 1][2 * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
 static uint64_t rounds;
-
-static uint32_t call_code(const void *at)
-{
-	uint32_t result;
-
-	__asm__ volatile("call *%1" : "=a"(result) : "r"(at) : "rcx", "rdx", "cc", "memory");
-	return result;
-}
-
-static void write_function(uint8_t *at, uint32_t value)
-{
-	uint8_t bytes[FUNCTION_BYTES] = { MOV_EAX };
-
-	memcpy(bytes + 1, &value, sizeof value);
-	bytes[5] = RET;
-	memcpy(at, bytes, sizeof bytes);
-}
 
 /* -- compilers side by side: each CPU writes and calls its own functions, all in one page ---------------- */
 
@@ -149,7 +129,7 @@ static uint64_t run_what_came(int me)
 	if (number == inbox[me].taken)
 		return 0;
 	/* What the SDM asks of the CPU that runs cross-modified code. */
-	cpuid(0, 0);
+	serialize();
 	stale = call_code(inbox[me].entry) != inbox[me].value;
 	__atomic_store_n(&inbox[me].taken, number, __ATOMIC_RELEASE);
 	return stale;
@@ -221,7 +201,7 @@ static uint64_t run_page(uint8_t *page, uint32_t use)
 {
 	uint64_t stale = 0;
 
-	cpuid(0, 0);
+	serialize();
 	for (int i = 0; i < FUNCTIONS; i++)
 		stale += call_code(page + i * FUNCTION_STRIDE) != value_of(use, i);
 	return stale;
@@ -312,7 +292,7 @@ static void run_versions(void)
 	while (!__atomic_load_n(&version.done, __ATOMIC_ACQUIRE)) {
 		uint64_t oldest = __atomic_load_n(&version.oldest, __ATOMIC_ACQUIRE), got;
 
-		cpuid(0, 0);
+		serialize();
 		got = call_code(code + IMMEDIATE_AT);
 		older += got < oldest;
 		newer += got > __atomic_load_n(&version.newest, __ATOMIC_ACQUIRE);

@@ -91,11 +91,11 @@ def main() -> int:
     parser.add_argument("--run-seconds", type=int, default=20, metavar="N", help="a run's length")
     arguments = parser.parse_args()
     images = guest_images()
-    end = time.monotonic() + arguments.seconds
     times = {(guest, smp): 1 for smp in arguments.smp for guest in arguments.guest}
     runs = failed = 0
     with tempfile.TemporaryDirectory(prefix="mpvm-core-") as folder:
         core = late_core(Path(folder)) if arguments.late else None
+        end = time.monotonic() + arguments.seconds
         for seed, (guest, smp) in enumerate(itertools.cycle(times)):
             if time.monotonic() >= end:
                 break

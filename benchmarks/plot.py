@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks.report import by_group, figure
 from benchmarks.results import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _AHEAD, _BEHIND, _RULE, _GRID = "#2a7f62", "#c8553d", "#444444", "#dddddd"
 _ROW_INCHES = 0.17
@@ -33,7 +36,7 @@ def save(results: Sequence[Result], title: str, files: Sequence[Path]) -> None:
             picture.savefig(file, dpi=110, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _draw(axes: Any, groups: dict[str, list[Result]], title: str) -> None:
+def _draw(axes: "Axes", groups: dict[str, list[Result]], title: str) -> None:
     across = axes.get_yaxis_transform()
     at = 0
     names: dict[int, str] = {}
@@ -42,6 +45,7 @@ def _draw(axes: Any, groups: dict[str, list[Result]], title: str) -> None:
         for result in rows:
             at += 1
             assert result.ratio is not None
+            assert result.spread is not None
             color = _AHEAD if result.ratio >= 1 else _BEHIND
             axes.barh(at, result.ratio - 1, left=1, color=color, height=0.7)
             axes.plot(result.spread, [at, at], color=_RULE, linewidth=0.8)

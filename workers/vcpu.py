@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from mpvm.abi.errors import MpvmError, ProtocolError, StartError
@@ -15,7 +16,7 @@ from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import VCPU_OFFSET, VCPU_STRIDE, Request, ResumeFlag, VcpuArea, VcpuMode, VmPage
 from mpvm.abi.messages import Kind, Message, decode, encode
 from mpvm.abi.polling import Polling
-from workers import shm, watchdog, zmtp
+from workers import perf_map, shm, symbols, watchdog, zmtp
 from workers.unicorn import vcpu as _preloaded  # noqa: F401  (the default accelerator's library)
 
 #: Exits that the coordinator answers; the others end the run loop's turn here.
@@ -26,6 +27,10 @@ _ANSWERED = frozenset(
 
 class Accelerator(Protocol):
     """What an accelerator's vCPU side offers (`workers.<name>.vcpu.Vcpu`)."""
+
+    def write_perf_map(self, fd: int, symbols: symbols.Symbols) -> None:
+        """Name translated code in the file `fd` (`workers.perf_map`)."""
+        ...
 
     def reset(self, *, load_state: bool) -> None:
         """Power-on reset."""
@@ -154,6 +159,8 @@ def main(
     accel: str,
     cpuset: Sequence[int],
     nice: int | None,
+    perfmap: bool,
+    symbol_table: str | None,
 ) -> int:
     """Be vCPU `index` until told to stop; the process's exit status."""
     started = time.monotonic_ns()
@@ -168,6 +175,9 @@ def main(
         before = time.monotonic_ns()
         module = importlib.import_module(f"workers.{accel}.vcpu")
         accelerator: Accelerator = module.Vcpu(shm.address(vm), shm.address(ram), index, doorbell_fd)
+        if perfmap:
+            known = symbols.NO_SYMBOLS if symbol_table is None else symbols.read(Path(symbol_table))
+            accelerator.write_perf_map(perf_map.create(os.getpid()), known)
         link.send(Kind.CREATED, os.getpid(), module.VERSION, time.monotonic_ns() - before)
         link.send(Kind.READY, time.monotonic_ns() - started)
         Worker(area, accelerator, link).serve()

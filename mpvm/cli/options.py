@@ -32,6 +32,7 @@ _OPTIONS = (
     ),
     _Option("--nice", "cputune.nice", "N", "niceness of the vCPUs' processes, -20 to 19"),
     _Option("--debugcon", "debugcon", "CHARDEV", "where port 0xe9 goes: null, stdio or file:PATH"),
+    _Option("--symbols", "symbols", "FILE", "name the blocks of --perfmap by this System.map"),
     _Option("--timeout", "timeout", "SECONDS", "end with status 124 after this time"),
 )
 _NUMBERS = frozenset({"machine.smp", "machine.memory", "cputune.nice", "timeout"})
@@ -73,7 +74,7 @@ def parse(argv: Sequence[str]) -> RunArguments:
     ]
     if found["serial"] is not None:
         overrides.append(Override("serial", found["serial"], "--serial"))
-    for key in ("no_reboot", "isa_debug_exit"):
+    for key in ("no_reboot", "isa_debug_exit", "perfmap"):
         if found[key]:
             overrides.append(Override(key, True, f"--{key.replace('_', '-')}"))
     config = found["config"]
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-reboot", action="store_true", help="end where the guest asks for a reset")
     parser.add_argument("--isa-debug-exit", action="store_true", help="port 0xf4 ends with (value << 1) | 1")
+    parser.add_argument("--perfmap", action="store_true", help="name translated code for perf(1)")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary on stderr")
     parser.add_argument(
         "--json", metavar="-|FILE", help="the summary as JSON, to stdout after the console or --json=FILE"

@@ -153,7 +153,10 @@ def _resolve(config: Config, source: _Source) -> Config:
     _one_stdio(source, serial, debugcon)
     _check_cpu(source, config.cpu.model)
     _check_cputune(source, config)
-    return replace(config, boot=boot, serial=serial, debugcon=debugcon)
+    symbols = config.symbols and _file(source, ("symbols",), config.symbols, "a symbol table")
+    if symbols and not config.perfmap:
+        raise source.error(("symbols",), "nothing asks for symbols, perfmap: true or --perfmap is right")
+    return replace(config, boot=boot, serial=serial, debugcon=debugcon, symbols=symbols)
 
 
 def _kernel(source: _Source, kernel: Path) -> Path:

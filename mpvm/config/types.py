@@ -120,6 +120,8 @@ class Config:
     isa_debug_exit: Annotated[bool, rules.flag()] = False
     no_reboot: Annotated[bool, rules.flag()] = False
     timeout: Annotated[float | None, rules.seconds()] = None
+    perfmap: Annotated[bool, rules.flag()] = False
+    symbols: Annotated[Path | None, rules.optional_path("a symbol table")] = None
 
     __pydantic_config__ = _STRICT
 
@@ -152,6 +154,8 @@ def to_plain(config: Config) -> dict[str, Any]:
         "isa_debug_exit": config.isa_debug_exit,
         "no_reboot": config.no_reboot,
         "timeout": config.timeout,
+        "perfmap": config.perfmap,
+        "symbols": None if config.symbols is None else str(config.symbols),
     }
 
 
@@ -178,4 +182,6 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
         isa_debug_exit=rest["isa_debug_exit"],
         no_reboot=rest["no_reboot"],
         timeout=rest["timeout"],
+        perfmap=rest["perfmap"],
+        symbols=None if rest["symbols"] is None else Path(rest["symbols"]),
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mpvm.abi.errors import ExitStatus, StartError, WorkerError
 from mpvm.accel import Accelerator
+from mpvm.config import Config
 from mpvm.coordinator import forkserver
 from mpvm.coordinator.loop import EventLoop
 from mpvm.coordinator.runtime_dir import RuntimeDir
@@ -28,11 +29,11 @@ def launch(
     memory: VmMemory,
     runtime_dir: RuntimeDir,
     cpusets: Sequence[Sequence[int]],
-    nice: int | None,
+    config: Config,
 ) -> None:
     """Ask the fork server for every worker, and wait for none. Raises `StartError`.
 
-    `cpusets` has the host's CPUs for each worker, `nice` is the niceness of all (None: as we are).
+    `cpusets` has the host's CPUs for each worker.
     """
     server = forkserver.server()
     arguments = {
@@ -41,7 +42,9 @@ def launch(
         "endpoint": endpoint(runtime_dir),
         "coordinator_pid": os.getpid(),
         "accel": accelerator.name,
-        "nice": nice,
+        "nice": config.cputune.nice,
+        "perfmap": config.perfmap,
+        "symbol_table": None if config.symbols is None else str(config.symbols),
     }
     for vcpu, cpuset in zip(vcpus.vcpus, cpusets, strict=True):
         own = {**arguments, "cpuset": list(cpuset)}

@@ -149,9 +149,9 @@ class VirtualMachine:
     def _launch(self) -> None:
         """The workers: they come up while the machine is built. Their first look at it is their reset."""
         self._notifiers.add("stopping the workers", self.vcpus.stop)
-        tune = self._config.cputune
-        cpusets = place(self._memory.areas, tune)
-        launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory, cpusets, tune.nice)
+        config = self._config
+        cpusets = place(self._memory.areas, config.cputune)
+        launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory, cpusets, config)
         self.vcpus.serve()
 
     def _realize(self) -> None:

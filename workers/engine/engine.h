@@ -78,6 +78,7 @@ struct vcpu {
     bool keyed_pages;                /* the TLB has entries of pages with another protection key than 0 */
     uint32_t pkru;                   /* what the entries in the TLB were checked against */
     struct tb_lookup *tb_lookup;
+    struct perf_map *perf_map;       /* NULL: nobody wants one */
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
 
     timer_t timer;
@@ -106,7 +107,8 @@ enum {
     SELFTEST_CHECK_EXIT = 16,
     SELFTEST_LOOKUP = 32,
     SELFTEST_STORE = 64,
-    SELFTEST_ALL = 127,
+    SELFTEST_TB_INSERT = 128,
+    SELFTEST_ALL = 255,
 };
 
 extern _Thread_local struct vcpu *self __attribute__((tls_model("initial-exec")));
@@ -202,6 +204,12 @@ void tb_lookup_deinit(struct vcpu *vcpu);
 void tb_jumps_forget(struct vcpu *vcpu);
 void tb_jumps_forget_page(struct vcpu *vcpu, uint64_t address);
 void REPLACEMENT(tb_flush)(CPUState *cpu);
+
+/* perf_map.c */
+void perf_map_block(struct vcpu *vcpu, TranslationBlock *tb);
+void perf_map_flush(struct vcpu *vcpu);
+void perf_map_restart(struct vcpu *vcpu);
+void perf_map_close(struct vcpu *vcpu);
 
 /* interrupts.c */
 #define NOT_DELIVERING (-1)

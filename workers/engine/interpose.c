@@ -27,6 +27,7 @@ void tcg_gen_callN_x86_64(TCGContext *tcg, void *function, void *result, int cou
 void tcg_gen_op3_x86_64(TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c);
 void tcg_gen_lookup_and_goto_ptr_x86_64(TCGContext *tcg);
 void tcg_gen_exit_tb_x86_64(TCGContext *tcg, TranslationBlock *tb, unsigned index);
+void tcg_tb_insert_x86_64(TCGContext *tcg, TranslationBlock *tb);
 bool x86_cpu_exec_interrupt_x86_64(CPUState *cpu, int request);
 void raise_interrupt_x86_64(CPUX86State *env, int intno, int is_int, int error_code, int next_eip_addend);
 void raise_exception_err_x86_64(CPUX86State *env, int exception, int error_code);
@@ -180,6 +181,16 @@ void REPLACES(tcg_gen_lookup_and_goto_ptr)(TCGContext *tcg)
     } else {
         uc.tcg_gen_lookup_and_goto_ptr(tcg);
     }
+}
+
+/* The end of a translation: the block has its code. */
+void REPLACES(tcg_tb_insert)(TCGContext *tcg, TranslationBlock *tb)
+{
+    self->selftest |= SELFTEST_TB_INSERT;
+    if (self->perf_map != NULL) {
+        perf_map_block(self, tb);
+    }
+    uc.tcg_tb_insert(tcg, tb);
 }
 
 bool REPLACES(x86_cpu_exec_interrupt)(CPUState *cpu, int request)

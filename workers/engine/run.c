@@ -32,6 +32,7 @@ uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason)
     mxcsr_take_flags(vcpu->env);
     exit->reason = reason;
     vcpu->area->counters.exits[reason]++;
+    perf_map_flush(vcpu);
     if (in_guest) {
         leave_guest(vcpu, MPVM_MODE_OUTSIDE);
         exclusive_lend(vcpu);
@@ -66,6 +67,7 @@ static void wait_halted(struct vcpu *vcpu)
     uint32_t mode = area->mp_state == MPVM_MODE_WAIT_FOR_SIPI ? MPVM_MODE_WAIT_FOR_SIPI : MPVM_MODE_HALTED;
     uint64_t start = monotonic_ns();
 
+    perf_map_flush(vcpu);
     leave_guest(vcpu, mode);
     for (;;) {
         uint32_t wake = __atomic_load_n(&area->wake, __ATOMIC_SEQ_CST);
@@ -187,6 +189,8 @@ ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
     if (vcpu == NULL) {
         return;
     }
+    /* First: the engine's end flushes its blocks, and this is what they were. */
+    perf_map_close(vcpu);
     if (vcpu->area != NULL) {
         kick_deinit(vcpu);
     }

@@ -13,6 +13,8 @@ static const uint8_t program[] = {
     0xf0, 0xff, 0x06, 0x00, 0x01, 0xb8, 0x34, 0x12, 0xa3, 0x80, 0x00, 0x0f, 0xa2, 0xf4,
 };
 enum { COUNTER = 0x100, STORED = 0x80 };
+/* More than the program becomes. */
+enum { SCRATCH_CODE_BYTES = 16 * PAGE_BYTES };
 
 static bool offsets_agree(struct vcpu *vcpu)
 {
@@ -30,6 +32,18 @@ static bool offsets_agree(struct vcpu *vcpu)
            ENV_FPUC(vcpu->env) == 0x37f && ENV_A20_MASK(vcpu->env) == -1;
 }
 
+/* A block's code lies where the engine puts code: behind the prologue, and before the next block. */
+static bool code_agrees(const TCGContext *tcg, TranslationBlock *block)
+{
+    uintptr_t prologue = (uintptr_t)TCG_CODE_GEN_PROLOGUE(tcg), epilogue = (uintptr_t)TCG_CODE_GEN_EPILOGUE(tcg);
+    uintptr_t buffer = (uintptr_t)TCG_CODE_GEN_BUFFER(tcg), code = (uintptr_t)TB_TC_PTR(block);
+    uintptr_t next = (uintptr_t)TCG_CODE_GEN_PTR(tcg);
+
+    return prologue != 0 && prologue < epilogue && epilogue < buffer && buffer - prologue < PAGE_BYTES &&
+           buffer <= code && TB_TC_SIZE(block) != 0 && code + TB_TC_SIZE(block) < next &&
+           next - buffer < SCRATCH_CODE_BYTES;
+}
+
 /* After the program: its page is in the TLB, and its first block in the cache of jumps, whose hash of 0 is 0. */
 static bool insides_agree(struct vcpu *vcpu, const uint8_t *page)
 {
@@ -40,7 +54,7 @@ static bool insides_agree(struct vcpu *vcpu, const uint8_t *page)
            (ENV_TLB_DIRTY(vcpu->env) & 1u << MMU_KNOSMAP_IDX) != 0 &&
            ENV_TLB_DESC(vcpu->env, MMU_KNOSMAP_IDX)->n_used_entries != 0 && block != NULL && TB_PC(block) == 0 &&
            TB_CS_BASE(block) == 0 && TB_FLAGS(block) == (ENV_HFLAGS(vcpu->env) & ~HF_INHIBIT_IRQ_MASK) &&
-           TB_TC_PTR(block) != NULL && TB_PAGE_ADDR(block, 1) == NO_PAGE_ADDR &&
+           code_agrees(UC_TCG_CTX(vcpu->engine), block) && TB_PAGE_ADDR(block, 1) == NO_PAGE_ADDR &&
            (TB_CFLAGS(block) & CF_HASH_MASK) == CPU_CLUSTER_INDEX(vcpu->cpu) << CF_CLUSTER_SHIFT;
 }
 

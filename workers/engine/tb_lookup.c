@@ -93,6 +93,9 @@ void REPLACES(tb_flush)(CPUState *cpu)
     memset(self->tb_lookup->block, 0, sizeof(self->tb_lookup->block));
     tb_jumps_forget(self);
     uc.tb_flush(cpu);
+    if (self->perf_map != NULL) {
+        perf_map_restart(self);
+    }
 }
 
 static TranslationBlock **cache_slot(struct vcpu *vcpu, ram_addr_t physical, uint32_t flags)

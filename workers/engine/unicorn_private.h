@@ -42,7 +42,10 @@ typedef uint64_t ram_addr_t;
 
 /* TCGContext, TranslationBlock */
 #define TCG_TB_CFLAGS(tcg) FIELD(tcg, uint32_t, 100)
+#define TCG_CODE_GEN_PROLOGUE(tcg) FIELD(tcg, void *, 144)
 #define TCG_CODE_GEN_EPILOGUE(tcg) FIELD(tcg, void *, 152)
+#define TCG_CODE_GEN_BUFFER(tcg) FIELD(tcg, void *, 160) /* where blocks begin, after prologue and epilogue */
+#define TCG_CODE_GEN_PTR(tcg) FIELD(tcg, void *, 192)    /* where the next block goes */
 #define TB_PC(tb) FIELD(tb, uint64_t, 0)
 #define TB_CS_BASE(tb) FIELD(tb, uint64_t, 8)
 #define TB_FLAGS(tb) FIELD(tb, uint32_t, 16) /* hflags, and the TB_EFLAGS_MASK of RFLAGS */
@@ -50,6 +53,7 @@ typedef uint64_t ram_addr_t;
 #define TB_INSTRUCTIONS(tb) FIELD(tb, uint16_t, 22)
 #define TB_CFLAGS(tb) FIELD(tb, uint32_t, 24)
 #define TB_TC_PTR(tb) FIELD(tb, void *, 32)
+#define TB_TC_SIZE(tb) FIELD(tb, size_t, 40)
 #define TB_PAGE_ADDR(tb, n) FIELD(tb, ram_addr_t, 72 + 8 * (n)) /* the second is NO_PAGE_ADDR in most */
 #define NO_PAGE_ADDR UINT64_MAX
 #define TB_EFLAGS_MASK 0x73100u /* VM, AC, RF, IOPL, TF */
@@ -308,6 +312,7 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(void, cpu_stw_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint32_t, int, uintptr_t))          \
     X(void, cpu_stl_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint32_t, int, uintptr_t))          \
     X(void, cpu_stq_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint64_t, int, uintptr_t))          \
+    X(void, tcg_tb_insert, "_x86_64", (TCGContext *, TranslationBlock *))                               \
     X(TranslationBlock *, tcg_tb_lookup, "_x86_64", (TCGContext *, uintptr_t))                          \
     X(uint64_t, helper_ret_ldub_mmu, "_x86_64", (CPUX86State *, uint64_t, uint32_t, uintptr_t))         \
     X(uint64_t, helper_le_lduw_mmu, "_x86_64", (CPUX86State *, uint64_t, uint32_t, uintptr_t))          \

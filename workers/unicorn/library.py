@@ -45,6 +45,14 @@ def load() -> ctypes.CDLL:
     core.engine_run.restype = ctypes.c_uint32
     core.engine_error.argtypes = [handle]
     core.engine_error.restype = ctypes.c_char_p
+    core.engine_perf_map.argtypes = [
+        handle,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_uint64),
+        ctypes.POINTER(ctypes.c_char_p),
+        ctypes.c_size_t,
+    ]
+    core.engine_perf_map.restype = ctypes.c_char_p
     core.engine_save_state.argtypes = [handle]
     core.engine_save_state.restype = None
     wrong = core.engine_load(str(_wheel_library()).encode())

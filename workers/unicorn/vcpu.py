@@ -3,6 +3,7 @@
 import ctypes
 
 from mpvm.abi.errors import StartError
+from workers.symbols import Symbols
 from workers.unicorn import library
 
 #: The library is opened once, at import, so that a fork server hands it to all workers. No engine is
@@ -20,6 +21,18 @@ class Vcpu:
         self._handle = _core.engine_create(vm_address, ram_address, index, doorbell, ctypes.byref(why))
         if not self._handle:
             raise StartError(f"vCPU {index}: {(why.value or b'no reason given').decode()}")
+
+    def write_perf_map(self, fd: int, symbols: Symbols) -> None:
+        """Name every block that is translated from now on, in the file `fd`, which is the engine's then."""
+        count = len(symbols.addresses)
+        addresses = (ctypes.c_uint64 * count)(*symbols.addresses)
+        functions = [None if name is None else ctypes.c_char_p(name.encode()) for name in symbols.functions]
+        names = (ctypes.c_char_p * count)(*functions)
+        why = _core.engine_perf_map(self._handle, fd, addresses, names, count)
+        if why is not None:
+            raise StartError(f"the perf map: {why.decode()}")
+        # The engine looks them up for as long as it translates.
+        self._symbols = (addresses, names)
 
     def reset(self, *, load_state: bool) -> None:
         """Power-on reset; the boot processor then takes over the control block's guest state if asked."""

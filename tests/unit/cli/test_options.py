@@ -26,10 +26,11 @@ def test_serial_lines_add_up() -> None:
 
 
 def test_switches_override_with_true() -> None:
-    arguments = options.parse(["c.yaml", "--no-reboot", "--isa-debug-exit"])
+    arguments = options.parse(["c.yaml", "--no-reboot", "--isa-debug-exit", "--perfmap"])
     assert arguments.overrides == [
         Override("no_reboot", True, "--no-reboot"),
         Override("isa_debug_exit", True, "--isa-debug-exit"),
+        Override("perfmap", True, "--perfmap"),
     ]
 
 

@@ -22,6 +22,8 @@ debugcon: stdio
 isa_debug_exit: true
 no_reboot: true
 timeout: 1.5
+perfmap: true
+symbols: kernel
 """
 
 

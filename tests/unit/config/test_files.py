@@ -159,3 +159,15 @@ def test_the_configurations_we_ship_are_valid(
         overrides = [Override(f"boot.{key}", str(guest), f"--{key}") for key in ("kernel", "initrd")]
     config = load_config(REPOSITORY / "configs" / f"{name}.yaml", overrides)
     assert config.machine.smp == 4
+
+
+def test_a_symbol_table_is_a_file_that_is_there(machine_config: MakeConfig, guest: Path) -> None:
+    (guest.parent / "System.map").touch()
+    assert machine_config(perfmap=True, symbols="System.map").symbols == guest.parent / "System.map"
+    with pytest.raises(ConfigError, match=r"symbols: .*/absent: no such file or directory, the path of a "):
+        machine_config(perfmap=True, symbols="absent")
+
+
+def test_symbols_that_nothing_asks_for_are_refused(machine_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"symbols: .*, perfmap: true or --perfmap is right$"):
+        machine_config(symbols="kernel")

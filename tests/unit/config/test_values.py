@@ -24,6 +24,7 @@ def test_every_key_but_the_kernel_has_a_default(machine_config: MakeConfig, gues
     assert config.serial == (ChardevSpec("stdio"),)
     assert config.debugcon == ChardevSpec("null")
     assert (config.isa_debug_exit, config.no_reboot, config.timeout) == (False, False, None)
+    assert (config.perfmap, config.symbols) == (False, None)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +189,8 @@ WRONG = [
     ("timeout: .inf", ":1: timeout: Infinity is out of range, a number of seconds above 0 is right"),
     ("timeout: .nan", ":1: timeout: NaN is out of range, a number of seconds above 0 is right"),
     ("timeout: soon", ":1: timeout: soon is not a number, a number of seconds above 0 is right"),
+    ("perfmap: 1", ":1: perfmap: 1 is not a boolean, true or false is right"),
+    ("symbols: 5", ":1: symbols: 5 is not a path, the path of a symbol table is right"),
     ("timeout: true", ":1: timeout: true is not a number, a number of seconds above 0 is right"),
 ]
 

@@ -3,6 +3,7 @@
 #   mpvm.job=shell     an interactive shell on the console, until it exits; what it does without a word
 #   mpvm.job=check     the work of the whole machine, checked on every CPU
 #   mpvm.job=forkexec  200 fork+execs, one after the other
+#   mpvm.job=kallsyms  the functions in /proc/kallsyms, packed by bzip2 and base64
 #   mpvm.job=none      nothing
 #   mpvm.run=NAME,ARG,...  /bin/NAME with these arguments; then a line "run: NAME,ARG,... status N"
 #   mpvm.end=reboot    instead of powering off when all jobs are done
@@ -109,6 +110,7 @@ for word in $words; do
         mpvm.job=shell) setsid cttyhack sh ;;
         mpvm.job=check) check ;;
         mpvm.job=forkexec) echo "forkexec: $(count_execs 200) of 200" ;;
+        mpvm.job=kallsyms) grep -i ' [tw] ' /proc/kallsyms | cut -d ' ' -f 1-3 | bzip2 | base64 ;;
         mpvm.job=none) ;;
         mpvm.job=*) echo "init: unknown $word" ;;
         mpvm.run=*) run "${word#mpvm.run=}" ;;

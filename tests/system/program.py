@@ -15,7 +15,7 @@ from tests.system import debian
 
 FOLDER = Path(__file__).with_name("programs")
 
-FLAGS = "-std=gnu11 -O2 -static -s -pthread -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes"
+FLAGS = "-std=gnu11 -O2 -static -pthread -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes"
 
 
 def names() -> list[str]:
@@ -40,10 +40,21 @@ def build(name: str) -> Path:
         if not target.exists():
             folder.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                built = Path(scratch) / name
-                subprocess.run([*command, *sources, "-o", built], check=True)
+                whole, built = Path(scratch) / "whole", Path(scratch) / name
+                subprocess.run([*command, *sources, "-o", whole], check=True)
+                subprocess.run(["strip", "-o", built, whole], check=True)
+                whole.rename(_unstripped(target))
                 built.rename(target)
     return target
+
+
+def with_symbols(name: str) -> Path:
+    """The same program before its symbols were stripped: everything is at the same addresses."""
+    return _unstripped(build(name))
+
+
+def _unstripped(target: Path) -> Path:
+    return target.with_name(f"{target.name}.symbols")
 
 
 if __name__ == "__main__":

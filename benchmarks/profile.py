@@ -3,20 +3,26 @@
     python -m benchmarks.profile signal
     python -m benchmarks.profile ipi-running-median --contender qemu
 
-Translated code has no symbols: all of it together is one line of the first table. Needs Linux's perf.
+mpvm's translated code is told by the guest's functions, or where it has no symbols by guest addresses; QEMU's
+is one line. Needs Linux's perf, and binutils' nm.
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import symbols
 from benchmarks.contenders import CONTENDERS, MPVM
 from benchmarks.machine import Machine
+from benchmarks.perf_report import report
 from benchmarks.rows import Cell, cells
 from benchmarks.runs import Effort, Linux, OwnGuest
+from tests.system import debian, program
 
 _LIMIT = 300.0
 # Long enough, whatever the row, to go on until perf has seen its seconds.
@@ -42,36 +48,47 @@ def main() -> None:
         parser.error(str(error))
     if not isinstance(cell.run, Linux | OwnGuest):
         parser.error(f"{cell.name} is over before perf has started")
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "perf.data"
-        record(cell, arguments.contender, arguments.seconds, data)
-        for keys in ("dso", "dso,symbol"):
-            print(report(data, keys))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with record(cell, arguments.contender, arguments.seconds, folder) as data:
+            print(report(data))
 
 
-def record(cell: Cell, contender: str, seconds: float, data: Path) -> None:
-    """Have all processes of `contender` sampled into `data` while it is at the work of `cell`."""
+@contextlib.contextmanager
+def record(cell: Cell, contender: str, seconds: float, folder: Path) -> Iterator[Path]:
+    """Have all processes of `contender` sampled while it is at the work of `cell`; what perf has recorded.
+
+    It is in `folder`. The perf maps that it needs to be read are there as long as the context.
+    """
+    data = folder / "perf.data"
+    pids: list[int] = []
+    try:
+        with Machine(_command(cell, contender, folder), _LIMIT) as machine:
+            if isinstance(cell.run, Linux):
+                machine.wait_for(b"bench clock")
+            time.sleep(_WARM_UP_SECONDS)
+            pids = machine.processes()
+            all_pids = ",".join(map(str, pids))
+            perf = ["perf", "record", "--quiet", "--freq", str(_FREQUENCY), "--pid", all_pids]
+            perf += ["--output", str(data), "--", "sleep", str(seconds)]
+            subprocess.run(perf, check=True, stdout=sys.stderr)
+        yield data
+    finally:
+        for pid in pids:
+            Path(f"/tmp/perf-{pid}.map").unlink(missing_ok=True)
+
+
+def _command(cell: Cell, contender: str, folder: Path) -> list[str]:
     run = cell.run
+    table = folder / "symbols"
+    options = ("--perfmap", "--symbols", str(table)) if contender == MPVM else ()
     if isinstance(run, Linux):
-        command = run.command(contender, {cell.row.name}, _EFFORT)
-    else:
-        assert isinstance(run, OwnGuest)
-        command = run.command(contender, _EFFORT)
-    with Machine(command, _LIMIT) as machine:
-        if isinstance(run, Linux):
-            machine.wait_for(b"bench clock")
-        time.sleep(_WARM_UP_SECONDS)
-        pids = ",".join(map(str, machine.processes()))
-        perf = ["perf", "record", "--quiet", "--freq", str(_FREQUENCY), "--pid", pids, "--output", str(data)]
-        subprocess.run([*perf, "--", "sleep", str(seconds)], check=True, stdout=sys.stderr)
-
-
-def report(data: Path, keys: str) -> str:
-    """What took more than 1 % of the samples in `data`, by `keys` of perf report(1)."""
-    command = ["perf", "report", "--stdio", "--sort", keys, "--percent-limit", "1", "--input", str(data)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    lines = [line.rstrip() for line in told.splitlines() if line.strip() and not line.startswith("#")]
-    return "\n".join([f"-- {keys}", *lines, ""])
+        kernel = symbols.of_linux(debian.kernel(_EFFORT.kernel))
+        table.write_text(kernel + symbols.of_image(program.with_symbols("bench")))
+        return run.command(contender, {cell.row.name}, _EFFORT, options, symbols.NO_KASLR)
+    assert isinstance(run, OwnGuest)
+    table.write_text(symbols.of_image(run.image()))
+    return run.command(contender, _EFFORT, options)
 
 
 if __name__ == "__main__":

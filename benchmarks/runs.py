@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -74,12 +74,15 @@ class Linux:
                     check_clock(machine.lines())
         return values
 
-    def command(self, contender: str, wanted: Set[str], effort: Effort) -> list[str]:
-        """What is started for `wanted`."""
+    def command(
+        self, contender: str, wanted: Set[str], effort: Effort, options: Sequence[str] = (), words: str = ""
+    ) -> list[str]:
+        """What is started for `wanted`: with more `options`, and `words` on the kernel's command line."""
         work = f"run={self._job(wanted, effort)}" if wanted - self._OUTSIDE else "job=none"
-        append = f"console=ttyS0 mpvm.{work}"
+        append = " ".join(["console=ttyS0", *words.split(), f"mpvm.{work}"])
         kernel = debian.kernel(effort.kernel)
-        return CONTENDERS[contender](Guest(kernel, self.smp, self.memory, initramfs("bench"), append))
+        guest = Guest(kernel, self.smp, self.memory, initramfs("bench"), append)
+        return CONTENDERS[contender](guest, *options)
 
     def _job(self, wanted: Set[str], effort: Effort) -> str:
         milliseconds = max(1, round(self._ROW_MILLISECONDS * effort.share))
@@ -103,11 +106,15 @@ class OwnGuest:
             machine.wait_for_end()
             return parse(machine.lines())
 
-    def command(self, contender: str, effort: Effort) -> list[str]:
-        """What is started."""
+    def image(self) -> Path:
+        """The guest, built."""
+        return _images()[self.name]
+
+    def command(self, contender: str, effort: Effort, options: Sequence[str] = ()) -> list[str]:
+        """What is started, with more `options`."""
         append = " ".join(f"{name}={max(1, round(count * effort.share))}" for name, count in self.options)
-        guest = Guest(_images()[self.name], self.smp, "128M", append=append)
-        return CONTENDERS[contender](guest, *ISA_DEBUG_EXIT[contender])
+        guest = Guest(self.image(), self.smp, "128M", append=append)
+        return CONTENDERS[contender](guest, *ISA_DEBUG_EXIT[contender], *options)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Interrupts and NMI from the inbox: when they are taken, in what order, and how HLT ends (SDM vol. 3)."""
+"""Interrupts from the inbox: when they are taken, in what order, and how HLT ends (SDM vol. 3)."""
 
 import threading
 import time
@@ -7,10 +7,8 @@ import pytest
 
 from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import VcpuMode
-from mpvm.cpu.state import DescriptorTableState
 from tests.unit.engine.apic import EOI, ICR_LOW, SELF, SVR, TPR, enable, read, write
 from tests.unit.engine.long_mode import (
-    IDT,
     IST1_TOP,
     KERNEL_CS,
     RFLAGS_IF,
@@ -19,12 +17,9 @@ from tests.unit.engine.long_mode import (
     USER_CS,
     USER_STACK_TOP,
     LongModeMachine,
-    W,
 )
 from tests.unit.engine.real_mode import RealModeMachine
 
-NMI, NP, GP, PF = 2, 11, 13, 14
-EXT, IDT_CODE = 1, 2
 # What an EOI lets in comes at the next block, as in QEMU.
 END = write(EOI, 0) + "jmp 7f; 7: "
 
@@ -339,7 +334,7 @@ def test_an_eoi_lets_in_what_waits_soon_also_where_blocks_are_chained(long_mode:
     assert noted(long_mode) == [0] * (ROUND - 1) + [1] * (ROUNDS - ROUND + 1)
 
 
-# --- Level-triggered, ExtINT --------------------------------------------------------------------------
+# --- Level-triggered ---------------------------------------------------------------------------------
 
 
 def test_the_eoi_of_a_level_triggered_interrupt_is_posted(long_mode: LongModeMachine) -> None:
@@ -394,237 +389,6 @@ def test_the_eoi_of_a_level_interrupt_exits_when_the_ring_is_full(long_mode: Lon
     long_mode.finish()
 
 
-EXTINT_VALID = 0x100
-
-
-def test_an_8259_interrupt_is_asked_for_when_it_can_be_taken(long_mode: LongModeMachine) -> None:
-    long_mode.boot("mark; jmp 1f; 1: mark; sti; nop; at: nop; done")
-    long_mode.mark()
-    long_mode.vm.pic_intr = 1
-    long_mode.kick()
-    long_mode.mark()
-    long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
-    long_mode.vm.pic_intr = 0
-    event = long_mode.event(reply=EXTINT_VALID | 0x38)
-    assert (event.vector, event.rip) == (0x38, long_mode.label("at"))
-    assert bytes(long_mode.area.lapic.regs[0x100 // 4 : 0x180 // 4]) == bytes(32), (
-        "no interrupt is in service"
-    )
-    long_mode.finish()
-
-
-def test_an_8259_interrupt_that_went_away_is_not_delivered(long_mode: LongModeMachine) -> None:
-    long_mode.boot("sti; mark; jmp 1f; 1: done")
-    long_mode.mark()
-    long_mode.vm.pic_intr = 1
-    long_mode.kick()
-    long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
-    long_mode.vm.pic_intr = 0
-    long_mode.finish(reply=0)
-    assert long_mode.area.counters.interrupts == 0
-
-
-def test_an_8259_interrupt_wakes_hlt(real_mode: RealModeMachine) -> None:
-    real_mode.boot("mark; sti; hlt; after: done")
-    real_mode.mark()
-    real_mode.vm.pic_intr = 1
-    real_mode.kick()
-    real_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
-    real_mode.vm.pic_intr = 0
-    event = real_mode.event(reply=EXTINT_VALID | 0x70)
-    assert (event.vector, event.rip) == (0x70, real_mode.label("after"))
-
-
-@pytest.mark.parametrize("lint0", [0x10700, 0x00000 | 0x400])
-def test_an_8259_interrupt_needs_lint0_as_an_unmasked_extint(long_mode: LongModeMachine, lint0: int) -> None:
-    long_mode.boot(f"{enable()} {write(0x350, lint0)} sti; mark; jmp 1f; 1: done")
-    long_mode.mark()
-    long_mode.vm.pic_intr = 1
-    long_mode.kick()
-    long_mode.finish()
-
-
-def test_unmasking_lint0_lets_a_waiting_8259_interrupt_in(long_mode: LongModeMachine) -> None:
-    long_mode.boot(
-        f"{enable()} {write(0x350, 0x10700)} sti; mark; jmp 1f; 1: {write(0x350, 0x700)} jmp 1f; 1: done"
-    )
-    long_mode.mark()
-    long_mode.vm.pic_intr = 1
-    long_mode.kick()
-    long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
-
-
-def test_an_8259_interrupt_comes_before_one_of_the_local_apic(long_mode: LongModeMachine) -> None:
-    long_mode.boot(f"{enable()} mark; sti; nop; nop; done")
-    long_mode.mark()
-    long_mode.vm.pic_intr = 1
-    long_mode.interrupt(0xF0)
-    long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
-    long_mode.vm.pic_intr = 0
-    assert long_mode.event(reply=EXTINT_VALID | 0x30).vector == 0x30
-    assert long_mode.event().vector == 0xF0
-
-
-# --- NMI ----------------------------------------------------------------------------------------------
-
-
-def nmi(machine: LongModeMachine | RealModeMachine) -> None:
-    machine.area.inbox.nmi = 1
-    machine.area.inbox.any = 1
-    machine.kick()
-
-
-def test_an_nmi_does_not_ask_if(long_mode: LongModeMachine) -> None:
-    long_mode.boot("mark; jmp 1f; 1: done")
-    long_mode.mark()
-    nmi(long_mode)
-    event = long_mode.event()
-    assert (event.vector, event.error_code) == (NMI, 0)
-    long_mode.finish()
-    assert long_mode.area.counters.nmis == 1
-
-
-def test_an_nmi_wakes_hlt_with_if_clear(long_mode: LongModeMachine) -> None:
-    long_mode.boot("mark; hlt; after: done")
-    long_mode.mark()
-    nmi(long_mode)
-    event = long_mode.event()
-    assert (event.vector, event.rip) == (NMI, long_mode.label("after"))
-
-
-def test_a_second_nmi_waits_for_the_iret_of_the_first(long_mode: LongModeMachine) -> None:
-    long_mode.boot("""
-        mark
-        jmp 1f
-    1:  done
-    handler:
-        incl %ebx
-        mark
-        jmp 1f
-    1:  mark
-        iretq
-    """)
-    long_mode.set_gate(NMI, long_mode.label("handler"))
-    long_mode.mark()
-    nmi(long_mode)
-    long_mode.mark()
-    nmi(long_mode)
-    long_mode.mark()
-    assert long_mode.area.counters.nmis == 1, "the handler has not returned yet"
-    long_mode.mark()
-    assert long_mode.area.counters.nmis == 2
-    long_mode.mark()
-    assert long_mode.finish().rbx == 2
-
-
-def test_two_nmis_that_wait_are_one(long_mode: LongModeMachine) -> None:
-    long_mode.boot("mark; jmp 1f; 1: done")
-    long_mode.mark()
-    nmi(long_mode)
-    nmi(long_mode)
-    long_mode.event()
-    long_mode.finish()
-    assert long_mode.area.counters.nmis == 1
-
-
-def test_an_interrupt_can_come_while_nmis_are_blocked(long_mode: LongModeMachine) -> None:
-    long_mode.boot(f"{enable()} mark; 1: jmp 1b; handler: sti; mark; 1: jmp 1b")
-    long_mode.set_gate(NMI, long_mode.label("handler"))
-    long_mode.mark()
-    nmi(long_mode)
-    long_mode.mark()
-    long_mode.interrupt(0x40)
-    assert long_mode.event().vector == 0x40
-
-
-def test_an_nmi_comes_before_an_interrupt(long_mode: LongModeMachine) -> None:
-    long_mode.boot(f"{enable()} sti; mark; jmp 1f; 1: done")
-    long_mode.mark()
-    long_mode.area.inbox.nmi = 1
-    long_mode.interrupt(0x40)
-    assert long_mode.event().vector == NMI
-    assert long_mode.event().vector == 0x40
-
-
-# --- Delivery that goes wrong ---------------------------------------------------------------------------
-
-
-def test_an_interrupt_without_a_gate_is_a_fault_at_the_interrupted_rip(long_mode: LongModeMachine) -> None:
-    long_mode.boot(f"{enable()} sti; mark; 1: jmp 1b")
-    long_mode.set_gate(0x40, present=False)
-    long_mode.mark()
-    long_mode.interrupt(0x40)
-    event = long_mode.event()
-    assert event.vector == 11
-    assert long_mode.program.origin < event.rip < long_mode.program.origin + len(long_mode.program.code)
-
-
-def test_the_error_code_of_a_gate_that_is_not_present_says_external(long_mode: LongModeMachine) -> None:
-    long_mode.boot(f"{enable()} sti; mark; 1: jmp 1b")
-    long_mode.set_gate(0x40, present=False)
-    long_mode.mark()
-    long_mode.interrupt(0x40)
-    event = long_mode.event()
-    assert (event.vector, event.error_code) == (NP, 0x40 << 3 | IDT_CODE | EXT)
-
-
-def test_the_error_code_of_a_vector_beyond_the_idt_says_external(long_mode: LongModeMachine) -> None:
-    long_mode.boot(f"{enable()} sti; mark; 1: jmp 1b", idtr=DescriptorTableState(IDT, 0x3FF))
-    long_mode.mark()
-    long_mode.interrupt(0x40)
-    event = long_mode.event()
-    assert (event.vector, event.error_code) == (GP, 0x40 << 3 | IDT_CODE | EXT)
-
-
-def test_the_error_code_of_an_8259_interrupt_says_external(long_mode: LongModeMachine) -> None:
-    long_mode.boot("sti; mark; 1: jmp 1b")
-    long_mode.set_gate(0x38, present=False)
-    long_mode.mark()
-    long_mode.vm.pic_intr = 1
-    long_mode.kick()
-    long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
-    long_mode.vm.pic_intr = 0
-    event = long_mode.event(reply=EXTINT_VALID | 0x38)
-    assert (event.vector, event.error_code) == (NP, 0x38 << 3 | IDT_CODE | EXT)
-
-
-def test_the_error_code_of_an_nmi_says_external(long_mode: LongModeMachine) -> None:
-    long_mode.boot("mark; 1: jmp 1b")
-    long_mode.set_gate(NMI, present=False)
-    long_mode.mark()
-    nmi(long_mode)
-    event = long_mode.event()
-    assert (event.vector, event.error_code) == (NP, NMI << 3 | IDT_CODE | EXT)
-
-
-def test_a_page_fault_while_an_interrupt_is_delivered_has_an_error_code_of_its_own(
-    long_mode: LongModeMachine,
-) -> None:
-    long_mode.boot(f"{enable()} movl $0x40000, %esp; sti; mark; 1: jmp 1b")
-    long_mode.store(long_mode.entry(0x3F000), 0, 8)
-    long_mode.set_gate(PF, ist=1)
-    long_mode.mark()
-    long_mode.interrupt(0x40)
-    event = long_mode.event()
-    assert (event.vector, event.error_code, event.rsp) == (PF, W, 0x40000)
-
-
-def test_a_fault_of_an_interrupts_handler_is_not_external(long_mode: LongModeMachine) -> None:
-    long_mode.boot(f"{enable()} sti; mark; 1: jmp 1b; handler: movl $0x1230, %eax; movl %eax, %ds; done")
-    long_mode.set_gate(0x40, long_mode.label("handler"))
-    long_mode.mark()
-    long_mode.interrupt(0x40)
-    event = long_mode.event()
-    assert (event.vector, event.error_code) == (GP, 0x1230)
-
-
-def test_an_interrupt_with_no_idt_at_all_is_a_shutdown(long_mode: LongModeMachine) -> None:
-    long_mode.boot(f"{enable()} mark; lidt empty(%rip); sti; 1: jmp 1b; empty: .word 0; .quad {IDT}")
-    long_mode.mark()
-    long_mode.interrupt(0x40)
-    long_mode.run_until(ExitReason.SHUTDOWN)
-
-
 def test_a_store_by_another_process_kicks_a_vcpu_that_never_leaves_its_blocks(
     long_mode: LongModeMachine,
 ) -> None:
@@ -654,14 +418,6 @@ def test_a_kick_with_nothing_to_do_changes_nothing(long_mode: LongModeMachine) -
     assert long_mode.finish().rcx == 0
     assert before >= 1
     assert long_mode.area.counters.interrupts == 0
-
-
-def test_mov_ss_holds_an_nmi_off_for_one_instruction(long_mode: LongModeMachine) -> None:
-    long_mode.boot("movl $0x10, %eax; mark; movl %eax, %ss; movl $0x22000, %esp; at: nop; done")
-    long_mode.mark()
-    nmi(long_mode)
-    event = long_mode.event()
-    assert (event.vector, event.rsp, event.rip) == (NMI, 0x22000, long_mode.label("at"))
 
 
 def test_sti_and_hlt_leave_no_gap_for_an_interrupt_that_waits(long_mode: LongModeMachine) -> None:

@@ -37,6 +37,7 @@ _STRUCTS: tuple[type[ctypes.Structure], ...] = (
 _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("EXIT", exits.ExitReason),
     ("IO", exits.IoDirection),
+    ("EXTINT", exits.ExtInt),
     ("RUN", layout.RunState),
     ("MODE", layout.VcpuMode),
     ("REQUEST", layout.Request),

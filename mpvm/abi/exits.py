@@ -31,3 +31,9 @@ class IoDirection(IntEnum):
 
     IN = 0
     OUT = 1
+
+
+class ExtInt(IntEnum):
+    """The answer to IRQ_WINDOW_OPEN: VALID and the vector in the low byte, or 0 when none is due any more."""
+
+    VALID = 0x100

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from mpvm.abi.errors import GuestCrash, ProtocolError, WorkerError
-from mpvm.abi.exits import ExitReason, IoDirection
+from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
 from mpvm.abi.layout import IO_PORTS, PostedKind
 from mpvm.coordinator.posted import Write
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 _PORT_SIZES: Final = frozenset({1, 2, 4})
 _MMIO_SIZES: Final = frozenset({1, 2, 4, 8})
 _ADDRESS_LIMIT: Final = 1 << 52
-
-# A reply to IRQ_WINDOW_OPEN: the vector with this bit, or 0 when no interrupt is due any more.
-VECTOR_VALID: Final = 0x100
 
 
 class Exit(NamedTuple):
@@ -72,7 +69,7 @@ def _mmio(exit_: Exit, machine: Machine) -> int:
 
 def _irq_window_open(_exit: Exit, machine: Machine) -> int:
     vector = machine.acknowledge_interrupt()
-    return 0 if vector is None else VECTOR_VALID | vector
+    return 0 if vector is None else ExtInt.VALID | vector
 
 
 def _ioapic_eoi(exit_: Exit, machine: Machine) -> int:

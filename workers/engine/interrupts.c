@@ -3,8 +3,6 @@
 
 #define EFLAGS_IF (1u << 9)
 #define EXCP_NMI 2
-/* Data of the answer to IRQ_WINDOW_OPEN: this bit and the vector, or 0 when the 8259 has none any more. */
-#define EXTINT_VALID 0x100u
 
 /* The error code of a fault while an event is delivered (SDM vol. 3, 6.13): the IDT entry's is index * 8 + 2, which
  * the engine makes index * 16 + 2 in long mode, and EXT says that the event was none of the program's own. */
@@ -153,7 +151,7 @@ bool events_take(struct vcpu *vcpu)
 
         __atomic_store_n(&inbox->extint, 0, __ATOMIC_SEQ_CST);
         answer = exit_to_host(vcpu, MPVM_EXIT_IRQ_WINDOW_OPEN);
-        if (answer & EXTINT_VALID) {
+        if (answer & MPVM_EXTINT_VALID) {
             vcpu->area->counters.interrupts++;
             deliver_interrupt(vcpu, (int)(answer & 0xff));
             return true;

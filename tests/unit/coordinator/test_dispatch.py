@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from mpvm.abi.errors import GuestCrash, ProtocolError, WorkerError
-from mpvm.abi.exits import ExitReason, IoDirection
+from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
 from mpvm.abi.layout import PostedKind
-from mpvm.coordinator.dispatch import VECTOR_VALID, Exit, deliver_posted, describe, handle_exit
+from mpvm.coordinator.dispatch import Exit, deliver_posted, describe, handle_exit
 from mpvm.coordinator.posted import Write
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.region import Region
@@ -67,7 +67,7 @@ def test_mmio_at_nobodys_address_reads_all_ones(machine: Any) -> None:
 @pytest.mark.parametrize("vector", [0x00, 0x08, 0xFF])
 def test_an_interrupt_window_is_answered_with_the_vector_marked_valid(machine: Any, vector: int) -> None:
     machine.vector = vector
-    assert handle_exit(Exit(0, ExitReason.IRQ_WINDOW_OPEN, 0, 0, 0, 0), machine) == VECTOR_VALID | vector
+    assert handle_exit(Exit(0, ExitReason.IRQ_WINDOW_OPEN, 0, 0, 0, 0), machine) == ExtInt.VALID | vector
 
 
 def test_an_interrupt_window_with_nothing_due_is_answered_with_0(machine: Any) -> None:

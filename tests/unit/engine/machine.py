@@ -28,8 +28,6 @@ EVENT_PORT, MARK_PORT, DONE_PORT = 0xF1, 0xF2, 0xF4
 HANG_SECONDS = 20.0
 A20_OPEN, A20_CLOSED = 0xFFFFFFFF, 0xFFFFFFFF & ~(1 << 20)
 _SYS_FUTEX, _FUTEX_WAKE = 202, 1
-# In a reply to IRQ_WINDOW_OPEN: the low byte is the vector.
-EXTINT_VALID = 0x100
 # What is not RAM below 4 GiB: nobody's registers.
 MMIO_BASE = 0xD0000000
 APIC_BASE = 0xFEE00000

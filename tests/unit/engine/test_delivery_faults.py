@@ -1,10 +1,9 @@
 """Interrupts whose delivery goes wrong: the fault in their place (SDM vol. 3, section 6.13)."""
 
-from mpvm.abi.exits import ExitReason
+from mpvm.abi.exits import ExitReason, ExtInt
 from mpvm.cpu.state import DescriptorTableState
 from tests.unit.engine.apic import enable
 from tests.unit.engine.long_mode import IDT, LongModeMachine, W
-from tests.unit.engine.machine import EXTINT_VALID
 
 NMI, NP, GP, PF = 2, 11, 13, 14
 EXT, IDT_CODE = 1, 2
@@ -45,7 +44,7 @@ def test_the_error_code_of_an_8259_interrupt_says_external(long_mode: LongModeMa
     long_mode.kick()
     long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
     long_mode.vm.pic_intr = 0
-    event = long_mode.event(reply=EXTINT_VALID | 0x38)
+    event = long_mode.event(reply=ExtInt.VALID | 0x38)
     assert (event.vector, event.error_code) == (NP, 0x38 << 3 | IDT_CODE | EXT)
 
 

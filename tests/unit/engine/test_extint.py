@@ -2,10 +2,9 @@
 
 import pytest
 
-from mpvm.abi.exits import ExitReason
+from mpvm.abi.exits import ExitReason, ExtInt
 from tests.unit.engine.apic import enable, write
 from tests.unit.engine.long_mode import LongModeMachine
-from tests.unit.engine.machine import EXTINT_VALID
 from tests.unit.engine.real_mode import RealModeMachine
 
 
@@ -17,7 +16,7 @@ def test_an_8259_interrupt_is_asked_for_when_it_can_be_taken(long_mode: LongMode
     long_mode.mark()
     long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
     long_mode.vm.pic_intr = 0
-    event = long_mode.event(reply=EXTINT_VALID | 0x38)
+    event = long_mode.event(reply=ExtInt.VALID | 0x38)
     assert (event.vector, event.rip) == (0x38, long_mode.label("at"))
     assert bytes(long_mode.area.lapic.regs[0x100 // 4 : 0x180 // 4]) == bytes(32), (
         "no interrupt is in service"
@@ -43,7 +42,7 @@ def test_an_8259_interrupt_wakes_hlt(real_mode: RealModeMachine) -> None:
     real_mode.kick()
     real_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
     real_mode.vm.pic_intr = 0
-    event = real_mode.event(reply=EXTINT_VALID | 0x70)
+    event = real_mode.event(reply=ExtInt.VALID | 0x70)
     assert (event.vector, event.rip) == (0x70, real_mode.label("after"))
 
 
@@ -73,5 +72,5 @@ def test_an_8259_interrupt_comes_before_one_of_the_local_apic(long_mode: LongMod
     long_mode.interrupt(0xF0)
     long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
     long_mode.vm.pic_intr = 0
-    assert long_mode.event(reply=EXTINT_VALID | 0x30).vector == 0x30
+    assert long_mode.event(reply=ExtInt.VALID | 0x30).vector == 0x30
     assert long_mode.event().vector == 0xF0

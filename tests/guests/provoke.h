@@ -14,8 +14,9 @@ struct seen {
 	uint64_t vector, error_code, rip, cs, rflags, rsp, ss, cr2;
 };
 
-static struct seen seen;
-static uint64_t at_rip, resume_rip;
+/* Weak, so that all sources of a guest share one of each. */
+__attribute__((weak)) struct seen seen;
+__attribute__((weak)) uint64_t at_rip, resume_rip;
 
 static inline void record(const struct interrupt_frame *frame)
 {

@@ -58,10 +58,7 @@ def load(data: bytes, request: BootRequest, machine: BootMachine) -> CpuState:
 
 def _put_start_info(arena: Arena, request: BootRequest, machine: BootMachine) -> int:
     """Put the modules and `hvm_start_info` in place; returns the latter's address."""
-    files = list(request.modules)
-    if request.initrd is not None:
-        files.insert(0, (request.initrd, ""))
-    placed = [(arena.put_file("module", path), path, string) for path, string in files]
+    placed = arena.put_modules(request.initrd, request.modules)
     modules = b"".join(
         _MODULE.pack(
             address, size, arena.put_string(command_line(string, path), "module string") if string else 0, 0

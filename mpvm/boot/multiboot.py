@@ -140,10 +140,7 @@ def _load_by_addresses(data: bytes, header: MultibootHeader, path: Path, ram: Gu
 
 def _put_information(arena: Arena, request: BootRequest, machine: BootMachine) -> int:
     """Put the modules and the information structure (3.3) in place; returns the latter's address."""
-    files = list(request.modules)
-    if request.initrd is not None:
-        files.insert(0, (request.initrd, ""))
-    placed = [(arena.put_file("module", path), path, string) for path, string in files]
+    placed = arena.put_modules(request.initrd, request.modules)
     modules = b"".join(
         _MODULE.pack(
             address,

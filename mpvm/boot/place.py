@@ -1,5 +1,6 @@
 """Where things go in guest RAM, and what to say when they do not fit."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mpvm.abi.layout import PAGE_SIZE
@@ -79,6 +80,13 @@ class Arena:
         load_file(what, path, self.ram, address, size)
         self._next = address + size
         return address, size
+
+    def put_modules(
+        self, initrd: Path | None, modules: Sequence[tuple[Path, str]]
+    ) -> list[tuple[tuple[int, int], Path, str]]:
+        """Load the initial RAM disk, if any, and the modules: of each, `put_file`, its path and string."""
+        files = [*([] if initrd is None else [(initrd, "")]), *modules]
+        return [(self.put_file("module", path), path, string) for path, string in files]
 
 
 def command_line(append: str, path: Path) -> bytes:

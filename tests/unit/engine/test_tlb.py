@@ -119,11 +119,9 @@ def test_invlpg_of_any_address_takes_all_of_a_large_page(long_mode: LongModeMach
     assert (state.rax, state.rbx) == (3, 4)
 
 
-@pytest.mark.parametrize("flush", ["invlpg (%rsi)", RELOAD_CR3])
-def test_an_indirect_jump_goes_to_what_is_mapped_now(long_mode: LongModeMachine, flush: str) -> None:
-    # Warm: both caches of jumps know the address.
-    long_mode.boot(
-        f"""
+def call_often_then_after(flush: str) -> str:
+    """Calls RSI until both caches of jumps know it, result in EBX, and once more after `mark` and `flush`."""
+    return f"""
         movl $50, %ebp
     1:  call *%rsi
         decl %ebp
@@ -133,7 +131,13 @@ def test_an_indirect_jump_goes_to_what_is_mapped_now(long_mode: LongModeMachine,
         {flush}
         call *%rsi
         done
-    """,
+    """
+
+
+@pytest.mark.parametrize("flush", ["invlpg (%rsi)", RELOAD_CR3])
+def test_an_indirect_jump_goes_to_what_is_mapped_now(long_mode: LongModeMachine, flush: str) -> None:
+    long_mode.boot(
+        call_often_then_after(flush),
         rsi=DATA,
     )
     long_mode.write(DATA, b"\xb8\1\0\0\0\xc3")
@@ -213,17 +217,7 @@ def test_an_indirect_jump_into_two_pages_goes_to_what_the_second_is_now(
     long_mode: LongModeMachine, flush: str
 ) -> None:
     long_mode.boot(
-        f"""
-        movl $50, %ebp
-    1:  call *%rsi
-        decl %ebp
-        jnz 1b
-        movl %eax, %ebx
-        mark
-        {flush}
-        call *%rsi
-        done
-    """,
+        call_often_then_after(flush),
         rsi=DATA + 0xFFE,
     )
     long_mode.write(DATA + 0xFFE, b"\xb8\1\0\0\0\xc3")

@@ -33,45 +33,59 @@ def test_no_step_that_comes_late_shows_a_forbidden_outcome(
     assert run.status == litmus.PASSED, run
 
 
-class Mutant(NamedTuple):
-    """`old` in a source of the core becomes `new`; a guest shows it where `steps` are late."""
+class Edit(NamedTuple):
+    """`old` in a source of the core becomes `new`."""
 
     source: str
     old: str
     new: str
+
+
+class Mutant(NamedTuple):
+    """A core with `edits`; a guest shows them where `steps` are late."""
+
+    edits: tuple[Edit, ...]
     steps: str
     guest: str
     command_line: str
 
 
+_NOBODY_STORES = "(atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0 && !dma_to(vcpu, page)"
+_AFTER_TRANSLATION = (
+    "        if (crossed == second && page_claimed(vcpu, first) && page_claimed(vcpu, second)) {\n"
+)
 _MUTANTS = {
     "a claim is not looked at again": Mutant(
-        "coherence.c",
-        "    } while ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0 && !dma_to(vcpu, page));\n",
-        "        if ((atomic_load(&vcpu->writers[page]) & ~vcpu->bit) == 0 && !dma_to(vcpu, page)) {\n"
-        "            return;\n"
-        "        }\n"
-        "    } while (0);\n",
+        (
+            Edit(
+                "coherence.c",
+                f"    }} while ({_NOBODY_STORES});\n",
+                f"        if ({_NOBODY_STORES}) {{\n            return;\n        }}\n    }} while (0);\n",
+            ),
+            Edit("interpose.c", _AFTER_TRANSLATION, "        if (crossed == second) {\n"),
+        ),
         "code_claim,mail_answered",
         "code",
         "rounds=600",
     ),
     "a block's second page is not claimed": Mutant(
-        "interpose.c",
-        "        if (crossed == second) {\n            break;",
-        "        if (true) {\n            break;",
+        (Edit("interpose.c", _AFTER_TRANSLATION, "        if (true) {\n"),),
         "translated",
         "code",
         "rounds=100",
     ),
     "a page walk stores the entry that it has read": Mutant(
-        "mmu.c",
-        "    return wide ? __atomic_compare_exchange_n((uint64_t *)host",
-        "    if (wide) {\n"
-        "        __atomic_store_n((uint64_t *)host, seen | bits, __ATOMIC_SEQ_CST);\n"
-        "        return true;\n"
-        "    }\n"
-        "    return wide ? __atomic_compare_exchange_n((uint64_t *)host",
+        (
+            Edit(
+                "mmu.c",
+                "    return wide ? __atomic_compare_exchange_n((uint64_t *)host",
+                "    if (wide) {\n"
+                "        __atomic_store_n((uint64_t *)host, seen | bits, __ATOMIC_SEQ_CST);\n"
+                "        return true;\n"
+                "    }\n"
+                "    return wide ? __atomic_compare_exchange_n((uint64_t *)host",
+            ),
+        ),
         "entry_mark",
         "accessed-dirty",
         "rounds=30",
@@ -89,10 +103,11 @@ def test_a_core_without_one_of_its_rules_is_found_out_when(
     for path in debian.REPOSITORY.iterdir():
         if path.is_file() or path.name in ("mpvm", "workers"):
             (shutil.copytree if path.is_dir() else shutil.copy)(path, sources / path.name)
-    source = sources / "workers" / "engine" / mutant.source
-    text = source.read_text()
-    assert text.count(mutant.old) == 1, f"{mutant.source} has changed: so must the mutant"
-    source.write_text(text.replace(mutant.old, mutant.new))
+    for edit in mutant.edits:
+        source = sources / "workers" / "engine" / edit.source
+        text = source.read_text()
+        assert text.count(edit.old) == 1, f"{edit.source} has changed: so must the mutant"
+        source.write_text(text.replace(edit.old, edit.new))
     core = litmus.late_core(tmp_path / "core", sources)
     image = images[f"litmus-{mutant.guest}"]
     for seed in range(_SEED, _SEED + _SEEDS):

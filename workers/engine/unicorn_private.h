@@ -1,7 +1,8 @@
 /* What the engine core knows of unicorn 2.1.4's insides (x86-64 Linux wheel).
  *
- * The one place for private names, offsets and constants of the engine. Everything here is proved
- * at start-up by selftest.c. Unicorn is QEMU 5.0's TCG; the names are QEMU's.
+ * The one place for private names, offsets and constants of the engine. They are those of one build, and selftest.c
+ * proves at start-up that it is that one, by something of each structure; the tests of the engine core use all of
+ * them. Unicorn is QEMU 5.0's TCG; the names are QEMU's.
  */
 #ifndef MPVM_UNICORN_PRIVATE_H
 #define MPVM_UNICORN_PRIVATE_H

@@ -1,7 +1,6 @@
 /* XCHG with memory, always locked (SDM vol. 2). Unicorn's helpers for it load and store, one after the other. */
 #include "engine.h"
 
-#define RETADDR ((uintptr_t)__builtin_extract_return_addr(__builtin_return_address(0)))
 #define MMU_INDEX(oi) ((oi) & 15u)
 
 /* The host address of an aligned operand that is in the TLB and lets stores through; NULL otherwise. */

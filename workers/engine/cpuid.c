@@ -2,8 +2,6 @@
 #include "engine.h"
 
 #define ENTRY_INDEX_SIGNIFICANT 1u
-#define CR4_OSXSAVE (1u << 18)
-#define CR4_PKE (1u << 22)
 #define CPUID_1_ECX_OSXSAVE (1u << 27)
 #define CPUID_1_ECX_XSAVE (1u << 26)
 #define CPUID_1_EDX_APIC (1u << 9)

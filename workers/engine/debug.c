@@ -11,7 +11,7 @@
 #define DR7_ANY_ENABLED 0xffull
 #define DR7_CONTROL_SHIFT(i) (16 + 4 * (i))
 #define DR6_HIT_MASK 0xfull
-enum { BREAKPOINTS = 4, TYPE_WRITE = 1, TYPE_READ_WRITE = 3, EXCP_DB = 1 };
+enum { BREAKPOINTS = 4, TYPE_WRITE = 1, TYPE_READ_WRITE = 3 };
 
 /* What data breakpoint `i` covers, and which accesses it waits for. False when it is off, or not for data. */
 static bool data_breakpoint(CPUX86State *env, unsigned i, uint64_t *start, uint64_t *size, int *kinds)

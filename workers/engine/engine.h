@@ -22,10 +22,14 @@
 #include "abi.h"
 #include "delay.h"
 #include "unicorn_private.h"
+#include "x86.h"
 
 #define ENGINE_EXPORT __attribute__((visibility("default")))
 /* Marks what may run inside a signal handler: async-signal-safe, no lock, no allocation. */
 #define SIGNAL_SAFE
+
+/* Where in translated code the helper that says this was called: what an exception unwinds to. */
+#define RETADDR ((uintptr_t)__builtin_extract_return_addr(__builtin_return_address(0)))
 
 #define PAGE_SHIFT 12
 #define PAGE_BYTES 4096u

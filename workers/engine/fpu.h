@@ -10,8 +10,6 @@
 
 #include <immintrin.h>
 
-#define RETADDR ((uintptr_t)__builtin_extract_return_addr(__builtin_return_address(0)))
-
 /* What the host must have for a function of ours to stand in; else the engine's own helper stays. */
 enum host_feature { HOST_SSE2, HOST_SSSE3, HOST_SSE41, HOST_SSE42, HOST_AES, HOST_PCLMUL, HOST_BMI2, HOST_AVX };
 bool host_has(enum host_feature feature);

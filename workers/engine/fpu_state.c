@@ -3,13 +3,7 @@
 
 #include <stdlib.h>
 
-#define EXCP_UD 6
-#define EXCP_GP 13
-#define EXCP_XM 19
 #define FXSAVE_MXCSR 24
-#define CR4_OSFXSR (1u << 9)
-#define CR4_OSXMMEXCPT (1u << 10)
-#define CR4_OSXSAVE (1u << 18)
 #define XSTATE_SSE 2u
 
 /* Prototypes for names that only the engine calls. */

@@ -8,15 +8,6 @@
 #include <sys/random.h>
 #include <x86intrin.h>
 
-#define RETADDR ((uintptr_t)__builtin_extract_return_addr(__builtin_return_address(0)))
-#define EXCP_UD 6
-#define EXCP_GP 13
-#define CR0_PE 1ull
-#define CR0_NW (1ull << 29)
-#define CR0_CD (1ull << 30)
-#define CR0_PG (1ull << 31)
-#define CR4_PAE (1ull << 5)
-#define CR4_PKE (1ull << 22)
 /* VME to PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, FSGSBASE, OSXSAVE, SMEP, SMAP, PKE: what the CPU models can have */
 #define CR4_VALID 0x750fffull
 
@@ -374,8 +365,6 @@ void REPLACES(helper_cpuid)(CPUX86State *env)
     regs[R_EDX] = out[3];
 }
 
-#define CR4_TSD (1u << 2)
-
 static void tsc_read(CPUX86State *env, uintptr_t retaddr)
 {
     uint64_t tsc;
@@ -424,7 +413,6 @@ uint64_t REPLACES(helper_read_crN)(CPUX86State *env, int reg)
 {
     return reg == 8 ? lapic_tpr(self) >> 4 : uc.helper_read_crN(env, reg);
 }
-
 
 /* SDM vol. 3, 2.5: what a MOV to a control register may not ask for. */
 static bool control_register_valid(CPUX86State *env, int reg, uint64_t value)

@@ -1,14 +1,11 @@
 /* Delivery of exceptions, interrupts, NMI, INIT and SIPI to this vCPU. */
 #include "engine.h"
 
-#define EFLAGS_IF (1u << 9)
-#define EXCP_NMI 2
-
 /* The error code of a fault while an event is delivered (SDM vol. 3, 6.13): the IDT entry's is index * 8 + 2, which
  * the engine makes index * 16 + 2 in long mode, and EXT says that the event was none of the program's own. */
 int event_error_code(const struct vcpu *vcpu, int exception, int error_code)
 {
-    enum { EXCP_TS = 10, EXCP_GP = 13, IDT_ENTRY = 2, EXT = 1 };
+    enum { IDT_ENTRY = 2, EXT = 1 };
 
     if (vcpu->delivering == NOT_DELIVERING || exception < EXCP_TS || exception > EXCP_GP) {
         return error_code;

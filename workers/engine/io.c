@@ -1,7 +1,6 @@
 /* Port and memory-mapped I/O: shadowed reads and posted writes here, the rest exits. */
 #include "engine.h"
 
-#define EXCP_GP 13
 #define TSS_BUSY_TYPE 9
 #define TSS_IO_MAP_BASE 0x66
 #define APIC_BASE_ENABLE (1u << 11)

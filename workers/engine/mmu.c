@@ -5,15 +5,6 @@
  */
 #include "tlb.h"
 
-#define CR0_WP (1u << 16)
-#define CR0_PG (1u << 31)
-#define CR4_PSE (1u << 4)
-#define CR4_PAE (1u << 5)
-#define CR4_PGE (1u << 7)
-#define CR4_SMEP (1u << 20)
-#define CR4_PKE (1u << 22)
-#define EFER_NXE (1u << 11)
-
 #define PTE_P 1ull
 #define PTE_W (1ull << 1)
 #define PTE_U (1ull << 2)
@@ -36,8 +27,6 @@
 #define PF_RESERVED 8
 #define PF_FETCH 16
 #define PF_PKEY 32
-#define EXCP_GP 13
-#define EXCP_PF 14
 
 struct walk {
     uint64_t address;

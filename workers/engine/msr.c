@@ -37,16 +37,10 @@ enum {
 #define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
 #define CPUID_1_ECX_X2APIC (1u << 21)
 #define FEATURE_WORD_8000_0001_EDX 6
-#define EFER_SCE 1u
-#define EFER_LME (1u << 8)
-#define EFER_LMA (1u << 10)
-#define EFER_NXE (1u << 11)
-#define EFER_FFXSR (1u << 14)
 #define CPUID_EXT2_SYSCALL (1u << 11)
 #define CPUID_EXT2_NX (1u << 20)
 #define CPUID_EXT2_FFXSR (1u << 25)
 #define CPUID_EXT2_LM (1u << 29)
-#define CR0_PG (1u << 31)
 
 /* Registers that the engine keeps. */
 static bool engine_has(uint32_t msr)

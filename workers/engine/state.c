@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define CR0_PE 1u
-#define EFLAGS_VM (1u << 17)
 #define AR_BITS 0xf0ffu /* VMCS access rights that have a place in a descriptor */
 #define AR_UNUSABLE (1u << 16)
 #define FXSAVE_ST 32

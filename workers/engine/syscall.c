@@ -1,13 +1,6 @@
 /* SYSCALL and SYSENTER, which the engine only skips (SDM vol. 2, their pages). */
 #include "engine.h"
 
-#define EXCP_UD 6
-#define EXCP_GP 13
-#define EFER_SCE 1u
-#define EFLAGS_IF (1u << 9)
-#define EFLAGS_VM (1u << 17)
-#define EFLAGS_RF (1u << 16)
-#define EFLAGS_DF (1u << 10)
 /* CF PF AF ZF SF OF: kept by the engine apart from the rest */
 #define CC_FLAGS 0x8d5u
 #define CC_OP_EFLAGS 1

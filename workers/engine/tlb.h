@@ -22,8 +22,6 @@ static inline bool tlb_entry_for(const struct tlb_entry *entry, uint64_t address
     return (tlb_entry_address(entry, access) & (~TLB_FLAG_BITS | TLB_INVALID_BIT)) == (address & ~TLB_FLAG_BITS);
 }
 
-#define EFLAGS_AC (1u << 18)
-
 /* The MMU mode of what runs now. */
 static inline int mmu_index_now(CPUX86State *env)
 {

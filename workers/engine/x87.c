@@ -11,9 +11,6 @@
 
 #include <string.h>
 
-#define EXCP_MF 16
-#define CR0_NE (1u << 5)
-
 /* Status word (SDM vol. 1, 8.1.3) */
 #define SW_IE 0x0001u
 #define SW_BEFORE_COMPUTATION 0x0007u /* IE, DE, ZE */

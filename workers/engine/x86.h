@@ -1,0 +1,45 @@
+/* Bits of the control registers, RFLAGS and EFER, and the vectors of exceptions, as the SDM names them
+ * (vol. 3: 2.5, 2.3, 2.2.1, table 6-1).
+ */
+#ifndef MPVM_X86_H
+#define MPVM_X86_H
+
+#define CR0_PE (1u << 0)
+#define CR0_NE (1u << 5)
+#define CR0_WP (1u << 16)
+#define CR0_NW (1u << 29)
+#define CR0_CD (1u << 30)
+#define CR0_PG (1u << 31)
+
+#define CR4_TSD (1u << 2)
+#define CR4_PSE (1u << 4)
+#define CR4_PAE (1u << 5)
+#define CR4_PGE (1u << 7)
+#define CR4_OSFXSR (1u << 9)
+#define CR4_OSXMMEXCPT (1u << 10)
+#define CR4_OSXSAVE (1u << 18)
+#define CR4_SMEP (1u << 20)
+#define CR4_PKE (1u << 22)
+
+#define EFLAGS_IF (1u << 9)
+#define EFLAGS_DF (1u << 10)
+#define EFLAGS_RF (1u << 16)
+#define EFLAGS_VM (1u << 17)
+#define EFLAGS_AC (1u << 18)
+
+#define EFER_SCE (1u << 0)
+#define EFER_LME (1u << 8)
+#define EFER_LMA (1u << 10)
+#define EFER_NXE (1u << 11)
+#define EFER_FFXSR (1u << 14)
+
+#define EXCP_DB 1
+#define EXCP_NMI 2
+#define EXCP_UD 6
+#define EXCP_TS 10
+#define EXCP_GP 13
+#define EXCP_PF 14
+#define EXCP_MF 16
+#define EXCP_XM 19
+
+#endif

@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from mpvm.abi.errors import MpvmError, ProtocolError, StartError
 from mpvm.abi.exits import ExitReason
@@ -17,36 +16,13 @@ from mpvm.abi.layout import VCPU_OFFSET, VCPU_STRIDE, Request, ResumeFlag, VcpuA
 from mpvm.abi.messages import Kind, Message, decode, encode
 from mpvm.abi.polling import Polling
 from workers import perf_map, shm, symbols, watchdog, zmtp
+from workers.accelerator import Accelerator
 from workers.unicorn import vcpu as _preloaded  # noqa: F401  (the default accelerator's library)
 
 #: Exits that the coordinator answers; the others end the run loop's turn here.
 _ANSWERED = frozenset(
     {ExitReason.IO, ExitReason.MMIO, ExitReason.IRQ_WINDOW_OPEN, ExitReason.IOAPIC_EOI, ExitReason.SHUTDOWN}
 )
-
-
-class Accelerator(Protocol):
-    """What an accelerator's vCPU side offers (`workers.<name>.vcpu.Vcpu`)."""
-
-    def write_perf_map(self, fd: int, symbols: symbols.Symbols) -> None:
-        """Name translated code in the file `fd` (`workers.perf_map`)."""
-        ...
-
-    def reset(self, *, load_state: bool) -> None:
-        """Power-on reset."""
-        ...
-
-    def run(self) -> int:
-        """Run until the next exit."""
-        ...
-
-    def error(self) -> str:
-        """What an INTERNAL_ERROR exit was about."""
-        ...
-
-    def close(self) -> None:
-        """Free it."""
-        ...
 
 
 class Link:

@@ -4,7 +4,7 @@ import ctypes
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from mpvm.abi import exits, layout
+from mpvm.abi import control_block, exits, layout
 
 _C_NAMES = {
     ctypes.c_uint8: "uint8_t",
@@ -19,12 +19,15 @@ _STRUCTS: tuple[type[ctypes.Structure], ...] = (
     layout.PostedWrite,
     layout.Shadow,
     layout.VmPage,
-    layout.Segment,
-    layout.DescriptorTable,
-    layout.GuestState,
-    layout.ExitInformation,
-    layout.EntryControls,
-    layout.ControlBlock,
+    control_block.Segment,
+    control_block.DescriptorTable,
+    control_block.GuestState,
+    control_block.ExecutionControls,
+    control_block.MsrEntry,
+    control_block.ExitControls,
+    control_block.EntryControls,
+    control_block.ExitInformation,
+    control_block.ControlBlock,
     layout.CpuidEntry,
     layout.InterruptInbox,
     layout.Mail,
@@ -45,6 +48,14 @@ _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("STARTUP", layout.Startup),
     ("POSTED", layout.PostedKind),
     ("SHADOW", layout.ShadowKind),
+    ("PIN_BASED", control_block.PinBased),
+    ("PROCESSOR_BASED", control_block.ProcessorBased),
+    ("SECONDARY", control_block.Secondary),
+    ("UNCONDITIONAL", control_block.Unconditional),
+    ("EVENT", control_block.EventType),
+    ("INTERRUPTION", control_block.InterruptionInformation),
+    ("ACTIVITY", control_block.ActivityState),
+    ("INTERRUPTIBILITY", control_block.Interruptibility),
 )
 
 _CONSTANTS = (
@@ -58,6 +69,19 @@ _CONSTANTS = (
     "MAILBOX_ENTRIES",
     "MAX_SHADOWS",
     "FEATURE_WORDS",
+)
+
+
+_INT_MAX = (1 << 31) - 1
+
+_CONTROL_BLOCK_CONSTANTS = (
+    "XSAVE_BYTES",
+    "IO_BITMAP_BYTES",
+    "MSR_BITMAP_BYTES",
+    "MAX_MSR_LIST",
+    "MTRR_FIXED",
+    "MTRR_VARIABLE",
+    "MC_BANK_MSRS",
 )
 
 
@@ -76,6 +100,13 @@ def _declare(name: str, field_type: Any) -> str:
     return f"{c_name} {name}{dimensions}"
 
 
+def _declare_enum(prefix: str, enum: type[IntEnum] | type[IntFlag]) -> list[str]:
+    # An enumerator is an int (C11, 6.7.2.2): bit 31 does not fit.
+    if max(enum) > _INT_MAX:
+        return [f"#define MPVM_{prefix}_{member.name} {int(member):#x}u" for member in enum]
+    return ["enum {", *(f"    MPVM_{prefix}_{member.name} = {int(member)}," for member in enum), "};"]
+
+
 def generate() -> str:
     """The text of `abi.h`."""
     lines = [
@@ -87,10 +118,9 @@ def generate() -> str:
         "",
     ]
     lines += [f"#define MPVM_{name} {getattr(layout, name)}u" for name in _CONSTANTS]
+    lines += [f"#define MPVM_{name} {getattr(control_block, name)}u" for name in _CONTROL_BLOCK_CONSTANTS]
     for prefix, enum in _ENUMS:
-        lines += ["", "enum {"]
-        lines += [f"    MPVM_{prefix}_{member.name} = {int(member)}," for member in enum]
-        lines += ["};"]
+        lines += ["", *_declare_enum(prefix, enum)]
     for struct in _STRUCTS:
         name = f"struct mpvm_{_snake(struct.__name__)}"
         lines += ["", f"{name} {{"]

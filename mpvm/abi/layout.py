@@ -14,6 +14,8 @@ and one more block holds guest RAM (`VmPage.slot` says which part of it lies whe
 import ctypes
 from enum import IntEnum, IntFlag
 
+from mpvm.abi.control_block import ControlBlock
+
 ABI_MAGIC = 0x4D56504D  # "MPVM"
 ABI_VERSION = 1
 
@@ -21,7 +23,7 @@ PAGE_SIZE = 4096
 MAX_VCPUS = 64
 MAX_MEMORY_SLOTS = 8
 MAX_CPUID_ENTRIES = 64
-MAX_EXIT_REASONS = 40
+MAX_EXIT_REASONS = 144
 POSTED_RING_ENTRIES = 1024
 MAILBOX_ENTRIES = 64
 IO_PORTS = 0x10000
@@ -179,107 +181,6 @@ class VmPage(ctypes.Structure):
         ("shadow", Shadow * MAX_SHADOWS),
         ("port_posted", u8 * IO_PORTS),
         ("port_shadow", u8 * IO_PORTS),
-    ]
-
-
-class Segment(ctypes.Structure):
-    """A segment register; `access_rights` in the VMCS format (SDM vol. 3, table 24-2)."""
-
-    _fields_ = [
-        ("base", u64),
-        ("limit", u32),
-        ("selector", u16),
-        ("reserved", u16),
-        ("access_rights", u32),
-        ("reserved1", u32),
-    ]
-
-
-class DescriptorTable(ctypes.Structure):
-    """GDTR or IDTR."""
-
-    _fields_ = [("base", u64), ("limit", u32), ("reserved", u32)]
-
-
-class GuestState(ctypes.Structure):
-    """All architectural registers; `gpr` in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15."""
-
-    _fields_ = [
-        ("gpr", u64 * 16),
-        ("rip", u64),
-        ("rflags", u64),
-        ("es", Segment),
-        ("cs", Segment),
-        ("ss", Segment),
-        ("ds", Segment),
-        ("fs", Segment),
-        ("gs", Segment),
-        ("ldtr", Segment),
-        ("tr", Segment),
-        ("gdtr", DescriptorTable),
-        ("idtr", DescriptorTable),
-        ("cr0", u64),
-        ("cr2", u64),
-        ("cr3", u64),
-        ("cr4", u64),
-        ("cr8", u64),
-        ("efer", u64),
-        ("dr", u64 * 8),
-        ("star", u64),
-        ("lstar", u64),
-        ("cstar", u64),
-        ("sfmask", u64),
-        ("kernel_gs_base", u64),
-        ("sysenter_cs", u64),
-        ("sysenter_esp", u64),
-        ("sysenter_eip", u64),
-        ("pat", u64),
-        ("tsc_aux", u64),
-        ("apic_base", u64),
-        ("xcr0", u64),
-        ("mxcsr", u32),
-        ("interruptibility", u32),
-        ("pkru", u64),
-        ("fxsave", u8 * 512),
-    ]
-
-
-class ExitInformation(ctypes.Structure):
-    """Why the last `run()` came back (SDM vol. 3, 24.9; KVM's `struct kvm_run`)."""
-
-    _fields_ = [
-        ("reason", u32),
-        ("instruction_length", u32),
-        ("qualification", u64),
-        ("guest_physical_address", u64),
-        ("direction", u8),
-        ("size", u8),
-        ("port", u16),
-        ("count", u32),
-        ("data", u64),
-        ("exception", u32),
-        ("error_code", u32),
-    ]
-
-
-class EntryControls(ctypes.Structure):
-    """What to do at the next entry: an event to inject (SDM vol. 3, 24.8.3)."""
-
-    _fields_ = [
-        ("interrupt_vector", u32),
-        ("interrupt_valid", u32),
-        ("interrupt_window_requested", u32),
-        ("reserved", u32),
-    ]
-
-
-class ControlBlock(ctypes.Structure):
-    """What the VMCS is to a real CPU."""
-
-    _fields_ = [
-        ("guest", GuestState),
-        ("exit", ExitInformation),
-        ("entry", EntryControls),
     ]
 
 

@@ -45,7 +45,7 @@ def long_mode(
 def _after_firmware() -> CpuState:
     entry = reset_state()
     entry.cr0 = state.CR0_ET
-    entry.fxsave = state.FXSAVE_FNINIT
+    entry.xsave = state.xsave_area(state.FXSAVE_FNINIT)
     return entry
 
 

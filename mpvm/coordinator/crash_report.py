@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from mpvm.abi.layout import GuestState, Segment
+from mpvm.abi.control_block import GuestState, Segment
 from mpvm.coordinator.dispatch import Exit, describe
 from mpvm.coordinator.vcpu import Vcpu
 from mpvm.machine.page_walk import read_linear

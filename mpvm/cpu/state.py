@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from mpvm.abi import layout
+from mpvm.abi import control_block
 
-# Encoding order of the general registers, as `layout.GuestState.gpr` holds them.
+# Encoding order of the general registers, as `control_block.GuestState.gpr` holds them.
 GPR_NAMES = (
     "rax",
     "rcx",
@@ -43,12 +43,23 @@ SCALAR_NAMES = (
     "sysenter_eip",
     "pat",
     "tsc_aux",
+    "tsc_adjust",
     "apic_base",
+    "misc_enable",
+    "mtrr_def_type",
+    "mcg_status",
+    "mcg_ctl",
+    "debugctl",
+    "steal_time",
     "xcr0",
     "mxcsr",
     "interruptibility",
+    "activity_state",
+    "pending_debug_exceptions",
     "pkru",
 )
+# Register files: arrays of `control_block.GuestState`.
+ARRAY_NAMES = ("pdpte", "dr", "mtrr_fixed", "mtrr_variable", "mc_banks")
 
 # Access rights in the VMCS format (SDM vol. 3, table 24-2), accessed and present.
 AR_DATA16 = 0x93
@@ -67,6 +78,9 @@ APIC_BASE_ADDRESS = 0xFEE00000
 APIC_BASE_BSP, APIC_BASE_ENABLE = 1 << 8, 1 << 11
 
 FXSAVE_BYTES = 512
+# The first bytes of an XSAVE area's header: the components that it holds (SDM vol. 1, 13.4.2).
+XSTATE_BV = slice(FXSAVE_BYTES, FXSAVE_BYTES + 8)
+XSTATE_X87_SSE = 3
 MXCSR_RESET = 0x1F80
 MXCSR_MASK = 0xFFFF
 PAT_RESET = 0x0007040600070406
@@ -85,6 +99,14 @@ def fxsave_area(fcw: int, ftw: int) -> bytes:
 # After power-up every x87 register holds +0.0, so all eight are tagged as in use; FNINIT empties them.
 FXSAVE_POWER_UP = fxsave_area(fcw=0x0040, ftw=0xFF)
 FXSAVE_FNINIT = fxsave_area(fcw=0x037F, ftw=0x00)
+
+
+def xsave_area(fxsave: bytes) -> bytes:
+    """An XSAVE area in standard format with the x87 and SSE state of `fxsave` and no other."""
+    return (fxsave + XSTATE_X87_SSE.to_bytes(8, "little")).ljust(control_block.XSAVE_BYTES, b"\0")
+
+
+XSAVE_POWER_UP = xsave_area(FXSAVE_POWER_UP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +176,32 @@ class CpuState:
     sysenter_eip: int = 0
     pat: int = PAT_RESET
     tsc_aux: int = 0
+    tsc_adjust: int = 0
     apic_base: int = APIC_BASE_ADDRESS | APIC_BASE_ENABLE
+    misc_enable: int = 0
+    mtrr_def_type: int = 0
+    mcg_status: int = 0
+    mcg_ctl: int = 0
+    debugctl: int = 0
+    steal_time: int = 0
     xcr0: int = 1
     mxcsr: int = MXCSR_RESET
     interruptibility: int = 0
+    activity_state: int = 0
+    pending_debug_exceptions: int = 0
     pkru: int = 0
-    fxsave: bytes = FXSAVE_POWER_UP
+    pdpte: list[int] = field(default_factory=lambda: [0] * 4)
+    mtrr_fixed: list[int] = field(default_factory=lambda: [0] * control_block.MTRR_FIXED)
+    mtrr_variable: list[int] = field(default_factory=lambda: [0] * control_block.MTRR_VARIABLE)
+    mc_banks: list[int] = field(default_factory=lambda: [0] * control_block.MC_BANK_MSRS)
+    xsave: bytes = XSAVE_POWER_UP
 
-    def store(self, guest: layout.GuestState) -> None:
+    @property
+    def fxsave(self) -> bytes:
+        """The FXSAVE image that the XSAVE area begins with."""
+        return self.xsave[:FXSAVE_BYTES]
+
+    def store(self, guest: control_block.GuestState) -> None:
         """Write every register into `guest`, the guest-state area of a control block."""
         for index, name in enumerate(GPR_NAMES):
             guest.gpr[index] = getattr(self, name)
@@ -172,32 +212,33 @@ class CpuState:
             setattr(
                 guest,
                 name,
-                layout.Segment(
+                control_block.Segment(
                     base=segment.base,
                     limit=segment.limit,
                     selector=segment.selector,
                     access_rights=segment.access_rights,
                 ),
             )
-        guest.gdtr = layout.DescriptorTable(self.gdtr.base, self.gdtr.limit)
-        guest.idtr = layout.DescriptorTable(self.idtr.base, self.idtr.limit)
-        for index, value in enumerate(self.dr):
-            guest.dr[index] = value
-        guest.fxsave[:] = self.fxsave
+        guest.gdtr = control_block.DescriptorTable(self.gdtr.base, self.gdtr.limit)
+        guest.idtr = control_block.DescriptorTable(self.idtr.base, self.idtr.limit)
+        for name in ARRAY_NAMES:
+            getattr(guest, name)[:] = getattr(self, name)
+        guest.xsave[:] = self.xsave
 
     @classmethod
-    def fetch(cls, guest: layout.GuestState) -> "CpuState":
+    def fetch(cls, guest: control_block.GuestState) -> "CpuState":
         """The state that `guest` holds: what `store` has written, or a worker at an exit."""
         state = cls(**{name: guest.gpr[index] for index, name in enumerate(GPR_NAMES)})
         for name in SCALAR_NAMES:
             setattr(state, name, getattr(guest, name))
         for name in SEGMENT_NAMES:
-            raw: layout.Segment = getattr(guest, name)
+            raw: control_block.Segment = getattr(guest, name)
             setattr(state, name, SegmentState(raw.base, raw.limit, raw.selector, raw.access_rights))
         state.gdtr = DescriptorTableState(guest.gdtr.base, guest.gdtr.limit)
         state.idtr = DescriptorTableState(guest.idtr.base, guest.idtr.limit)
-        state.dr = list(guest.dr)
-        state.fxsave = bytes(guest.fxsave)
+        for name in ARRAY_NAMES:
+            setattr(state, name, list(getattr(guest, name)))
+        state.xsave = bytes(guest.xsave)
         return state
 
 

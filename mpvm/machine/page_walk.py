@@ -5,7 +5,7 @@ For looking at a stopped vCPU (crash reports, later a debugger): nothing is writ
 
 from typing import Final, NamedTuple
 
-from mpvm.abi.layout import GuestState
+from mpvm.abi.control_block import GuestState
 from mpvm.memory.ram import GuestRam
 
 CR0_PG: Final = 1 << 31

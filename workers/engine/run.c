@@ -361,3 +361,9 @@ ENGINE_EXPORT void engine_save_state(struct vcpu *vcpu)
 {
     state_save(vcpu);
 }
+
+/* Take over all architectural registers from the control block. */
+ENGINE_EXPORT void engine_load_state(struct vcpu *vcpu)
+{
+    state_load(vcpu);
+}

@@ -209,7 +209,7 @@ void state_save(struct vcpu *vcpu)
     guest->pkru = ENV_PKRU(env);
     memcpy(guest->dr, ENV_DR(env), sizeof(guest->dr));
     guest->mxcsr = ENV_MXCSR(env);
-    fpu_save(env, guest->fxsave);
+    fpu_save(env, guest->xsave);
 }
 
 void state_load(struct vcpu *vcpu)
@@ -251,6 +251,6 @@ void state_load(struct vcpu *vcpu)
         ENV_HFLAGS2(env) |= HF2_NMI_MASK;
     }
     lapic_set_tpr(vcpu, (uint32_t)guest->cr8 << 4);
-    fpu_load(env, guest->fxsave, guest->mxcsr);
+    fpu_load(env, guest->xsave, guest->mxcsr);
     uc.tlb_flush(vcpu->cpu);
 }

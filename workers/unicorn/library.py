@@ -55,6 +55,8 @@ def load() -> ctypes.CDLL:
     core.engine_perf_map.restype = ctypes.c_char_p
     core.engine_save_state.argtypes = [handle]
     core.engine_save_state.restype = None
+    core.engine_load_state.argtypes = [handle]
+    core.engine_load_state.restype = None
     wrong = core.engine_load(str(_wheel_library()).encode())
     if wrong is not None:
         raise EngineVersionError(wrong.decode())

@@ -42,6 +42,14 @@ class Vcpu:
         """Run the guest until the next exit; its `ExitReason`."""
         return int(_core.engine_run(self._handle))
 
+    def save_state(self) -> None:
+        """Write all architectural registers to the control block."""
+        _core.engine_save_state(self._handle)
+
+    def load_state(self) -> None:
+        """Take over all architectural registers from the control block."""
+        _core.engine_load_state(self._handle)
+
     def error(self) -> str:
         """What an INTERNAL_ERROR exit was about."""
         return bytes(_core.engine_error(self._handle)).decode()

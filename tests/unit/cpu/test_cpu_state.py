@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from mpvm.abi import layout
+from mpvm.abi import control_block
 from mpvm.cpu import state
 from mpvm.cpu.state import CpuState, SegmentState, reset_state
 
@@ -77,30 +77,30 @@ def distinct_state() -> CpuState:
     result.gdtr = state.DescriptorTableState(number + 20, number + 21)
     result.idtr = state.DescriptorTableState(number + 22, number + 23)
     result.dr = [number + 30 + n for n in range(8)]
-    result.fxsave = bytes(n & 0xFF for n in range(512))
+    result.xsave = bytes(n & 0xFF for n in range(4096))
     return result
 
 
 def test_a_stored_state_is_fetched_again_register_by_register() -> None:
-    guest = layout.GuestState()
+    guest = control_block.GuestState()
     distinct_state().store(guest)
     assert CpuState.fetch(guest) == distinct_state()
 
 
 def test_every_field_of_the_control_block_is_written() -> None:
-    named = {*state.SCALAR_NAMES, *state.SEGMENT_NAMES, "gpr", "gdtr", "idtr", "dr", "fxsave"}
-    assert named == {field[0] for field in layout.GuestState._fields_}
+    named = {*state.SCALAR_NAMES, *state.SEGMENT_NAMES, *state.ARRAY_NAMES, "gpr", "gdtr", "idtr", "xsave"}
+    assert named == {field[0] for field in control_block.GuestState._fields_} - {"reserved"}
 
 
 def test_general_registers_are_stored_in_encoding_order() -> None:
-    guest = layout.GuestState()
+    guest = control_block.GuestState()
     CpuState(rax=1, rcx=2, rdx=3, rbx=4, rsp=5, rbp=6, rsi=7, rdi=8, r8=9, r15=16).store(guest)
     assert list(guest.gpr)[:9] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert guest.gpr[15] == 16
 
 
 def test_store_overwrites_what_was_there() -> None:
-    guest = layout.GuestState()
+    guest = control_block.GuestState()
     ctypes.memset(ctypes.addressof(guest), 0xFF, ctypes.sizeof(guest))
     reset_state().store(guest)
     assert CpuState.fetch(guest) == reset_state()

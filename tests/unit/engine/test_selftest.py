@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mpvm.abi import cheader, layout
+from mpvm.abi import cheader, control_block, layout
 from mpvm.abi.errors import StartError
 from tests.unit.engine.machine import Machine
 
@@ -141,7 +141,7 @@ def test_the_compiler_agrees_with_ctypes_on_every_size(tmp_path: Path) -> None:
     kinds: list[type[ctypes.Structure]] = [
         layout.VmPage,
         layout.VcpuArea,
-        layout.GuestState,
+        control_block.GuestState,
         layout.Mailbox,
         layout.InterruptInbox,
     ]

@@ -26,7 +26,7 @@ def boot(machine: LongModeMachine, program: str, control: int = ALL_MASKED, **re
 
 def status(machine: LongModeMachine) -> int:
     """The status word of the state that the last exit has left."""
-    (word,) = struct.unpack_from("<H", bytes(machine.area.control.guest.fxsave), 2)
+    (word,) = struct.unpack_from("<H", bytes(machine.area.control.guest.xsave), 2)
     return int(word)
 
 

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from mpvm.abi.layout import GuestState
+from mpvm.abi.control_block import GuestState
 from mpvm.machine.page_walk import (
     CR0_PG,
     CR4_LA57,

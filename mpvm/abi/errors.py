@@ -65,3 +65,19 @@ class ProtocolError(MpvmError):
 
 class DeviceError(MpvmError):
     """A device was wired or driven in a way its data sheet does not know (a defect in the machine model)."""
+
+
+class ObjectTypeError(ConfigError):
+    """There is no type of this name, or it is abstract, or not of the kind that is asked for."""
+
+
+class PropertyError(ConfigError):
+    """An object has no such property, or it can't be set, or not to this value."""
+
+
+class PathError(ConfigError):
+    """A path leads to no object of the composition tree, or to more than one."""
+
+
+class CastError(MpvmError):
+    """An object is not of the type that its user takes it for (a defect)."""

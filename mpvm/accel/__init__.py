@@ -1,6 +1,6 @@
 """Accelerators: what runs guest code. Importing the package registers them all."""
 
 from mpvm.accel import kvm, unicorn
-from mpvm.accel.base import ACCELERATORS, Accelerator, accelerator
+from mpvm.accel.base import ACCEL_SUFFIX, Accelerator, accelerator
 
-__all__ = ["ACCELERATORS", "Accelerator", "accelerator", "kvm", "unicorn"]
+__all__ = ["ACCEL_SUFFIX", "Accelerator", "accelerator", "kvm", "unicorn"]

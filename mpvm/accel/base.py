@@ -5,12 +5,17 @@ loaded there by name.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from mpvm.qom.registry import TypeRegistry
+from mpvm.qom.object import Object
+from mpvm.qom.type_info import object_new, register_type
+
+# The accelerator NAME is the type NAME-accel (QEMU's ACCEL_CLASS_SUFFIX).
+ACCEL_SUFFIX: Final = "-accel"
 
 
-class Accelerator(ABC):
+@register_type("accel", abstract=True, description="runs guest code")
+class Accelerator(Object, ABC):
     """One way to run guest code."""
 
     name: ClassVar[str]
@@ -22,10 +27,7 @@ class Accelerator(ABC):
         """Raise `StartError` when this host can't run it; must be quick and leave nothing behind."""
 
 
-ACCELERATORS = TypeRegistry("accelerator")
-
-
 def accelerator(name: str) -> Accelerator:
-    """A new accelerator of the registered class `name`; `ConfigError` when there is none."""
-    instance: Accelerator = ACCELERATORS.get(name)()
+    """A new accelerator of the type `name`-accel; `ObjectTypeError` when there is none."""
+    instance: Accelerator = object_new(name + ACCEL_SUFFIX, "accelerator", Accelerator.type_name)
     return instance

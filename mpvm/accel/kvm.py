@@ -3,10 +3,11 @@
 from typing import ClassVar
 
 from mpvm.abi.errors import StartError
-from mpvm.accel.base import ACCELERATORS, Accelerator
+from mpvm.accel.base import Accelerator
+from mpvm.qom.type_info import register_type
 
 
-@ACCELERATORS.register("kvm")
+@register_type("kvm-accel", description="the host's /dev/kvm")
 class KvmAccelerator(Accelerator):
     """One KVM VM with one vCPU a process."""
 

@@ -4,10 +4,11 @@ import importlib.util
 from typing import ClassVar
 
 from mpvm.abi.errors import StartError
-from mpvm.accel.base import ACCELERATORS, Accelerator
+from mpvm.accel.base import Accelerator
+from mpvm.qom.type_info import register_type
 
 
-@ACCELERATORS.register("unicorn")
+@register_type("unicorn-accel", description="the unicorn wheel's TCG, made whole by the engine core")
 class UnicornAccelerator(Accelerator):
     """Runs anywhere; the worker's self-test checks the wheel's version."""
 

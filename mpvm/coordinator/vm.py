@@ -159,7 +159,7 @@ class VirtualMachine:
         # Imported here: the workers come up meanwhile.
         from mpvm.coordinator.build import machine_spec
         from mpvm.coordinator.dma import DmaEngine
-        from mpvm.machine import MACHINES, Host
+        from mpvm.machine import Host, machine_class
 
         self._notifiers.add("closing the chardevs", self.chardevs.close)
         memory = self._memory
@@ -179,7 +179,7 @@ class VirtualMachine:
             debug_exit=self.debug_exit,
         )
         spec = machine_spec(self._config, self.chardevs)
-        self.machine = MACHINES.get(self._config.machine.type)(spec, host)
+        self.machine = machine_class(self._config.machine.type)(spec, host)
         self._notifiers.add("releasing guest RAM", self.machine.ram.release)
         self.machine.realize()
         self.machine.reset()

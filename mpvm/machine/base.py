@@ -3,18 +3,22 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
+from mpvm.abi.errors import ObjectTypeError
 from mpvm.abi.layout import VcpuArea, VmPage
 from mpvm.hw.char.chardev import Chardev
 from mpvm.hw.clock import Clock
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam
-from mpvm.qom.registry import TypeRegistry
+from mpvm.qom.object import Object
+from mpvm.qom.type_info import object_class_get_list, register_type, registered_types
 
 IO_PORTS = 0x10000
 PHYSICAL_ADDRESS_BITS = 52
+# The machine class NAME is the type NAME-machine (QEMU's TYPE_MACHINE_SUFFIX).
+MACHINE_SUFFIX: Final = "-machine"
 
 
 class BootSpec(NamedTuple):
@@ -60,17 +64,19 @@ class Host(NamedTuple):
     debug_exit: Callable[[int], None]
 
 
-class Machine(ABC):
+@register_type("machine", abstract=True, description="a board")
+class Machine(Object, ABC):
     """A board: RAM, devices, and the address spaces that they answer in.
 
     Life: constructed, `realize` once, then `reset` and `load_boot_image` before every start from the
     reset state.
     """
 
-    name: ClassVar[str]
-    description: ClassVar[str]
+    # The name of the newest version of a versioned type without its version.
+    alias: ClassVar[str | None] = None
 
     def __init__(self, spec: MachineSpec, host: Host) -> None:
+        super().__init__()
         self.spec = spec
         self.host = host
         self.ports = AddressSpace("I/O ports", IO_PORTS)
@@ -103,4 +109,18 @@ class Machine(ABC):
         """What a person does to ask for an orderly end."""
 
 
-MACHINES = TypeRegistry("machine type")
+def machine_class(name: str) -> type[Machine]:
+    """The machine class called `name`, or whose alias that is; `ObjectTypeError` when there is none."""
+    for types in (registered_types, object_class_get_list):
+        for cls in types(Machine.type_name):
+            if name in (cls.type_name.removesuffix(MACHINE_SUFFIX), cls.alias):
+                found: type[Machine] = cls
+                return found
+    raise ObjectTypeError(f"machine type {name!r} is unknown, {' or '.join(machine_names())} is right")
+
+
+def machine_names() -> list[str]:
+    """What `machine_class` takes, of every machine class there is, sorted."""
+    classes = object_class_get_list(Machine.type_name)
+    names = {cls.type_name.removesuffix(MACHINE_SUFFIX) for cls in classes}
+    return sorted(names | {cls.alias for cls in classes if cls.alias})

@@ -1,18 +1,13 @@
 """The machine class `microvm`: the x86 board with no PCI."""
 
-from typing import ClassVar
-
 from mpvm.machine import irq
-from mpvm.machine.base import MACHINES
 from mpvm.machine.x86 import X86Machine
+from mpvm.qom.type_info import register_type
 
 
-@MACHINES.register("microvm")
+@register_type("microvm-machine", description="minimal board without PCI")
 class MicroVm(X86Machine):
     """Nothing but what a kernel needs to run and talk."""
-
-    name: ClassVar[str] = "microvm"
-    description: ClassVar[str] = "minimal board without PCI"
 
     def add_devices(self, router: irq.IrqRouter) -> None:
         """The common devices, and the reset control, which no host bridge answers for."""

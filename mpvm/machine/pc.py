@@ -4,16 +4,15 @@ from typing import ClassVar
 
 from mpvm.hw.pci.host import PciHost
 from mpvm.machine import irq
-from mpvm.machine.base import MACHINES
 from mpvm.machine.x86 import X86Machine
+from mpvm.qom.type_info import register_type
 
 
-@MACHINES.register("pc")
+@register_type("pc-i440fx-1.0-machine", description="PC with an i440FX host bridge")
 class Pc(X86Machine):
     """The PC of 1996: what stock kernels expect to find."""
 
-    name: ClassVar[str] = "pc"
-    description: ClassVar[str] = "PC with an i440FX host bridge"
+    alias: ClassVar[str | None] = "pc"
     has_pci: ClassVar[bool] = True
 
     def add_devices(self, router: irq.IrqRouter) -> None:

@@ -24,6 +24,7 @@ from mpvm.machine.publish import Publisher
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam, ram_slots
 from mpvm.memory.region import Region
+from mpvm.qom.type_info import register_type
 
 # COM1 to COM4: base port and ISA interrupt, as on a PC.
 UARTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))
@@ -41,6 +42,7 @@ def _post_code() -> Region:
     )
 
 
+@register_type("x86-machine", abstract=True, description="the common x86 board")
 class X86Machine(Machine):
     """The common board. Subclasses add their buses in `add_devices`."""
 

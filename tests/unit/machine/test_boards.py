@@ -10,7 +10,7 @@ import pytest
 from mpvm.abi.layout import IO_PORTS, ShadowKind, VcpuArea, VmPage
 from mpvm.hw.char.chardev import MemoryChardev
 from mpvm.hw.clock import NS_PER_SECOND, ManualClock
-from mpvm.machine import MACHINES, BootSpec, Host, MachineSpec
+from mpvm.machine import BootSpec, Host, MachineSpec, machine_class
 from mpvm.machine.apic_bus import SVR, SVR_APIC_ENABLED
 from mpvm.machine.x86 import X86Machine
 
@@ -56,7 +56,9 @@ class Board:
             request_reset=lambda: self.asked.append("reset"),
             debug_exit=self.asked.append,
         )
-        self.machine: X86Machine = MACHINES.get(name)(spec, host)
+        machine = machine_class(name)(spec, host)
+        assert isinstance(machine, X86Machine)
+        self.machine = machine
         self.machine.realize()
         self.machine.reset()
         self.out, self.read = self.machine.ports.write, self.machine.ports.read

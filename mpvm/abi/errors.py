@@ -6,6 +6,7 @@ guest's (isa-debug-exit: ``(value << 1) | 1``) are odd, so that they do not coll
 """
 
 from enum import IntEnum
+from typing import ClassVar
 
 
 class ExitStatus(IntEnum):
@@ -81,3 +82,21 @@ class PathError(ConfigError):
 
 class CastError(MpvmError):
     """An object is not of the type that its user takes it for (a defect)."""
+
+
+class CommandError(MpvmError):
+    """A command of the monitor can't be carried out. `qmp_class` is QMP's name for the kind of error."""
+
+    qmp_class: ClassVar[str] = "GenericError"
+
+
+class CommandNotFoundError(CommandError):
+    """There is no such command, or not at this time."""
+
+    qmp_class = "CommandNotFound"
+
+
+class DeviceNotFoundError(CommandError):
+    """No device, and no other object, has the name or path that the command gives."""
+
+    qmp_class = "DeviceNotFound"

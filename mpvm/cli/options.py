@@ -18,6 +18,7 @@ class _Option(NamedTuple):
 
 
 _OPTIONS = (
+    _Option("--name", "name", "NAME", "the guest's name, for other commands of mpvm"),
     _Option("--kernel", "boot.kernel", "FILE", "kernel image, or builtin:smp"),
     _Option("--initrd", "boot.initrd", "FILE", "initial RAM disk"),
     _Option("--append", "boot.append", "TEXT", "the kernel's command line"),
@@ -32,6 +33,7 @@ _OPTIONS = (
     ),
     _Option("--nice", "cputune.nice", "N", "niceness of the vCPUs' processes, -20 to 19"),
     _Option("--debugcon", "debugcon", "CHARDEV", "where port 0xe9 goes: null, stdio or file:PATH"),
+    _Option("--qmp", "qmp", "unix:PATH", "a socket for QMP clients"),
     _Option("--symbols", "symbols", "FILE", "name the blocks of --perfmap by this System.map"),
     _Option("--timeout", "timeout", "SECONDS", "end with status 124 after this time"),
 )

@@ -181,6 +181,19 @@ def text(what: str) -> Rule:
     return Rule(parse, f"{what} in quotes")
 
 
+def socket() -> Rule:
+    """unix:PATH as a path, or nothing."""
+
+    def parse(value: object) -> Path | None:
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value.startswith("unix:") or "\0" in value:
+            raise _wrong("is not a socket")
+        return _parse_path(value.removeprefix("unix:"))
+
+    return Rule(parse, "unix:PATH")
+
+
 def flag() -> Rule:
     """A YAML boolean."""
 

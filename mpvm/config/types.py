@@ -112,6 +112,7 @@ class Config:
     """A machine as a user describes it. `timeout` is in seconds of wall-clock time."""
 
     boot: Boot
+    name: Annotated[str, rules.text("the guest's name")] = ""
     machine: Machine = Machine()
     cpu: Cpu = Cpu()
     cputune: CpuTune = CpuTune()
@@ -120,6 +121,7 @@ class Config:
     isa_debug_exit: Annotated[bool, rules.flag()] = False
     no_reboot: Annotated[bool, rules.flag()] = False
     timeout: Annotated[float | None, rules.seconds()] = None
+    qmp: Annotated[Path | None, rules.socket()] = None
     perfmap: Annotated[bool, rules.flag()] = False
     symbols: Annotated[Path | None, rules.optional_path("a symbol table")] = None
 
@@ -130,6 +132,7 @@ def to_plain(config: Config) -> dict[str, Any]:
     """`config` as JSON types; `from_plain` is its inverse."""
     machine, cpu, boot, tune = config.machine, config.cpu, config.boot, config.cputune
     return {
+        "name": config.name,
         "machine": {
             "type": machine.type,
             "smp": machine.smp,
@@ -154,6 +157,7 @@ def to_plain(config: Config) -> dict[str, Any]:
         "isa_debug_exit": config.isa_debug_exit,
         "no_reboot": config.no_reboot,
         "timeout": config.timeout,
+        "qmp": None if config.qmp is None else str(config.qmp),
         "perfmap": config.perfmap,
         "symbols": None if config.symbols is None else str(config.symbols),
     }
@@ -173,6 +177,7 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
     tune["vcpupin"] = tuple(VcpuPin(vcpu=pin["vcpu"], cpuset=tuple(pin["cpuset"])) for pin in tune["vcpupin"])
     rest = dict(plain)
     return Config(
+        name=rest["name"],
         machine=Machine(**rest.pop("machine")),
         cpu=Cpu(**rest.pop("cpu")),
         cputune=CpuTune(**tune),
@@ -182,6 +187,7 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
         isa_debug_exit=rest["isa_debug_exit"],
         no_reboot=rest["no_reboot"],
         timeout=rest["timeout"],
+        qmp=None if rest["qmp"] is None else Path(rest["qmp"]),
         perfmap=rest["perfmap"],
         symbols=None if rest["symbols"] is None else Path(rest["symbols"]),
     )

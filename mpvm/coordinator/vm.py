@@ -5,8 +5,8 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from mpvm.abi.errors import ExitStatus, GuestCrash, MpvmError, WorkerError
 from mpvm.abi.layout import ResumeFlag, RunState
@@ -19,6 +19,7 @@ from mpvm.coordinator.dispatch import Exit, deliver_posted, handle_exit
 from mpvm.coordinator.exit_notifiers import ExitNotifiers
 from mpvm.coordinator.launch import endpoint, launch, wait_until_ready
 from mpvm.coordinator.loop import EventLoop
+from mpvm.coordinator.monitor import PRIVATE_SOCKET, Monitor
 from mpvm.coordinator.observer import Observer
 from mpvm.coordinator.placement import place
 from mpvm.coordinator.posted import PostedRing
@@ -35,6 +36,17 @@ if TYPE_CHECKING:
     from mpvm.coordinator.outcome import Outcome
     from mpvm.machine import Machine
 
+# QAPI's type ShutdownCause (QEMU's qapi/run-state.json): who ended the run, as the event SHUTDOWN says it.
+ShutdownCause: TypeAlias = Literal[
+    "host-error",
+    "host-qmp-quit",
+    "host-qmp-system-reset",
+    "host-signal",
+    "host-ui",
+    "guest-shutdown",
+    "guest-reset",
+    "guest-panic",
+]
 # The part of a status that a process can hand on (exit(3)).
 _STATUS_MASK: Final = 0xFF
 # How many vCPUs a report about all of them shows.
@@ -47,6 +59,12 @@ class End(NamedTuple):
 
     status: int
     cause: str
+    reason: ShutdownCause
+
+    @property
+    def guest(self) -> bool:
+        """Whether it was the guest's doing."""
+        return self.reason.startswith("guest-")
 
 
 class _EndedEarly(Exception):  # noqa: N818 - no error: leaves the bring-up
@@ -63,13 +81,14 @@ class VirtualMachine:
     machine: "Machine"
     vcpus: VcpuSet
     state: RunStateMachine
+    monitor: Monitor
     _memory: VmMemory
     _ring: PostedRing
     _directory: RuntimeDir
     _accelerator: Accelerator
 
     def __init__(self, config: Config, observer: Observer | None = None) -> None:
-        self._config = config
+        self.config = config
         self._observer = observer or Observer()
         self._notifiers = ExitNotifiers()
         # What the main loop is to do between two events: a callback of the loop must not run the loop.
@@ -77,6 +96,8 @@ class VirtualMachine:
         self._end: End | None = None
         self._bringing_up = True
         self._reset_requested = False
+        # How the vCPUs go on when they are resumed next.
+        self._resume_flags = _START_STATE
         self._began_ns = time.monotonic_ns()
         self.clock = MonotonicClock()
         self.chardevs = Chardevs(self.quit)
@@ -112,7 +133,7 @@ class VirtualMachine:
 
     def _create(self) -> None:
         """The runtime directory, shared memory, the event loop and the vCPUs' socket."""
-        config, undo = self._config, self._notifiers.add
+        config, undo = self.config, self._notifiers.add
         undo("stopping the fork server", forkserver.stop)
         self._accelerator = accelerator(config.machine.accel)
         self._accelerator.check()
@@ -131,10 +152,13 @@ class VirtualMachine:
         socket = endpoint(self._directory)
         self.vcpus = VcpuSet(self.loop, self._memory.areas, socket, self._on_exit, self._on_vcpu)
         undo("closing the vCPUs' socket", self.vcpus.close)
+        private = self._directory.path / PRIVATE_SOCKET
+        self.monitor = Monitor(private, *([config.qmp] if config.qmp else []))
+        undo("closing the monitor's sockets", self.monitor.close)
 
     def _handle_signals(self) -> Signals:
         def ends(status: ExitStatus, name: str) -> Callable[[], None]:
-            return lambda: self.end(status, f"ended by {name}")
+            return lambda: self.end(status, f"ended by {name}", "host-signal")
 
         return Signals(
             self.loop,
@@ -149,7 +173,7 @@ class VirtualMachine:
     def _launch(self) -> None:
         """The workers: they come up while the machine is built. Their first look at it is their reset."""
         self._notifiers.add("stopping the workers", self.vcpus.stop)
-        config = self._config
+        config = self.config
         cpusets = place(self._memory.areas, config.cputune)
         launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory, cpusets, config)
         self.vcpus.serve()
@@ -178,8 +202,8 @@ class VirtualMachine:
             request_reset=self.request_reset,
             debug_exit=self.debug_exit,
         )
-        spec = machine_spec(self._config, self.chardevs)
-        self.machine = machine_class(self._config.machine.type)(spec, host)
+        spec = machine_spec(self.config, self.chardevs)
+        self.machine = machine_class(self.config.machine.type)(spec, host)
         self._notifiers.add("releasing guest RAM", self.machine.ram.release)
         self.machine.realize()
         self.machine.reset()
@@ -199,13 +223,14 @@ class VirtualMachine:
         self.loop.drain_from(self._ring)
         self._observer.machine_started(time.monotonic_ns() - self._began_ns)
         self.chardevs.start(self.loop)
-        self.state.set(RunState.RUNNING)
-        self.vcpus.resume(_START_STATE)
+        self.resume()
+        self.monitor.serve(self.loop, self)
+        self._notifiers.add("disconnecting the monitor's clients", self.monitor.disconnect)
 
     def _main_loop(self) -> None:
-        if self._config.timeout is not None:
+        if self.config.timeout is not None:
             timer = self.clock.timer(lambda: self._actions.append(self._time_limit))
-            timer.arm(self.clock.now() + int(self._config.timeout * NS_PER_SECOND))
+            timer.arm(self.clock.now() + int(self.config.timeout * NS_PER_SECOND))
         try:
             while self._end is None:
                 self.loop.run(lambda: self._end is not None or bool(self._actions))
@@ -216,41 +241,43 @@ class VirtualMachine:
             self._report("", [vcpu for vcpu in self.vcpus.vcpus if vcpu.gone or vcpu.failure])
             raise
         self.state.set(RunState.SHUTDOWN)
+        self.emit("SHUTDOWN", {"guest": self._end.guest, "reason": self._end.reason})
 
     def _drop(self) -> None:
         """Let go of all that refers to the shared memory; timers and chardevs do through the devices."""
-        for name in ("machine", "vcpus", "state", "loop", "clock", "chardevs", "_ring"):
+        for name in ("machine", "vcpus", "state", "loop", "clock", "chardevs", "monitor", "_ring"):
             self.__dict__.pop(name, None)
         self._actions.clear()
 
     # What the machine, the console and signals ask for.
 
-    def end(self, status: int, cause: str) -> None:
-        """End the run; the first to say so decides how."""
+    def end(self, status: int, cause: str, reason: ShutdownCause) -> None:
+        """End the run; the first to say so decides how. `cause` is for people, `reason` for the monitor."""
         if self._end is None:
-            self._end = End(status, cause)
+            self._end = End(status, cause, reason)
             if self._bringing_up:
                 raise _EndedEarly
 
     def quit(self) -> None:
         """The person at the console has had enough."""
-        self.end(ExitStatus.OK, "quit")
+        self.end(ExitStatus.OK, "quit", "host-ui")
 
     def power_off(self) -> None:
         """The guest has switched itself off."""
-        self.end(ExitStatus.OK, "powered off by the guest")
+        self.end(ExitStatus.OK, "powered off by the guest", "guest-shutdown")
 
     def debug_exit(self, status: int) -> None:
         """The guest ends the run with a status of its own."""
-        self.end(status & _STATUS_MASK, f"ended by the guest with status {status & _STATUS_MASK}")
+        status &= _STATUS_MASK
+        self.end(status, f"ended by the guest with status {status}", "guest-shutdown")
 
     def request_reset(self) -> None:
         """The guest wants a reset; it happens as soon as the vCPU's present exit is served."""
-        if self._config.no_reboot:
-            self.end(ExitStatus.OK, "reset by the guest, and no_reboot is set")
+        if self.config.no_reboot:
+            self.end(ExitStatus.OK, "reset by the guest, and no_reboot is set", "guest-reset")
         elif not self._reset_requested:
             self._reset_requested = True
-            self.call(self.reset)
+            self.call(lambda: self.reset("guest-reset"))
 
     def call(self, action: Callable[[], None]) -> None:
         """Have the main loop call `action`, outside of any callback: it may pause and reset the VM."""
@@ -263,20 +290,75 @@ class VirtualMachine:
         self.state.set(RunState.PAUSED)
 
     def resume(self) -> None:
-        """Let a paused VM go on."""
+        """Let a paused VM go on, or start it."""
         self.state.set(RunState.RUNNING)
-        self.vcpus.resume()
+        flags, self._resume_flags = self._resume_flags, ResumeFlag(0)
+        self.vcpus.resume(flags)
 
-    def reset(self) -> None:
-        """Restart the machine from its power-on state, with the boot image loaded anew."""
+    def reset(self, reason: ShutdownCause) -> None:
+        """Restart the machine from its power-on state, with the boot image loaded anew.
+
+        A VM that is paused stays so.
+        """
+        was_running = self.state.running
         self.pause()
         self._reset_requested = False
         if self._end is not None:
             return
         self.machine.reset()
         self.machine.load_boot_image()
-        self.state.set(RunState.RUNNING)
-        self.vcpus.resume(_START_STATE)
+        self._resume_flags = _START_STATE
+        self.emit("RESET", {"guest": reason.startswith("guest-"), "reason": reason})
+        if was_running:
+            self.resume()
+
+    # What the monitor asks for (`mpvm.tools.vm.Vm`), in actions.
+
+    @property
+    def run_state(self) -> RunState:
+        """The run state."""
+        return self.state.state
+
+    @property
+    def accelerator_name(self) -> str:
+        """The accelerator that runs the guest."""
+        return self._accelerator.name
+
+    def list_vcpus(self) -> Sequence[Vcpu]:
+        """The vCPUs, by index."""
+        return self.vcpus.vcpus
+
+    def emit(self, event: str, data: Mapping[str, object] | None = None) -> None:
+        """Tell the monitor's clients of `event`."""
+        self.monitor.emit(event, data)
+
+    def stop(self) -> None:
+        """Pause the VM; no change where it is."""
+        if self.state.running:
+            self.pause()
+            self.emit("STOP")
+
+    def cont(self) -> None:
+        """Let a stopped VM go on; no change where it runs."""
+        if not self.state.running:
+            self.resume()
+            self.emit("RESUME")
+
+    def system_reset(self) -> None:
+        """Restart the machine."""
+        if self.config.no_reboot:
+            self.end(ExitStatus.OK, "reset by the monitor, and no_reboot is set", "host-qmp-system-reset")
+        else:
+            self.reset("host-qmp-system-reset")
+
+    def system_powerdown(self) -> None:
+        """Press the power button."""
+        self.machine.press_power_button()
+        self.emit("POWERDOWN")
+
+    def system_quit(self) -> None:
+        """End the run."""
+        self.end(ExitStatus.OK, "quit by the monitor", "host-qmp-quit")
 
     # What the vCPUs say.
 
@@ -295,25 +377,25 @@ class VirtualMachine:
             data = handle_exit(exit_, self.machine)
         except GuestCrash as error:
             self._report(str(error), [self.vcpus.vcpus[exit_.vcpu]])
-            self.end(ExitStatus.GUEST_CRASH, f"guest crash: {error}")
+            self.end(ExitStatus.GUEST_CRASH, f"guest crash: {error}", "guest-panic")
         if self._end is not None:
             # The vCPU stays in its exit: a guest that has switched itself off runs no further.
             return
-        if self._actions:
+        if self._reset_requested:
             self.vcpus.ask_pause()
         self.vcpus.reply(exit_.vcpu, data)
 
     # Abnormal ends.
 
     def _time_limit(self) -> None:
-        cause = f"time limit: the guest still ran after {self._config.timeout:g} s"
+        cause = f"time limit: the guest still ran after {self.config.timeout:g} s"
         try:
             self.pause()
         except WorkerError as error:
             cause += f"; {error}"
         if self._end is None:
             self._report(cause, self.vcpus.vcpus[:_REPORTED_VCPUS])
-            self.end(ExitStatus.TIME_LIMIT, cause)
+            self.end(ExitStatus.TIME_LIMIT, cause, "host-error")
 
     def _relay_stderr(self) -> None:
         """What workers had to say although nothing failed; it would go with the runtime directory."""

@@ -22,6 +22,14 @@ def test_no_schema_command_line_or_display_library_before_it_is_needed(module: s
     assert _imported_by(f"import {module}") & HEAVY == set()
 
 
+def test_a_vm_without_a_client_imports_no_server_of_qmp() -> None:
+    imported = _imported_by("import mpvm.coordinator.vm")
+    assert {name for name in imported if name.startswith("mpvm.tools")} | imported & {
+        "asyncio",
+        "qemu",
+    } == set()
+
+
 def test_a_worker_imports_of_mpvm_only_its_abi_and_the_trampoline_that_starts_it() -> None:
     ours = {name for name in _imported_by("import workers.vcpu") if name.startswith("mpvm.")}
     assert {name for name in ours if not name.startswith("mpvm.abi")} == set()

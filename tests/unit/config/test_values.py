@@ -123,6 +123,13 @@ WRONG = [
     ("machine: {spm: 4}", ":1: machine.spm: unknown key, smp is right"),
     ("machine: {colour: red}", ":1: machine.colour: unknown key, right here are type, smp, memory, accel"),
     ("machines: {smp: 4}", ":1: machines: unknown key, machine is right"),
+    ("name: 4", ":1: name: 4 is not a text, the guest's name in quotes is right"),
+    ("qmp: /run/qmp", ":1: qmp: /run/qmp is not a socket, unix:PATH is right"),
+    ("qmp: 'unix:'", ":1: qmp: unix: is not a path, unix:PATH is right"),
+    (
+        "qmp: unix:/absent/qmp",
+        ":1: qmp: /absent/qmp: can't be made, unix:PATH in a folder that exists is right",
+    ),
     ("cpu: {model: 486}", ":1: cpu.model: 486 is not a text, a CPU model in quotes is right"),
     (
         "cputune: {cpuset: two}",

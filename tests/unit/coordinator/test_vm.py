@@ -362,6 +362,68 @@ def test_actions_from_the_loop_may_pause_and_resume(bench: Bench) -> None:
     assert went_on.is_set()
 
 
+def test_a_stopped_vm_that_is_reset_stays_stopped_until_it_goes_on(bench: Bench) -> None:
+    states: list[RunState] = []
+
+    def acts(worker: FakeWorker) -> None:
+        worker.come_up()
+        bench.vm.call(look)
+        worker.send(Kind.PAUSED)
+        assert worker.receive() == Message(Kind.RESUME, (START,))
+        worker.exit(*POWER_OFF)
+
+    def look() -> None:
+        bench.vm.stop()
+        bench.vm.stop()
+        bench.vm.system_reset()
+        states.append(bench.vm.run_state)
+        bench.vm.cont()
+        bench.vm.cont()
+        states.append(bench.vm.run_state)
+
+    bench.run(acts)
+    assert states == [RunState.PAUSED, RunState.RUNNING]
+
+
+def test_a_query_of_the_monitor_pauses_no_vcpu(bench: Bench) -> None:
+    requests: list[int] = []
+
+    def acts(worker: FakeWorker) -> None:
+        worker.come_up()
+        bench.vm.call(lambda: requests.append(len(bench.vm.list_vcpus())))
+        worker.exit(*out(0x80, 0))
+        requests.append(bench.memory.areas[0].request)
+        worker.exit(*POWER_OFF)
+
+    bench.run(acts)
+    assert requests == [1, 0]
+
+
+def test_a_reset_by_the_monitor_ends_the_run_where_there_is_to_be_no_reboot(bench: Bench) -> None:
+    def acts(worker: FakeWorker) -> None:
+        worker.come_up()
+        bench.vm.call(bench.vm.system_reset)
+        worker.exit(*out(0x80, 0))
+
+    outcome = bench.run(acts, no_reboot=True)
+    assert (outcome.status, outcome.cause) == (0, "reset by the monitor, and no_reboot is set")
+
+
+def test_the_power_button_is_pressed_by_the_monitor(bench: Bench) -> None:
+    status: list[int] = []
+
+    def acts(worker: FakeWorker) -> None:
+        worker.come_up()
+        bench.vm.call(bench.vm.system_powerdown)
+        worker.exit(*out(0x80, 0))
+        status.append(worker.exit(ExitReason.IO, IN, 0x600, 2, 0).fields[0])
+        worker.exit(*POWER_OFF)
+
+    bench.run(acts)
+    # PM1_STS: PWRBTN_STS (ACPI 6.5, table 4.13)
+    assert status[0] & 1 << 8
+
+
 def test_nothing_of_the_vm_is_left(bench: Bench, runtime_dir: Path) -> None:
     gc.collect()
     before = len(list(FDS.iterdir()))

@@ -1,0 +1,70 @@
+"""A running VM as the tools see it: what `mpvm.coordinator.vm.VirtualMachine` offers them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from mpvm.abi.layout import RunState, VcpuArea
+from mpvm.config import Config
+from mpvm.machine import Machine
+
+
+class Loop(Protocol):
+    """The event loop (`mpvm.coordinator.loop.EventLoop`)."""
+
+    def add_reader(self, fd: int, callback: Callable[[], object]) -> None: ...  # noqa: D102
+    def remove_reader(self, fd: int) -> None: ...  # noqa: D102
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None: ...  # noqa: D102
+    def remove_writer(self, fd: int) -> None: ...  # noqa: D102
+
+
+class Vcpu(Protocol):
+    """One vCPU: its worker's process, and its area of the VM block."""
+
+    @property
+    def index(self) -> int: ...  # noqa: D102
+    @property
+    def pid(self) -> int: ...  # noqa: D102
+    @property
+    def area(self) -> VcpuArea: ...  # noqa: D102
+
+
+class Vm(Protocol):
+    """What a tool may ask for in an action of the main loop (`call`), never in a callback of it."""
+
+    @property
+    def config(self) -> Config: ...  # noqa: D102
+    @property
+    def machine(self) -> Machine: ...  # noqa: D102
+    @property
+    def run_state(self) -> RunState: ...  # noqa: D102
+    @property
+    def accelerator_name(self) -> str: ...  # noqa: D102
+    def list_vcpus(self) -> Sequence[Vcpu]: ...  # noqa: D102
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Have the main loop call `action` next."""
+        ...
+
+    def emit(self, event: str, data: Mapping[str, object] | None = None) -> None:
+        """Tell every client of the monitor of `event`."""
+        ...
+
+    def stop(self) -> None:
+        """Pause every vCPU until `cont`."""
+        ...
+
+    def cont(self) -> None:
+        """Let a stopped VM go on."""
+        ...
+
+    def system_reset(self) -> None:
+        """Restart the machine from its power-on state; a stopped one stays stopped."""
+        ...
+
+    def system_powerdown(self) -> None:
+        """Press the power button."""
+        ...
+
+    def system_quit(self) -> None:
+        """End the run."""
+        ...

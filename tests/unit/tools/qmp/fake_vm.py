@@ -1,0 +1,45 @@
+"""A VM for the monitor that notes what is asked of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpvm.abi.layout import RunState
+from mpvm.config import Boot, Config
+from mpvm.tools.vm import Vcpu
+
+
+class FakeVm:
+    """Actions are carried out at once; `asked` has what else was called."""
+
+    def __init__(self, **config: Any) -> None:
+        self.config = Config(boot=Boot(kernel=Path("kernel")), **config)
+        self.machine: Any = None
+        self.run_state = RunState.RUNNING
+        self.accelerator_name = "unicorn"
+        self.asked: list[str] = []
+        self.events: list[tuple[str, Mapping[str, object] | None]] = []
+
+    def list_vcpus(self) -> Sequence[Vcpu]:
+        return []
+
+    def call(self, action: Callable[[], None]) -> None:
+        action()
+
+    def emit(self, event: str, data: Mapping[str, object] | None = None) -> None:
+        self.events.append((event, data))
+
+    def stop(self) -> None:
+        self.asked.append("stop")
+
+    def cont(self) -> None:
+        self.asked.append("cont")
+
+    def system_reset(self) -> None:
+        self.asked.append("system_reset")
+
+    def system_powerdown(self) -> None:
+        self.asked.append("system_powerdown")
+
+    def system_quit(self) -> None:
+        self.asked.append("system_quit")

@@ -87,6 +87,7 @@ class CastError(MpvmError):
 class CommandError(MpvmError):
     """A command of the monitor can't be carried out. `qmp_class` is QMP's name for the kind of error."""
 
+    exit_status = ExitStatus.BAD_CONFIGURATION
     qmp_class: ClassVar[str] = "GenericError"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Each is a module of mpvm.cli with a function `main(argv) -> int`.
 COMMANDS = {
     "run": "run a virtual machine in this terminal",
+    "qom": "look at the objects of a running virtual machine, and set their properties",
     "version": "print the versions of mpvm and of what it stands on",
 }
 

@@ -49,10 +49,11 @@ class RunArguments(NamedTuple):
     json: str | None
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Argument errors as `ConfigError`, like every other bad input."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise it."""
         hint = f"`{self.prog} --help` lists what is right"
         if unknown := re.fullmatch(r"unrecognized arguments: (\S+).*", message):
             import difflib
@@ -102,7 +103,7 @@ def _value(key: str, text: str) -> object:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="mpvm run",
         description="Run a virtual machine; its serial line is this terminal. Ctrl-A h shows the keys.",
         epilog="An option goes before the same key in FILE. Exit statuses: docs/exit-status.md.",

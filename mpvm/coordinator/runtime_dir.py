@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -119,6 +120,22 @@ class _Janitor:
             os.waitpid(self._pid, 0)
 
 
+def running(parent: Path | None = None) -> list[tuple[int, Path]]:
+    """The process ids and runtime directories of the VMs in `parent` whose coordinators are there."""
+    parent = parent_directory() if parent is None else parent
+    return [(pid, path) for pid, path in _instances(parent) if _process_exists(pid)]
+
+
+def _instances(parent: Path) -> Iterator[tuple[int, Path]]:
+    try:
+        candidates = sorted(parent.iterdir())
+    except OSError:
+        return
+    for path in candidates:
+        if match := _NAME.fullmatch(path.name):
+            yield int(match[1]), path
+
+
 def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -153,15 +170,9 @@ def sweep(parent: Path | None = None, shm: Path = SHM_DIRECTORY) -> list[str]:
     Both the process id in the name and the lock must say that the VM is dead: the first alone is wrong
     across PID namespaces, the second alone in the instant between making and locking.
     """
-    parent = parent_directory() if parent is None else parent
     swept = []
-    try:
-        candidates = sorted(parent.iterdir())
-    except OSError:
-        return []
-    for path in candidates:
-        match = _NAME.fullmatch(path.name)
-        if match is None or _process_exists(int(match[1])) or not _is_stale(path):
+    for pid, path in _instances(parent_directory() if parent is None else parent):
+        if _process_exists(pid) or not _is_stale(path):
             continue
         for part in SEGMENTS:
             with contextlib.suppress(OSError):

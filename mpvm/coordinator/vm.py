@@ -35,6 +35,7 @@ from mpvm.memory.ram import ram_slots
 if TYPE_CHECKING:
     from mpvm.coordinator.outcome import Outcome
     from mpvm.machine import Machine
+    from mpvm.qom.object import Object
 
 # QAPI's type ShutdownCause (QEMU's qapi/run-state.json): who ended the run, as the event SHUTDOWN says it.
 ShutdownCause: TypeAlias = Literal[
@@ -313,6 +314,14 @@ class VirtualMachine:
             self.resume()
 
     # What the monitor asks for (`mpvm.tools.vm.Vm`), in actions.
+
+    @property
+    def qom_root(self) -> "Object":
+        """The root of the composition tree that the machine is in."""
+        root: Object = self.machine
+        while root.parent is not None:
+            root = root.parent
+        return root
 
     @property
     def run_state(self) -> RunState:

@@ -6,6 +6,7 @@ from typing import Protocol
 from mpvm.abi.layout import RunState, VcpuArea
 from mpvm.config import Config
 from mpvm.machine import Machine
+from mpvm.qom.object import Object
 
 
 class Loop(Protocol):
@@ -35,6 +36,8 @@ class Vm(Protocol):
     def config(self) -> Config: ...  # noqa: D102
     @property
     def machine(self) -> Machine: ...  # noqa: D102
+    @property
+    def qom_root(self) -> Object: ...  # noqa: D102
     @property
     def run_state(self) -> RunState: ...  # noqa: D102
     @property

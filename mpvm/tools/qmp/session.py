@@ -4,14 +4,20 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mpvm.abi.errors import CommandError, CommandNotFoundError, MpvmError
+from mpvm.abi.errors import (
+    CommandError,
+    CommandNotFoundError,
+    DeviceNotFoundError,
+    MpvmError,
+    ObjectTypeError,
+    PathError,
+)
 from mpvm.tools.qmp import registry
 from mpvm.tools.vm import Vm
 
 _MEMBERS: Final = frozenset({"execute", "arguments", "id"})
 _NEGOTIATE: Final = "qmp_capabilities"
-# What QMP calls the error of a request that is none, or of a command that has failed.
-_GENERIC: Final = CommandError.qmp_class
+_NOT_FOUND: Final = (PathError, ObjectTypeError)
 
 
 class Session:
@@ -30,8 +36,7 @@ class Session:
                 response["id"] = request["id"]
             response["return"] = self._call(*_check(request))
         except MpvmError as error:
-            kind = error.qmp_class if isinstance(error, CommandError) else _GENERIC
-            response["error"] = {"class": kind, "desc": str(error)}
+            response["error"] = {"class": _class_of(error), "desc": str(error)}
         return response
 
     def _call(self, name: str, arguments: Mapping[str, object]) -> object:
@@ -43,6 +48,13 @@ class Session:
         result = registry.find(name).call(self._vm, arguments)
         self.negotiated = True
         return result
+
+
+def _class_of(error: MpvmError) -> str:
+    """QMP's class of errors that `error` belongs to."""
+    if isinstance(error, _NOT_FOUND):
+        return DeviceNotFoundError.qmp_class
+    return error.qmp_class if isinstance(error, CommandError) else CommandError.qmp_class
 
 
 def _parse(text: bytes) -> dict[str, Any]:

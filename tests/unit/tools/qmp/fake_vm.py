@@ -6,6 +6,8 @@ from typing import Any
 
 from mpvm.abi.layout import RunState
 from mpvm.config import Boot, Config
+from mpvm.qom.container import Container
+from mpvm.qom.object import Object
 from mpvm.tools.vm import Vcpu
 
 
@@ -16,6 +18,7 @@ class FakeVm:
         self.config = Config(boot=Boot(kernel=Path("kernel")), **config)
         self.machine: Any = None
         self.run_state = RunState.RUNNING
+        self.qom_root: Object = Container()
         self.accelerator_name = "unicorn"
         self.asked: list[str] = []
         self.events: list[tuple[str, Mapping[str, object] | None]] = []

@@ -2,6 +2,7 @@
 
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import zmq
 
 from mpvm.abi.messages import Kind, Message, decode, encode
+
+
+class _Killed(Exception):  # noqa: N818 - no error: ends the thread
+    """SIGKILL has come."""
 
 
 class FakeWorker:
@@ -22,11 +27,11 @@ class FakeWorker:
         self.pidfd, self._alive = os.pipe()
         self.received: list[Message] = []
         self.kicks: queue.Queue[int] = queue.Queue()
+        self._killed = os.eventfd(0)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 1000
         self._socket.identity = index.to_bytes(2, "big")
-        self._socket.rcvtimeo = 10_000
         self._socket.connect(endpoint)
         self._dead = False
         self._thread = threading.Thread(target=self._run, args=(script,))
@@ -35,6 +40,8 @@ class FakeWorker:
     def _run(self, script: "Callable[[FakeWorker], None]") -> None:
         try:
             script(self)
+        except _Killed:
+            return
         finally:
             self._socket.close()
             self._context.term()
@@ -47,6 +54,14 @@ class FakeWorker:
         self._socket.send(data)
 
     def receive(self) -> Message:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._killed, zmq.POLLIN)
+        ready = dict(poller.poll(10_000))
+        assert ready, f"worker {self.index} got no message"
+        if self._socket not in ready:
+            # What SIGKILL does to a process; one that its coordinator has not heard of gets no STOP.
+            raise _Killed
         message = decode(self._socket.recv())
         self.received.append(message)
         return message
@@ -67,8 +82,16 @@ class FakeWorker:
             self._dead = True
             os.close(self._alive)
 
+    def signal(self, number: int) -> None:
+        self.kicks.put(number)
+        if number == signal.SIGKILL and self._killed >= 0:
+            os.eventfd_write(self._killed, 1)
+
     def join(self) -> None:
         self._thread.join()
+        if self._killed >= 0:
+            os.close(self._killed)
+            self._killed = -1
 
 
 class Kicks:
@@ -78,4 +101,4 @@ class Kicks:
         self.workers: dict[int, FakeWorker] = {}
 
     def __call__(self, pidfd: int, number: int, *_: Any) -> None:
-        self.workers[pidfd].kicks.put(number)
+        self.workers[pidfd].signal(number)

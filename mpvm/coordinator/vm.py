@@ -205,8 +205,8 @@ class VirtualMachine:
         )
         spec = machine_spec(self.config, self.chardevs)
         self.machine = machine_class(self.config.machine.type)(spec, host)
-        self._notifiers.add("releasing guest RAM", self.machine.ram.release)
-        self.machine.realize()
+        self._notifiers.add("releasing guest RAM", self.machine.release)
+        self.machine.run_board_init()
         self.machine.reset()
         self.machine.load_boot_image()
 

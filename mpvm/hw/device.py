@@ -1,13 +1,10 @@
-"""What every device is made of: IRQ lines as outputs, and reset and state.
+"""What devices are made of: a `Device` of the object model, and IRQ lines as its outputs (hw/core/irq.c)."""
 
-A device is a state machine. It does no I/O of its own, starts no thread and knows neither the
-coordinator nor a process: the machine hands it a clock, the IRQ lines it drives and the chardev it
-feeds, and maps its regions into an address space.
-"""
-
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+
+from mpvm.qom.qdev import Device
+
+__all__ = ["Device", "IrqLine"]
 
 
 class IrqLine:
@@ -45,21 +42,3 @@ class IrqLine:
         self._sink = sink
         if self.level:
             sink(self.level)
-
-
-class Device(ABC):
-    """Base of every device. `type_name` is the name a configuration and `mpvm types` know it by."""
-
-    type_name: ClassVar[str]
-
-    @abstractmethod
-    def reset(self) -> None:
-        """Return to the power-on state; IRQ lines go low."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """Everything `load` needs, as plain msgpack-able values."""
-
-    @abstractmethod
-    def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned, on a device of the same type."""

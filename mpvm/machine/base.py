@@ -1,22 +1,25 @@
 """What every machine class is made of, and what it asks of whoever runs it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Final, NamedTuple
 
-from mpvm.abi.errors import ObjectTypeError
+from mpvm.abi.errors import ConfigError, DeviceError, ObjectTypeError
 from mpvm.abi.layout import VcpuArea, VmPage
 from mpvm.hw.char.chardev import Chardev
 from mpvm.hw.clock import Clock
 from mpvm.memory.address_space import AddressSpace
-from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam
-from mpvm.qom.object import Object
+from mpvm.qom.container import Container
+from mpvm.qom.globals import GlobalProperties, GlobalProperty
+from mpvm.qom.object import Object, cast
+from mpvm.qom.properties import computed
+from mpvm.qom.qdev import Bus, Device, qdev_new, qdev_realize
+from mpvm.qom.resettable import Resettable, resettable_reset
 from mpvm.qom.type_info import object_class_get_list, register_type, registered_types
 
-IO_PORTS = 0x10000
-PHYSICAL_ADDRESS_BITS = 52
 # The machine class NAME is the type NAME-machine (QEMU's TYPE_MACHINE_SUFFIX).
 MACHINE_SUFFIX: Final = "-machine"
 
@@ -31,6 +34,14 @@ class BootSpec(NamedTuple):
     modules: tuple[tuple[Path, str], ...] = ()
 
 
+class DeviceSpec(NamedTuple):
+    """A device that the user adds: its type, its name in /machine/peripheral, and its properties."""
+
+    driver: str
+    id: str | None = None
+    properties: Mapping[str, object] = MappingProxyType({})
+
+
 class MachineSpec(NamedTuple):
     """What a machine is made of. `serial` has a backend per UART, None where there is none."""
 
@@ -41,6 +52,8 @@ class MachineSpec(NamedTuple):
     serial: tuple[Chardev | None, ...] = ()
     debugcon: Chardev | None = None
     isa_debug_exit: bool = False
+    devices: Sequence[DeviceSpec] = ()
+    globals: Sequence[GlobalProperty] = ()
 
 
 class Host(NamedTuple):
@@ -65,32 +78,113 @@ class Host(NamedTuple):
 
 
 @register_type("machine", abstract=True, description="a board")
-class Machine(Object, ABC):
-    """A board: RAM, devices, and the address spaces that they answer in.
+class Machine(Object, Resettable, ABC):
+    """A board: RAM, devices, and the address spaces that they answer in; /machine of its composition tree.
 
-    Life: constructed, `realize` once, then `reset` and `load_boot_image` before every start from the
-    reset state.
+    Life: constructed, `run_board_init` once, then `reset` and `load_boot_image` before every start from the
+    reset state. Of `ports`, `memory` and `ram`, a board has what it makes.
     """
 
     # The name of the newest version of a versioned type without its version.
     alias: ClassVar[str | None] = None
+    # Defaults of properties that make an older version what it was; the parent type's come first.
+    compat_props: ClassVar[Sequence[GlobalProperty]] = ()
+
+    ports: AddressSpace
+    memory: AddressSpace
+    ram: GuestRam
 
     def __init__(self, spec: MachineSpec, host: Host) -> None:
         super().__init__()
         self.spec = spec
         self.host = host
-        self.ports = AddressSpace("I/O ports", IO_PORTS)
-        self.memory = AddressSpace("memory", 1 << PHYSICAL_ADDRESS_BITS)
-        self.ram: GuestRam
-        self.dma: DmaMemory
+        self.globals = GlobalProperties(compat_properties(type(self)))
+        self.globals.extend(spec.globals)
+        self.root = Container()
+        self.root.add_child("machine", self)
+        self.root.container("objects")
+        for name in ("unattached", "peripheral", "peripheral-anon"):
+            self.add_child(name, Container())
+
+    @computed("str", "the machine class")
+    def type(self) -> str:
+        """The machine class."""
+        return self.type_name.removesuffix(MACHINE_SUFFIX)
+
+    @computed("size", "bytes of RAM")
+    def memory_size(self) -> int:
+        """Bytes of RAM."""
+        return self.spec.memory_bytes
+
+    @computed("str", "the boot image")
+    def kernel(self) -> str:
+        """The boot image."""
+        return str(self.spec.boot.kernel)
+
+    @computed("str", "the initial RAM disk")
+    def initrd(self) -> str:
+        """The initial RAM disk."""
+        return str(self.spec.boot.initrd or "")
+
+    @computed("str", "the kernel's command line")
+    def append(self) -> str:
+        """The kernel's command line."""
+        return self.spec.boot.append
+
+    def run_board_init(self) -> None:
+        """What QEMU's machine_run_board_init and qemu_create_cli_devices do, and machine_init_done."""
+        self.init()
+        for device in self.spec.devices:
+            self.create_device(device)
+        self.init_done()
 
     @abstractmethod
-    def realize(self) -> None:
-        """Make the devices and connect them, and tell the vCPUs' areas which CPU they are."""
+    def init(self) -> None:
+        """Make the board (MachineClass.init): CPUs, memory, devices."""
 
-    @abstractmethod
+    def init_done(self) -> None:
+        """Every device is there, the user's, too."""
+
+    def create_device(self, spec: DeviceSpec) -> Device:
+        """Make, place and realize a device of the user's (qdev_device_add); `ConfigError` says what fails."""
+        device = qdev_new(spec.driver, self.globals)
+        try:
+            for name, value in spec.properties.items():
+                device.set_property(name, value)
+            if spec.id is None:
+                self.container("peripheral-anon").add_child("device[*]", device)
+            else:
+                self.container("peripheral").add_child(spec.id, device)
+            qdev_realize(device, self.bus_for(device))
+        except (ConfigError, DeviceError) as error:
+            device.unparent()
+            raise ConfigError(f"device {spec.id or spec.driver}: {error}") from error
+        return device
+
+    def bus_for(self, device: Device) -> Bus | None:
+        """The bus of this board that `device` goes on, None when there is none of its kind."""
+        wanted = device.bus_type
+        if wanted is None:
+            return None
+        return next((cast(node, Bus) for node in self.descendants() if node.is_a(wanted)), None)
+
+    def place(self, device: Device) -> None:
+        """Give a device of the board that has no place in the tree one in /machine/unattached."""
+        if device.parent is None:
+            self.container("unattached").add_child("device[*]", device)
+
+    def container(self, name: str) -> Container:
+        """The folder /machine/`name`."""
+        return cast(self.child(name), Container)
+
     def reset(self) -> None:
-        """Put every device into its power-on state."""
+        """Put everything into its power-on state."""
+        resettable_reset(self)
+
+    def release(self) -> None:
+        """Let go of the RAM block."""
+        if hasattr(self, "ram"):
+            self.ram.release()
 
     @abstractmethod
     def load_boot_image(self) -> None:
@@ -107,6 +201,11 @@ class Machine(Object, ABC):
     @abstractmethod
     def press_power_button(self) -> None:
         """What a person does to ask for an orderly end."""
+
+
+def compat_properties(cls: type[Machine]) -> list[GlobalProperty]:
+    """The compat properties of `cls`, after those of the types above it."""
+    return [entry for base in reversed(cls.__mro__) for entry in vars(base).get("compat_props", ())]
 
 
 def machine_class(name: str) -> type[Machine]:

@@ -10,16 +10,19 @@ from mpvm.boot.image import read_image
 from mpvm.boot.place import command_line
 from mpvm.hw.nvram.fw_cfg import FwCfg, Item, Key
 from mpvm.machine.base import BootSpec, MachineSpec
-from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam
 
 _SETUP_SECTORS_DEFAULT: Final = 4  # "for backwards compatibility, if the field contains 0" (boot.rst)
 _UUID_BYTES: Final = 16
 
 
-def fw_cfg(spec: MachineSpec, ram: GuestRam, dma: DmaMemory) -> FwCfg:
-    """The device of the machine that `spec` describes. Images are read when the guest asks for them."""
-    return FwCfg(dma, {**_machine_items(spec), **_boot_items(spec.boot)}, {"etc/e820": lambda: _e820(ram)})
+def add_items(device: FwCfg, spec: MachineSpec, ram: GuestRam) -> None:
+    """Tell `device`, before it is realized, of the machine that `spec` describes.
+
+    Images are read when the guest asks for them.
+    """
+    device.items.update({**_machine_items(spec), **_boot_items(spec.boot)})
+    device.files["etc/e820"] = lambda: _e820(ram)
 
 
 def _e820(ram: GuestRam) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from mpvm.abi.errors import ConfigError
 from mpvm.hw.device import IrqLine
 
 ISA_IRQS: Final = 16
@@ -41,7 +42,9 @@ class IrqRouter:
         self._wires = [SharedWire(self._sink(irq, set_pic, set_ioapic)) for irq in range(ISA_IRQS)]
 
     def line(self, irq: int) -> IrqLine:
-        """A new line to ISA interrupt `irq` (0 to 15)."""
+        """A new line to ISA interrupt `irq`; `ConfigError` for one that is not 0 to 15."""
+        if not 0 <= irq < ISA_IRQS:
+            raise ConfigError(f"there is no ISA interrupt {irq}, one from 0 to {ISA_IRQS - 1} is right")
         return self._wires[irq].input()
 
     @staticmethod

@@ -1,16 +1,19 @@
-"""The machine class `microvm`: the x86 board with no PCI."""
+"""The machine class `microvm`: nothing but what a kernel needs to run and talk (QEMU's hw/i386/microvm.c)."""
 
-from mpvm.machine import irq
-from mpvm.machine.x86 import X86Machine
+from mpvm.hw.acpi.pm import ResetControl
+from mpvm.machine.pc import pc_basic_device_init, pc_memory_init
+from mpvm.machine.x86 import X86Machine, gsi_init, x86_cpus_init
 from mpvm.qom.type_info import register_type
 
 
 @register_type("microvm-machine", description="minimal board without PCI")
 class MicroVm(X86Machine):
-    """Nothing but what a kernel needs to run and talk."""
+    """The x86 board with no PCI."""
 
-    def add_devices(self, router: irq.IrqRouter) -> None:
-        """The common devices, and the reset control, which no host bridge answers for."""
-        super().add_devices(router)
-        for base, region in self.power_management.reset_control.ports():
-            self.ports.map(base, region)
+    def init(self) -> None:
+        """Make the board. The reset control has a port of its own, for there is no host bridge around it."""
+        x86_cpus_init(self)
+        pc_memory_init(self)
+        gsi_init(self)
+        pc_basic_device_init(self)
+        self.add(ResetControl)

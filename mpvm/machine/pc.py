@@ -1,22 +1,64 @@
-"""The machine class `pc`: the x86 board with an i440FX host bridge."""
+"""What boards of the PC kind are made of (QEMU's hw/i386/pc.c)."""
 
-from typing import ClassVar
+from typing import Final
 
-from mpvm.hw.pci.host import PciHost
-from mpvm.machine import irq
+from mpvm.hw.acpi.pm import AcpiPm
+from mpvm.hw.char.debugcon import DebugCon
+from mpvm.hw.char.serial import Uart16550A
+from mpvm.hw.misc.i8042 import I8042
+from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
+from mpvm.hw.misc.port92 import Port92
+from mpvm.hw.nvram.fw_cfg import FwCfg
+from mpvm.hw.timer.i8254 import Pit
+from mpvm.hw.timer.mc146818 import Rtc
+from mpvm.machine import firmware, fw_cfg, irq
 from mpvm.machine.x86 import X86Machine
-from mpvm.qom.type_info import register_type
+from mpvm.memory.region import Region
+
+# COM1 to COM4: base port and ISA interrupt.
+UARTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))
+
+# Kernels write here to wait the time of a bus cycle; on a PC it shows firmware's progress.
+POST_CODE_PORT: Final = 0x80
 
 
-@register_type("pc-i440fx-1.0-machine", description="PC with an i440FX host bridge")
-class Pc(X86Machine):
-    """The PC of 1996: what stock kernels expect to find."""
+def pc_memory_init(machine: X86Machine) -> None:
+    """What says where RAM is: fw_cfg, with the memory map and what is to be booted."""
+    device = machine.new(FwCfg)
+    fw_cfg.add_items(device, machine.spec, machine.ram)
+    machine.add_child("fw_cfg", device)
+    machine.realize(device)
 
-    alias: ClassVar[str | None] = "pc"
-    has_pci: ClassVar[bool] = True
 
-    def add_devices(self, router: irq.IrqRouter) -> None:
-        """The common devices and the PCI host bridge."""
-        super().add_devices(router)
-        # It hands port 0xcf9, in the middle of its own, on to the reset control.
-        self.add(PciHost(self.power_management.reset_control))
+def pc_basic_device_init(machine: X86Machine) -> None:
+    """The devices beside the interrupt controllers and the buses."""
+    spec = machine.spec
+    machine.add(Pit, irq=irq.PIT_IRQ)
+    rtc = machine.add(Rtc, irq=irq.RTC_IRQ)
+    pc_cmos_init(machine, rtc)
+    for (base, line), chardev in zip(UARTS, spec.serial, strict=False):
+        if chardev is not None:
+            machine.add(Uart16550A, iobase=base, irq=line, chardev=chardev)
+    machine.ports.map(POST_CODE_PORT, _post_code())
+    machine.power_management = machine.add(AcpiPm, sci_int=irq.SCI_IRQ)
+    keyboard = machine.new(I8042)
+    keyboard.set_a20 = machine.a20.input()
+    machine.realize(keyboard)
+    port92 = machine.new(Port92)
+    port92.set_a20 = machine.a20.input()
+    machine.realize(port92)
+    if spec.debugcon is not None:
+        machine.add(DebugCon, chardev=spec.debugcon)
+    if spec.isa_debug_exit:
+        machine.add(IsaDebugExit)
+
+
+def pc_cmos_init(machine: X86Machine, rtc: Rtc) -> None:
+    """What firmware leaves in CMOS."""
+    rtc.set_cmos_data(firmware.cmos(machine.ram))
+
+
+def _post_code() -> Region:
+    return Region(
+        "POST code", 1, lambda offset, size: 0xFF, lambda offset, size, value: None, posted=frozenset({0})
+    )

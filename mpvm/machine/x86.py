@@ -1,109 +1,92 @@
-"""What every x86 board has: local APICs' bus, I/O APIC, 8259s, PIT, RTC, UARTs, ACPI, A20, reset ports."""
+"""What x86 boards have in common: CPUs, buses, the local APICs' bus, A20, and what a vCPU asks of its board
+(QEMU's hw/i386/x86.c).
+"""
 
-from typing import Any, ClassVar, Final
+from collections.abc import Iterable
+from typing import ClassVar, Final, TypeVar
 
 from mpvm.abi.layout import VcpuArea
 from mpvm.hw.acpi.pm import AcpiPm
+from mpvm.hw.bus import IoBus, IsaBus, SystemBus, Wiring
 from mpvm.hw.char.chardev import Chardev
-from mpvm.hw.char.debugcon import DebugCon
 from mpvm.hw.char.serial import Uart16550A
 from mpvm.hw.device import IrqLine
 from mpvm.hw.intc.i8259 import PicPair
 from mpvm.hw.intc.ioapic import IoApic
 from mpvm.hw.misc.a20 import A20Gate
-from mpvm.hw.misc.i8042 import I8042
-from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
-from mpvm.hw.misc.port92 import Port92
-from mpvm.hw.timer.i8254 import Pit
-from mpvm.hw.timer.mc146818 import Rtc
-from mpvm.machine import cpus, firmware, irq
+from mpvm.machine import cpus, firmware
 from mpvm.machine.apic_bus import ApicBus
 from mpvm.machine.base import Host, Machine, MachineSpec
-from mpvm.machine.fw_cfg import fw_cfg
+from mpvm.machine.irq import IrqRouter
 from mpvm.machine.publish import Publisher
+from mpvm.machine.x86_cpu import X86Cpu
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam, ram_slots
-from mpvm.memory.region import Region
+from mpvm.qom.qdev import Device, qdev_realize
+from mpvm.qom.resettable import Resettable
 from mpvm.qom.type_info import register_type
 
-# COM1 to COM4: base port and ISA interrupt, as on a PC.
-UARTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))
-
-# Kernels write here to wait the time of a bus cycle; on a PC it shows firmware's progress.
-POST_CODE_PORT: Final = 0x80
+D = TypeVar("D", bound=Device)
 
 A20_ON: Final = 0xFFFFFFFF
 A20_OFF: Final = A20_ON & ~(1 << 20)
 
 
-def _post_code() -> Region:
-    return Region(
-        "POST code", 1, lambda offset, size: 0xFF, lambda offset, size, value: None, posted=frozenset({0})
-    )
-
-
-@register_type("x86-machine", abstract=True, description="the common x86 board")
+@register_type("x86-machine", abstract=True, description="what x86 boards have in common")
 class X86Machine(Machine):
-    """The common board. Subclasses add their buses in `add_devices`."""
+    """An x86 board. Its class's `init` calls the functions of this module and of `pc`, in order."""
 
     has_pci: ClassVar[bool] = False
 
+    pic: PicPair
+    ioapic: IoApic
+    power_management: AcpiPm
+
     def __init__(self, spec: MachineSpec, host: Host) -> None:
         super().__init__(spec, host)
-        self.ram = GuestRam(host.ram_block, ram_slots(spec.memory_bytes))
-        self.dma = DmaMemory(self.ram, host.dma_store)
         self.apic_bus = ApicBus(host.areas, host.kick)
-        self.devices: list[Any] = []
-        self._uarts: list[tuple[int, int]] = []
-        self.power_management: AcpiPm
-        self.pic: PicPair
-        self.ioapic: IoApic
+        self.a20 = A20Gate(self._set_a20)
+        self.pic = self.new(PicPair)
+        self.ioapic = self.new(IoApic)
+        self.ram = GuestRam(host.ram_block, ram_slots(spec.memory_bytes))
+        router = IrqRouter(self.pic.set_irq, self.ioapic.set_irq)
+        wiring = Wiring(host, router.line, DmaMemory(self.ram, host.dma_store))
+        self.ports, self.memory = wiring.ports, wiring.memory
+        self.system_bus, self.isa_bus = SystemBus(), IsaBus()
+        for name, bus in (("main-system-bus", self.system_bus), ("isa.0", self.isa_bus)):
+            bus.wiring = wiring
+            self.container("unattached").add_child(name, bus)
 
-    def realize(self) -> None:
-        """Make and map the devices, publish their ports, describe the CPUs."""
-        self.pic = self.add(PicPair(IrqLine(self._set_intr)))
-        self.ioapic = self.add(IoApic(self.apic_bus.send))
-        router = irq.IrqRouter(self.pic.set_irq, self.ioapic.set_irq)
-        self.add_devices(router)
-        Publisher(self.host.page).publish(self.ports)
-        cpus.describe(self.host.areas, self.spec.cpu_model, self.host.tsc_khz)
-        self.host.page.tsc_khz = self.host.tsc_khz
-
-    def add(self, device: Any) -> Any:
-        """Take `device` into the board: map its ports and its memory, reset it with the board."""
-        self.devices.append(device)
-        for base, region in getattr(device, "ports", list)():
-            self.ports.map(base, region)
-        for base, region in getattr(device, "memory", list)():
-            self.memory.map(base, region)
+    def new(self, cls: type[D]) -> D:
+        """A new device of the board, with the defaults that its version has."""
+        device = cls()
+        self.globals.apply(device)
         return device
 
-    def add_devices(self, router: irq.IrqRouter) -> None:
-        """The devices beside the interrupt controllers and the buses."""
-        host, clock = self.host, self.host.clock
-        self.add(Pit(clock, router.line(irq.PIT_IRQ)))
-        self.add(Rtc(clock, router.line(irq.RTC_IRQ), host.wall_clock, firmware.cmos(self.ram)))
-        for (base, line), chardev in zip(UARTS, self.spec.serial, strict=False):
-            if chardev is not None:
-                self.add(Uart16550A(clock, router.line(line), chardev, base))
-                self._uarts.append((base, line))
-        self.ports.map(POST_CODE_PORT, _post_code())
-        sci = router.line(irq.SCI_IRQ)
-        self.power_management = self.add(AcpiPm(clock, sci, host.power_off, host.request_reset))
-        keyboard, mouse = router.line(irq.KEYBOARD_IRQ), router.line(irq.MOUSE_IRQ)
-        a20 = A20Gate(self._set_a20)
-        self.add(I8042(keyboard, mouse, host.request_reset, a20.input()))
-        self.add(Port92(host.request_reset, a20.input()))
-        self.add(fw_cfg(self.spec, self.ram, self.dma))
-        if self.spec.debugcon is not None:
-            self.add(DebugCon(self.spec.debugcon))
-        if self.spec.isa_debug_exit:
-            self.add(IsaDebugExit(host.debug_exit))
+    def realize(self, device: Device) -> None:
+        """Place and realize a device of the board on the bus of its kind."""
+        self.place(device)
+        buses: Iterable[IoBus] = (self.system_bus, self.isa_bus)
+        qdev_realize(device, next((bus for bus in buses if bus.is_a(device.bus_type or "")), None))
 
-    def reset(self) -> None:
-        """Devices, inboxes and the vCPUs' areas as after power-up; RAM stays."""
-        for device in self.devices:
-            device.reset()
+    def add(self, cls: type[D], **values: object) -> D:
+        """Make, set up and realize a device of the board; `values` are properties by attribute."""
+        device = self.new(cls)
+        for attribute, value in values.items():
+            setattr(device, attribute, value)
+        self.realize(device)
+        return device
+
+    def init_done(self) -> None:
+        """Publish what the devices declare about their ports."""
+        Publisher(self.host.page).publish(self.ports)
+
+    def reset_children(self) -> Iterable[Resettable]:
+        """Both buses with their devices."""
+        return (self.system_bus, self.isa_bus)
+
+    def reset_hold(self) -> None:
+        """No interrupt is on its way, and the vCPUs' areas are as after power-up; RAM stays."""
         self.apic_bus.clear()
         self.host.page.pic_intr = 0
         cpus.reset(self.host.areas)
@@ -114,12 +97,16 @@ class X86Machine(Machine):
         board = firmware.Board(
             smp=self.spec.smp,
             pci=self.has_pci,
-            serial=self._uarts,
+            serial=[(uart.iobase, uart.irq) for uart in self.uarts()],
             signature=leaf1.eax,
             features=leaf1.edx,
         )
         state = firmware.load(self.spec.boot, self.ram, board)
         state.store(self.bsp.control.guest)
+
+    def uarts(self) -> list[Uart16550A]:
+        """Every UART, the user's, too."""
+        return [device for device in self.isa_bus.devices if isinstance(device, Uart16550A)]
 
     @property
     def bsp(self) -> VcpuArea:
@@ -143,12 +130,38 @@ class X86Machine(Machine):
         """Sets PWRBTN_STS, which the guest sees as an SCI."""
         self.power_management.press_power_button()
 
+    def set_intr(self, level: int) -> None:
+        """The 8259s' output, an input of the local APICs' LINT0."""
+        self.host.page.pic_intr = level
+        if level:
+            self.apic_bus.raise_intr()
+
     def _set_a20(self, enabled: bool) -> None:
         self.host.page.a20_mask = A20_ON if enabled else A20_OFF
         for area in self.host.areas:
             self.host.kick(area.index)
 
-    def _set_intr(self, level: int) -> None:
-        self.host.page.pic_intr = level
-        if level:
-            self.apic_bus.raise_intr()
+
+def x86_cpus_init(machine: X86Machine) -> None:
+    """Tell the vCPUs' areas which CPU they are, and give each vCPU its object."""
+    host = machine.host
+    cpus.describe(host.areas, machine.spec.cpu_model, host.tsc_khz)
+    host.page.tsc_khz = host.tsc_khz
+    for area in host.areas:
+        x86_cpu_new(machine, area)
+
+
+def x86_cpu_new(machine: X86Machine, area: VcpuArea) -> X86Cpu:
+    """The object of the vCPU of `area`, in /machine/unattached."""
+    cpu = X86Cpu()
+    cpu.area = area
+    machine.realize(cpu)
+    return cpu
+
+
+def gsi_init(machine: X86Machine) -> None:
+    """The interrupt controllers (pc_i8259_create, ioapic_init_gsi)."""
+    machine.pic.intr = IrqLine(machine.set_intr)
+    machine.ioapic.deliver = machine.apic_bus.send
+    machine.realize(machine.pic)
+    machine.realize(machine.ioapic)

@@ -34,6 +34,12 @@ class Bus(Object, Resettable):
             )
         self.devices.append(device)
 
+    def attach(self, device: "Device") -> None:
+        """`device` has been realized: connect it. Raises what makes that impossible."""
+
+    def detach(self, device: "Device") -> None:
+        """`device` is about to leave: disconnect it."""
+
     def unplug(self, device: "Device") -> None:
         """`device` has been unrealized, or could not be realized."""
         self.devices.remove(device)
@@ -41,6 +47,10 @@ class Bus(Object, Resettable):
     def reset_children(self) -> Iterable[Resettable]:
         """The devices on it, in the order in which they came."""
         return self.devices
+
+    def reset(self) -> None:
+        """All three phases, for the devices on it."""
+        resettable_reset(self)
 
 
 @register_type("device", abstract=True, description="a part of a machine")
@@ -114,6 +124,8 @@ def qdev_realize(device: Device, bus: Bus | None = None) -> None:
         device.property_values[Device.parent_bus.name] = bus
     try:
         device.realize()
+        if bus is not None:
+            bus.attach(device)
     except BaseException:
         _leave(device)
         raise
@@ -124,6 +136,8 @@ def qdev_unrealize(device: Device) -> None:
     """Take `device` out of its bus and the composition tree."""
     if not device.realized:
         raise DeviceError(f"{device}: is not realized")
+    if device.parent_bus is not None:
+        device.parent_bus.detach(device)
     device.unrealize()
     device._realized = False
     _leave(device)

@@ -6,14 +6,15 @@ The platform is always in ACPI mode: FADT.SMI_CMD is 0 and PM1_CNT.SCI_EN reads 
 the DSDT say; port numbers are for the default `PM_BASE`.
 """
 
-from collections.abc import Callable
 from enum import IntFlag
 from typing import Any
 
 from mpvm.abi.errors import DeviceError
-from mpvm.hw.clock import NS_PER_SECOND, Clock
-from mpvm.hw.device import Device, IrqLine
+from mpvm.hw.bus import IsaDevice
+from mpvm.hw.clock import NS_PER_SECOND
 from mpvm.memory.region import Region, ShadowRegister
+from mpvm.qom import properties
+from mpvm.qom.type_info import register_type
 
 PM_BASE = 0x600
 PM_SIZE = 0x10
@@ -80,17 +81,18 @@ _SLP_TYP_SHIFT = 10
 _TOGGLE_SHIFT = PM_TIMER_BITS - 1
 
 
-class ResetControl(Device):
+@register_type("reset-control", description="reset control register at port 0xcf9")
+class ResetControl(IsaDevice):
     """The reset control register at port 0xcf9.
 
     It lies inside the PCI host bridge's CONFIG_ADDRESS: with PCI, give it to `PciHost`, which hands
-    it the bytes at offset 1; without, map `ports()`.
+    it the bytes at offset 1; without, it has a port of its own.
     """
 
-    type_name = "reset-control"
+    own_port = properties.boolean(True, "whether it answers at the port itself")
 
-    def __init__(self, request_reset: Callable[[], None]) -> None:
-        self._request_reset = request_reset
+    def realize(self) -> None:
+        """All bits clear."""
         self._region = Region(
             "reset-control",
             1,
@@ -101,7 +103,7 @@ class ResetControl(Device):
 
     def ports(self) -> list[tuple[int, Region]]:
         """Where the register is on a machine without PCI."""
-        return [(RESET_PORT, self._region)]
+        return [(RESET_PORT, self._region)] if self.own_port else []
 
     def read(self) -> int:
         """What was written; RST_CPU stays until the reset that it started."""
@@ -112,9 +114,9 @@ class ResetControl(Device):
         starts = value & ~self._value & ResetBit.RST_CPU
         self._value = value & (ResetBit.SYS_RST | ResetBit.RST_CPU | ResetBit.FULL_RST)
         if starts:
-            self._request_reset()
+            self.wiring.system.request_reset()
 
-    def reset(self) -> None:
+    def reset_enter(self) -> None:
         """All bits clear."""
         self._value = 0
 
@@ -127,28 +129,21 @@ class ResetControl(Device):
         self._value = state["value"]
 
 
-class AcpiPm(Device):
-    """The fixed register blocks at `base`, and in `reset_control` the reset register.
+@register_type("PIIX4_PM", description="ACPI power management: PM1a, the PM timer and GPE0")
+class AcpiPm(IsaDevice):
+    """The fixed register blocks at `pm_io_base`, where a PIIX4's function 3 has them after firmware has run.
 
     PM_TMR is a shadowed read, a counter. Everything else is synchronous: status bits and the SCI must
     have changed when the guest's handler goes on to its EOI.
     """
 
-    type_name = "acpi-pm"
+    pm_io_base = properties.uint32(PM_BASE, "first port of the blocks", name="pm_io_base")
+    sci_int = properties.uint8(9, "ISA interrupt of the SCI", name="sci_int")
 
-    def __init__(
-        self,
-        clock: Clock,
-        sci: IrqLine,
-        power_off: Callable[[], None],
-        request_reset: Callable[[], None],
-        base: int = PM_BASE,
-    ) -> None:
-        self._clock = clock
-        self._sci = sci
-        self._power_off = power_off
-        self._base = base
-        self.reset_control = ResetControl(request_reset)
+    def realize(self) -> None:
+        """Take the SCI, and start the timer."""
+        self._clock = clock = self.wiring.system.clock
+        self._sci = self.wiring.line(self.sci_int)
         self._timer_shadow = ShadowRegister()
         self._timer = clock.timer(self._update)
         self._region = Region(
@@ -157,10 +152,10 @@ class AcpiPm(Device):
         self.reset()
 
     def ports(self) -> list[tuple[int, Region]]:
-        """Where the register blocks are; `reset_control` is mapped apart."""
-        return [(self._base, self._region)]
+        """Where the register blocks are."""
+        return [(self.pm_io_base, self._region)]
 
-    def reset(self) -> None:
+    def reset_enter(self) -> None:
         """Registers to zero but SCI_EN, the timer counts from zero."""
         self._pm1_status = 0
         self._pm1_enable = 0
@@ -169,7 +164,9 @@ class AcpiPm(Device):
         self._gpe_enable = 0
         self._toggles_seen = 0
         self._start_timer(0)
-        self.reset_control.reset()
+
+    def reset_hold(self) -> None:
+        """The SCI goes low."""
         self._update()
 
     # -- events ------------------------------------------------------------------------------------
@@ -260,7 +257,7 @@ class AcpiPm(Device):
             self._pm1_control = (self._pm1_control & ~mask | value) & _PM1_CNT_WRITABLE
             slp_typ = self._pm1_control >> _SLP_TYP_SHIFT & 7
             if value & Pm1Control.SLP_EN and slp_typ == SLP_TYP_S5:
-                self._power_off()
+                self.wiring.system.power_off()
         elif register == GPE0_OFFSET:
             self._gpe_status &= ~value
         elif register == GPE0_OFFSET + 2:
@@ -279,7 +276,6 @@ class AcpiPm(Device):
             "gpe_enable": self._gpe_enable,
             "ticks": self._ticks(self._clock.now()),
             "toggles_seen": self._toggles_seen,
-            "reset_control": self.reset_control.state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -291,5 +287,4 @@ class AcpiPm(Device):
         self._gpe_enable = state["gpe_enable"]
         self._toggles_seen = state["toggles_seen"]
         self._start_timer(state["ticks"])
-        self.reset_control.load(state["reset_control"])
         self._update()

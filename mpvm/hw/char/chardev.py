@@ -4,6 +4,9 @@ terminal, file, socket or buffer; back ends that do I/O live in `mpvm.coordinato
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
+
+from mpvm.qom.properties import Property
 
 
 def _no_room() -> int:
@@ -93,3 +96,17 @@ class MemoryChardev(Chardev):
             chunk = bytes(self._input[:count])
             del self._input[:count]
             self.deliver(chunk)
+
+
+CHARDEV_KIND = "chardev"
+
+
+def chardev_property(description: str) -> Property[Chardev | None]:
+    """A property of a front end: the back end that it connects to, None for nobody."""
+
+    def parse(value: Any) -> Chardev | None:
+        if value is not None and not isinstance(value, Chardev):
+            raise ValueError("is not a chardev")
+        return value
+
+    return Property(CHARDEV_KIND, parse, "stdio, null or file:PATH", None, description)

@@ -9,10 +9,12 @@ from collections import deque
 from enum import IntFlag
 from typing import Any
 
-from mpvm.hw.char.chardev import Chardev
-from mpvm.hw.clock import NS_PER_SECOND, Clock
-from mpvm.hw.device import Device, IrqLine
+from mpvm.hw.bus import IsaDevice
+from mpvm.hw.char.chardev import NullChardev, chardev_property
+from mpvm.hw.clock import NS_PER_SECOND
 from mpvm.memory.region import Region, ShadowRegister
+from mpvm.qom import properties
+from mpvm.qom.type_info import register_type
 
 CRYSTAL_HZ = 1_843_200
 BAUD_DIVIDER = 16
@@ -125,8 +127,9 @@ _POWER_ON_DIVISOR = 12
 _POWER_ON_LCR = 0x03
 
 
-class Uart16550A(Device):
-    """A 16550A at `base` on the ISA bus, its INTR pin gated by OUT2 as on the PC's serial card.
+@register_type("isa-serial", description="16550A UART")
+class Uart16550A(IsaDevice):
+    """A 16550A at `iobase` on the ISA bus, its INTR pin gated by OUT2 as on the PC's serial card.
 
     THR, DLL, IER, DLM, LCR and SCR are posted. FCR and MCR are not: they change what LSR reads
     (receiver reset, loopback), and LSR is a shadowed read, which must not overtake them. LSR is
@@ -134,18 +137,22 @@ class Uart16550A(Device):
     to clear, and outside loopback.
     """
 
-    type_name = "isa-serial"
+    user_creatable = True
 
-    def __init__(self, clock: Clock, irq: IrqLine, chardev: Chardev, base: int = 0x3F8) -> None:
-        self._clock = clock
-        self._irq = irq
-        self._chardev = chardev
-        self._base = base
+    iobase = properties.uint32(0x3F8, "first of its 8 ports")
+    irq = properties.uint32(4, "ISA interrupt")
+    chardev = chardev_property("where the line goes")
+
+    def realize(self) -> None:
+        """Take the line, and power on."""
+        self._clock = clock = self.wiring.system.clock
+        self._irq = self.wiring.line(self.irq)
+        self._chardev = self.chardev or NullChardev()
         self._lsr_shadow = ShadowRegister()
         self._timeout_timer = clock.timer(self._timed_out)
         self._thr_timer = clock.timer(self._thr_emptied)
         self._region = Region(
-            f"uart-{base:x}",
+            f"uart-{self.iobase:x}",
             REGISTERS,
             self._read,
             self._write,
@@ -155,15 +162,23 @@ class Uart16550A(Device):
         # characters with the PE, FE and BI that belong to them
         self._fifo: deque[tuple[int, int]] = deque()
         self._power_on()
-        chardev.connect(self.receive, self.room, self.receive_break)
+        self._update()
+        self._chardev.connect(self.receive, self.room, self.receive_break)
 
     def ports(self) -> list[tuple[int, Region]]:
         """Where the registers are."""
-        return [(self._base, self._region)]
+        return [(self.iobase, self._region)]
 
-    def reset(self) -> None:
-        """Registers as firmware leaves them at 9600 baud 8N1; waiting input flows in again."""
+    def reset_enter(self) -> None:
+        """Registers as firmware leaves them at 9600 baud 8N1."""
         self._power_on()
+
+    def reset_hold(self) -> None:
+        """INTR low."""
+        self._update()
+
+    def reset_exit(self) -> None:
+        """Waiting input flows in again."""
         self._chardev.room_available()
 
     def _power_on(self) -> None:
@@ -183,7 +198,6 @@ class Uart16550A(Device):
         self._thr_settling = False
         self._timeout_timer.cancel()
         self._thr_timer.cancel()
-        self._update()
 
     # -- the receiver ------------------------------------------------------------------------------
 

@@ -7,8 +7,10 @@ ignored and the edge/level control registers at 0x4d0 and 0x4d1 choose the trigg
 from typing import Any
 
 from mpvm.abi.errors import DeviceError
-from mpvm.hw.device import Device, IrqLine
+from mpvm.hw.bus import IsaDevice
+from mpvm.hw.device import IrqLine
 from mpvm.memory.region import Region
+from mpvm.qom.type_info import register_type
 
 MASTER_PORT = 0x20
 SLAVE_PORT = 0xA0
@@ -232,13 +234,14 @@ class Pic8259A:
             setattr(self, name, state[name])
 
 
-class PicPair(Device):
+@register_type("isa-i8259", description="the pair of 8259A interrupt controllers")
+class PicPair(IsaDevice):
     """Master and slave 8259A; `intr` is the INTR input of the CPU (or its LINT0)."""
 
-    type_name = "i8259"
-
-    def __init__(self, intr: IrqLine) -> None:
-        self._intr = intr
+    def instance_init(self) -> None:
+        """Both chips, and an output that is not connected."""
+        super().instance_init()
+        self.intr = IrqLine()
         self.master = Pic8259A(MASTER_ELCR_MASK, cascade=1 << CASCADE_LEVEL)
         self.slave = Pic8259A(SLAVE_ELCR_MASK)
 
@@ -319,12 +322,15 @@ class PicPair(Device):
 
     def _update(self) -> None:
         self.master.set_line(CASCADE_LEVEL, int(self.slave.pending() is not None))
-        self._intr.set(int(self.master.pending() is not None))
+        self.intr.set(int(self.master.pending() is not None))
 
-    def reset(self) -> None:
-        """Power-on state: INTR low, every input edge triggered."""
+    def reset_enter(self) -> None:
+        """Power-on state, every input edge triggered."""
         self.slave.reset()
         self.master.reset()
+
+    def reset_hold(self) -> None:
+        """INTR low."""
         self._update()
 
     def state(self) -> dict[str, Any]:

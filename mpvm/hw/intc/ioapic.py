@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from mpvm.abi.errors import DeviceError
-from mpvm.hw.device import Device
+from mpvm.hw.bus import SysBusDevice
 from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
 from mpvm.memory.region import Region
+from mpvm.qom import properties
+from mpvm.qom.type_info import register_type
 
 BASE_ADDRESS = 0xFEC00000
 REGION_SIZE = 0x1000
@@ -43,27 +45,31 @@ DELIVERY_MODES = frozenset(DeliveryMode)
 LEVEL_MODES = frozenset({DeliveryMode.FIXED, DeliveryMode.LOWEST_PRIORITY})
 
 
-class IoApic(Device):
+@register_type("ioapic", description="I/O APIC with 24 pins")
+class IoApic(SysBusDevice):
     """24 pins, each with a redirection entry that turns its signal into an `InterruptMessage`.
 
     A line carries the assertion of a signal, not its voltage: the polarity bit is kept for the guest
     and changes nothing. A message is handed over at once, so the delivery status always reads idle.
     """
 
-    type_name = "ioapic"
+    apic_id = properties.uint8(0, "its APIC id at reset, 4 bits", name="id")
 
-    def __init__(self, deliver: Callable[[InterruptMessage], None], apic_id: int = 0) -> None:
-        self._deliver = deliver
-        self._reset_id = apic_id & 0xF
+    # Where its messages go: the local APICs' bus.
+    deliver: Callable[[InterruptMessage], None]
+
+    def realize(self) -> None:
+        """No line asserted."""
+        self._reset_id = self.apic_id & 0xF
         self._lines = 0
-        self.reset()
+        self.reset_enter()
 
     def memory(self) -> list[tuple[int, Region]]:
         """The register page. Index and EOI are posted: they act on later, synchronous accesses only."""
         posted = frozenset({IOREGSEL, IOEOI})
         return [(BASE_ADDRESS, Region("ioapic", REGION_SIZE, self._read, self._write, posted=posted))]
 
-    def reset(self) -> None:
+    def reset_enter(self) -> None:
         """Every entry masked, no interrupt outstanding; the levels of the pins are the devices'."""
         self._select = 0
         self._id = self._reset_id
@@ -103,7 +109,7 @@ class IoApic(Device):
         mode = entry >> REDIR_DELMOD_SHIFT & 7
         if mode not in DELIVERY_MODES:
             return
-        self._deliver(
+        self.deliver(
             InterruptMessage(
                 vector=entry & REDIR_VECTOR,
                 delivery_mode=DeliveryMode(mode),

@@ -25,3 +25,7 @@ class A20Gate:
                 self._set_a20(self.open)
 
         return set_input
+
+
+def no_gate(level: bool) -> None:
+    """Where a device's A20 output goes that no board has wired."""

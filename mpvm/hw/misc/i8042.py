@@ -7,9 +7,12 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from mpvm.hw.device import Device, IrqLine
+from mpvm.hw.bus import IsaDevice
+from mpvm.hw.misc.a20 import no_gate
 from mpvm.hw.misc.ps2_keyboard import Ps2Keyboard
 from mpvm.memory.region import Region, ShadowRegister
+from mpvm.qom import properties
+from mpvm.qom.type_info import register_type
 
 DATA_PORT = 0x60
 COMMAND_PORT = 0x64
@@ -104,27 +107,24 @@ _TAKES_ARGUMENT = frozenset(
 )
 
 
-class I8042(Device):
+@register_type("i8042", description="keyboard controller with a keyboard")
+class I8042(IsaDevice):
     """Ports 0x60 and 0x64. Status is a shadowed read; no write is posted, because each changes it.
 
-    `set_a20` is an input of the machine's `A20Gate`. `irq12` follows the output buffer when a driver has
-    enabled it, though all that comes that way is the controller's own word that the auxiliary device
-    does not answer.
+    `set_a20` is an input of the machine's `A20Gate`. The mouse's interrupt follows the output buffer when a
+    driver has enabled it, though all that comes that way is the controller's own word that the auxiliary
+    device does not answer.
     """
 
-    type_name = "i8042"
+    kbd_irq = properties.uint8(1, "ISA interrupt of the keyboard")
+    mouse_irq = properties.uint8(12, "ISA interrupt of the auxiliary device")
 
-    def __init__(
-        self,
-        irq1: IrqLine,
-        irq12: IrqLine,
-        request_reset: Callable[[], None],
-        set_a20: Callable[[bool], None],
-    ) -> None:
-        self._irq1 = irq1
-        self._irq12 = irq12
-        self._request_reset = request_reset
-        self._set_a20 = set_a20
+    set_a20: Callable[[bool], None] = staticmethod(no_gate)
+
+    def realize(self) -> None:
+        """Take both lines, and power on."""
+        self._irq1 = self.wiring.line(self.kbd_irq)
+        self._irq12 = self.wiring.line(self.mouse_irq)
         self.keyboard = Ps2Keyboard()
         self._status_shadow = ShadowRegister()
         self._data_region = Region("i8042-data", 1, self._read_data, self._write_data)
@@ -136,16 +136,21 @@ class I8042(Device):
         self._replies: deque[tuple[int, int]] = deque()
         self._from_keyboard: deque[int] = deque()
         self._power_on()
+        self._update()
 
     def ports(self) -> list[tuple[int, Region]]:
         """Where the two ports are."""
         return [(DATA_PORT, self._data_region), (COMMAND_PORT, self._command_region)]
 
-    def reset(self) -> None:
-        """The state that firmware hands over; A20 opens, both interrupts go low."""
+    def reset_enter(self) -> None:
+        """The state that firmware hands over."""
         self._power_on()
         self.keyboard.reset()
-        self._set_a20(True)
+
+    def reset_hold(self) -> None:
+        """A20 opens, both interrupts go low."""
+        self._update()
+        self.set_a20(True)
 
     def _power_on(self) -> None:
         self._ram = bytearray(RAM_SIZE)
@@ -158,7 +163,6 @@ class I8042(Device):
         self._source = 0
         self._replies.clear()
         self._from_keyboard.clear()
-        self._update()
 
     # -- the output buffer -------------------------------------------------------------------------
 
@@ -251,7 +255,7 @@ class I8042(Device):
         elif command >= Command.PULSE_OUTPUT_PORT:
             # the low four bits of the output port whose bit is 0 go low for 6 us
             if not command & OutputPort.RESET:
-                self._request_reset()
+                self.wiring.system.request_reset()
         else:
             self._execute(command)
         self._update()
@@ -300,9 +304,9 @@ class I8042(Device):
 
     def _write_output_port(self, value: int) -> None:
         self._output_port = value & _OUTPUT_PORT_WRITABLE
-        self._set_a20(bool(value & OutputPort.A20))
+        self.set_a20(bool(value & OutputPort.A20))
         if not value & OutputPort.RESET:
-            self._request_reset()
+            self.wiring.system.request_reset()
 
     # -- state -------------------------------------------------------------------------------------
 
@@ -333,5 +337,5 @@ class I8042(Device):
         self._replies = deque((int(value), int(source)) for value, source in state["replies"])
         self._from_keyboard = deque(state["from_keyboard"])
         self.keyboard.load(state["keyboard"])
-        self._set_a20(bool(self._output_port & OutputPort.A20))
+        self.set_a20(bool(self._output_port & OutputPort.A20))
         self._update()

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from enum import IntFlag
 from typing import Any
 
-from mpvm.hw.device import Device
+from mpvm.hw.bus import IsaDevice
+from mpvm.hw.misc.a20 import no_gate
 from mpvm.memory.region import Region
+from mpvm.qom.type_info import register_type
 
 PORT92 = 0x92
 
@@ -21,14 +23,14 @@ class SystemControl(IntFlag):
 _RESET_VALUE = int(SystemControl.A20_GATE)
 
 
-class Port92(Device):
+@register_type("port92", description="system control port A: fast reset and A20")
+class Port92(IsaDevice):
     """Port 0x92. A rising FAST_RESET asks for a reset, A20_GATE drives `set_a20` (an `A20Gate` input)."""
 
-    type_name = "port92"
+    set_a20: Callable[[bool], None] = staticmethod(no_gate)
 
-    def __init__(self, request_reset: Callable[[], None], set_a20: Callable[[bool], None]) -> None:
-        self._request_reset = request_reset
-        self._set_a20 = set_a20
+    def realize(self) -> None:
+        """A20 open, no reset asked for."""
         self._value = _RESET_VALUE
         self._region = Region("port92", 1, self._read, self._write)
 
@@ -36,10 +38,13 @@ class Port92(Device):
         """Where the port is."""
         return [(PORT92, self._region)]
 
-    def reset(self) -> None:
-        """A20 open, no reset asked for."""
+    def reset_enter(self) -> None:
+        """No reset asked for."""
         self._value = _RESET_VALUE
-        self._set_a20(True)
+
+    def reset_hold(self) -> None:
+        """A20 open."""
+        self.set_a20(True)
 
     def _read(self, offset: int, size: int) -> int:
         return self._value
@@ -47,9 +52,9 @@ class Port92(Device):
     def _write(self, offset: int, size: int, value: int) -> None:
         starts = value & ~self._value & SystemControl.FAST_RESET
         self._value = value & (SystemControl.FAST_RESET | SystemControl.A20_GATE)
-        self._set_a20(bool(value & SystemControl.A20_GATE))
+        self.set_a20(bool(value & SystemControl.A20_GATE))
         if starts:
-            self._request_reset()
+            self.wiring.system.request_reset()
 
     def state(self) -> dict[str, Any]:
         """The port's value."""
@@ -58,4 +63,4 @@ class Port92(Device):
     def load(self, state: dict[str, Any]) -> None:
         """Take over `state` and drive A20 to match."""
         self._value = state["value"]
-        self._set_a20(bool(self._value & SystemControl.A20_GATE))
+        self.set_a20(bool(self._value & SystemControl.A20_GATE))

@@ -6,14 +6,17 @@ data is the machine's and is read-only; an item is made when it is asked for.
 
 import functools
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import Any, Final
 
 from mpvm.abi.errors import DeviceError
-from mpvm.hw.device import Device
+from mpvm.hw.bus import SysBusDevice
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.region import Region
+from mpvm.qom import properties
+from mpvm.qom.object import cast
+from mpvm.qom.type_info import register_type
 
 FW_CFG_PORT: Final = 0x510
 FW_CFG_PORTS: Final = 12
@@ -68,26 +71,37 @@ class DmaControl(IntFlag):
     WRITE = 0x10
 
 
-class FwCfg(Device):
+@register_type("fw_cfg_io", description="firmware configuration, by port and DMA")
+class FwCfg(SysBusDevice):
     """Selector at 0x510, data at 0x511, DMA address at 0x514, which is big-endian; its low half starts DMA.
 
-    `items` are the numbered items beside the device's own (SIGNATURE, ID, FILE_DIR), `files` those found by
-    name in the directory. DMA goes through `dma`.
+    The board adds `items`, which are numbered, beside the device's own (SIGNATURE, ID, FILE_DIR), and
+    `files`, which are found by name in the directory, before it is realized.
     """
 
-    type_name = "fw-cfg"
+    dma_enabled = properties.boolean(True, "whether the guest may let it copy into RAM", name="dma_enabled")
+    file_slots = properties.uint16(FILE_SLOTS, "how many files fit", name="x-file-slots")
 
-    def __init__(self, dma: DmaMemory, items: Mapping[int, Item], files: Mapping[str, Item]) -> None:
-        if len(files) > FILE_SLOTS or any(len(name) >= FILE_NAME_BYTES for name in files):
+    def instance_init(self) -> None:
+        """No items."""
+        super().instance_init()
+        self.items: dict[int, Item] = {}
+        self.files: dict[str, Item] = {}
+
+    def realize(self) -> None:
+        """Make the directory. Raises `DeviceError` for files that it can't hold."""
+        files = self.files
+        if len(files) > self.file_slots or any(len(name) >= FILE_NAME_BYTES for name in files):
             raise DeviceError(
-                f"fw_cfg: {FILE_SLOTS} files with names of {FILE_NAME_BYTES - 1} bytes are possible"
+                f"fw_cfg: {self.file_slots} files with names of {FILE_NAME_BYTES - 1} bytes are possible"
             )
-        self._dma = dma
+        self._dma = cast(self.wiring.dma, DmaMemory)
         self._names = sorted(files)
+        version = _VERSION_TRADITIONAL | (_VERSION_DMA if self.dma_enabled else 0)
         self._items: dict[int, Item] = {
-            **items,
+            **self.items,
             Key.SIGNATURE: lambda: _SIGNATURE,
-            Key.ID: lambda: (_VERSION_TRADITIONAL | _VERSION_DMA).to_bytes(4, "little"),
+            Key.ID: lambda: version.to_bytes(4, "little"),
             Key.FILE_DIR: functools.cache(self._directory),
             **{FILE_FIRST + slot: files[name] for slot, name in enumerate(self._names)},
         }
@@ -102,12 +116,12 @@ class FwCfg(Device):
 
     def ports(self) -> list[tuple[int, Region]]:
         """Where the ports are."""
-        return [
-            (FW_CFG_PORT, self._registers),
-            (FW_CFG_PORT + DMA_ADDRESS_OFFSET, self._dma_registers),
-        ]
+        ports = [(FW_CFG_PORT, self._registers)]
+        if self.dma_enabled:
+            ports.append((FW_CFG_PORT + DMA_ADDRESS_OFFSET, self._dma_registers))
+        return ports
 
-    def reset(self) -> None:
+    def reset_enter(self) -> None:
         """The signature is selected."""
         self._select_key(Key.SIGNATURE)
         self._dma_address = 0

@@ -4,21 +4,27 @@ from typing import Any
 
 from mpvm.abi.errors import DeviceError
 from mpvm.hw.pci.function import Header, PciFunction
+from mpvm.qom.qdev import Bus, qdev_realize
+from mpvm.qom.type_info import register_type
 
 DEVICES = 32
 FUNCTIONS = 8
 _MULTI_FUNCTION = 0x80
 
 
-class PciBus:
+@register_type("PCI", description="a PCI bus")
+class PciBus(Bus):
     """Functions by (device, function). Whoever is not there is a master abort: ones, and lost writes."""
 
-    def __init__(self, number: int = 0) -> None:
-        self.number = number
+    number = 0
+
+    def instance_init(self) -> None:
+        """No function yet."""
+        super().instance_init()
         self._functions: dict[tuple[int, int], PciFunction] = {}
 
     def add(self, pci_function: PciFunction, device: int, function: int = 0) -> None:
-        """Plug `pci_function` in; raises `DeviceError` where that is impossible.
+        """Realize `pci_function` here; raises `DeviceError` where that is impossible.
 
         A device with functions beyond 0 must have function 0, with the multi-function bit set in its
         header type, or no guest would look for them: add function 0 first.
@@ -27,11 +33,12 @@ class PciBus:
         if not (0 <= device < DEVICES and 0 <= function < FUNCTIONS):
             raise DeviceError(f"{where}: devices are 0 to {DEVICES - 1}, functions 0 to {FUNCTIONS - 1}")
         if (device, function) in self._functions:
-            raise DeviceError(f"{where}: {self._functions[device, function].name} is there already")
+            raise DeviceError(f"{where}: {self._functions[device, function].type_name} is there already")
         if function:
             first = self._functions.get((device, 0))
             if first is None or not first.read(Header.HEADER_TYPE, 1) & _MULTI_FUNCTION:
                 raise DeviceError(f"{where}: function 0 must be there and be multi-function")
+        qdev_realize(pci_function, self)
         self._functions[device, function] = pci_function
 
     def find(self, device: int, function: int) -> PciFunction | None:
@@ -48,11 +55,6 @@ class PciBus:
         found = self.find(device, function)
         if found is not None:
             found.write(offset, size, value)
-
-    def reset(self) -> None:
-        """Assert RST#: every function's configuration space returns to its reset state."""
-        for pci_function in self._functions.values():
-            pci_function.reset()
 
     def state(self) -> dict[str, Any]:
         """The state of each function under its number, as ``"00.0"``."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from mpvm.abi.errors import DeviceError
+from mpvm.qom.qdev import Device
+from mpvm.qom.type_info import register_type
 
 CONFIG_SPACE_SIZE = 256
 
@@ -45,19 +47,22 @@ class Register(NamedTuple):
     write_1_clears: int = 0
 
 
-class PciFunction:
+@register_type("pci-device", abstract=True, description="a function on a PCI bus")
+class PciFunction(Device):
     """256 bytes of configuration space, described by a table of registers."""
 
-    def __init__(self, name: str, registers: Iterable[Register]) -> None:
-        self.name = name
+    bus_type: ClassVar[str | None] = "PCI"
+
+    def set_registers(self, registers: Iterable[Register]) -> None:
+        """Lay out configuration space, in `realize`; `DeviceError` for registers that overlap or leave it."""
         reset, writable, clearing = (bytearray(CONFIG_SPACE_SIZE) for _ in range(3))
         taken = bytearray(CONFIG_SPACE_SIZE)
         for register in registers:
             span = slice(register.offset, register.offset + register.size)
             if register.offset < 0 or span.stop > CONFIG_SPACE_SIZE or any(taken[span]):
                 raise DeviceError(
-                    f"{name}: register at {register.offset:#x}, {register.size} bytes, leaves configuration "
-                    "space or overlaps another"
+                    f"{self.type_name}: register at {register.offset:#x}, {register.size} bytes, leaves "
+                    "configuration space or overlaps another"
                 )
             taken[span] = b"\1" * register.size
             reset[span] = register.value.to_bytes(register.size, "little")
@@ -84,7 +89,7 @@ class PciFunction:
     def config_changed(self, offset: int, size: int) -> None:
         """Hook: the guest has written `size` bytes at `offset`. A device moves its BARs here."""
 
-    def reset(self) -> None:
+    def reset_enter(self) -> None:
         """Every register returns to its value at reset."""
         self.config[:] = self._reset
 

@@ -1,12 +1,15 @@
 """Access to PCI configuration space by mechanism #1 (PCI Local Bus Specification 3.0, 3.2.2.3.2)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from mpvm.hw.acpi.pm import RESET_PORT, ResetControl
-from mpvm.hw.device import Device
+from mpvm.hw.bus import SysBusDevice
 from mpvm.hw.pci.bus import PciBus
-from mpvm.hw.pci.i440fx import host_bridge
 from mpvm.memory.region import Region
+from mpvm.qom import properties
+from mpvm.qom.resettable import Resettable
+from mpvm.qom.type_info import register_type
 
 CONFIG_ADDRESS = 0xCF8
 CONFIG_DATA = 0xCFC
@@ -16,19 +19,25 @@ _ENABLE = 0x80000000
 _ADDRESS_MASK = 0x80FFFFFC
 
 
-class PciHost(Device):
-    """Ports 0xcf8 and 0xcfc in front of bus 0, with an i440FX host bridge at 00:00.0.
+@register_type("i440FX-pcihost", description="PCI host bridge: configuration mechanism #1 and bus 0")
+class PciHost(SysBusDevice):
+    """Ports 0xcf8 and 0xcfc in front of bus 0, `bus`, into which the board plugs its functions.
 
     Only a dword access to 0xcf8 reaches CONFIG_ADDRESS; narrower ones go on to I/O space, where
     `reset_control` answers at 0xcf9. No write is posted: a read of CONFIG_DATA depends on it.
     """
 
-    type_name = "i440FX-pcihost"
+    reset_control = properties.link("reset-control", "what answers at port 0xcf9")
 
-    def __init__(self, reset_control: ResetControl | None = None) -> None:
-        self._reset_control = reset_control
-        self.bus = PciBus(0)
-        self.bus.add(host_bridge(), 0)
+    def instance_init(self) -> None:
+        """With an empty bus."""
+        super().instance_init()
+        self.bus = PciBus()
+        self.add_child("pci.0", self.bus)
+
+    def realize(self) -> None:
+        """Power on."""
+        self._reset_control: ResetControl | None = self.reset_control
         self._address = 0
         self._address_region = Region("pci-config-address", 4, self._read_address, self._write_address)
         self._data_region = Region("pci-config-data", 4, self._read_data, self._write_data)
@@ -37,10 +46,13 @@ class PciHost(Device):
         """Where the two registers are."""
         return [(CONFIG_ADDRESS, self._address_region), (CONFIG_DATA, self._data_region)]
 
-    def reset(self) -> None:
-        """CONFIG_ADDRESS to 0, and every function of the bus to its reset state."""
+    def reset_children(self) -> Iterable[Resettable]:
+        """RST# of the bus."""
+        return (self.bus,)
+
+    def reset_enter(self) -> None:
+        """CONFIG_ADDRESS to 0."""
         self._address = 0
-        self.bus.reset()
 
     # -- CONFIG_ADDRESS ----------------------------------------------------------------------------
 

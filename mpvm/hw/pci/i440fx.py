@@ -5,10 +5,15 @@ registers have RAM readable and writable at C0000h-FFFFFh, and SMRAM is locked a
 """
 
 from mpvm.hw.pci.function import Header, PciFunction, Register
+from mpvm.qom import properties
+from mpvm.qom.type_info import register_type
 
 VENDOR_INTEL = 0x8086
 DEVICE_82441FX = 0x1237
 REVISION = 0x02
+# Red Hat's vendor ID and the ID by which QEMU marks its devices (QEMU's docs/specs/pci-ids.rst).
+VENDOR_QEMU = 0x1AF4
+SUBSYSTEM_QEMU = 0x1100
 CLASS_HOST_BRIDGE = 0x060000
 
 # PCICMD: memory access and bus master are hardwired; PERRE and SERRE are the guest's
@@ -40,6 +45,20 @@ REGISTERS = (
 )
 
 
-def host_bridge() -> PciFunction:
-    """A new 82441FX, for device 0 function 0 of bus 0."""
-    return PciFunction("i440FX", REGISTERS)
+@register_type("i440FX", description="82441FX host bridge")
+class I440fx(PciFunction):
+    """The 82441FX, for device 0 function 0 of bus 0.
+
+    The chip has no subsystem IDs. Since machine version 1.0 it says which virtual machine it is by QEMU's.
+    """
+
+    subsystem_vendor_id = properties.uint16(VENDOR_QEMU, "subsystem vendor ID")
+    subsystem_id = properties.uint16(SUBSYSTEM_QEMU, "subsystem ID")
+
+    def realize(self) -> None:
+        """Lay out configuration space."""
+        subsystem = (
+            Register(Header.SUBSYSTEM_VENDOR_ID, 2, self.subsystem_vendor_id),
+            Register(Header.SUBSYSTEM_ID, 2, self.subsystem_id),
+        )
+        self.set_registers((*REGISTERS, *subsystem))

@@ -8,9 +8,11 @@ import copy
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from mpvm.hw.clock import NS_PER_SECOND, Clock
-from mpvm.hw.device import Device, IrqLine
+from mpvm.hw.bus import IsaDevice
+from mpvm.hw.clock import NS_PER_SECOND
 from mpvm.memory.region import Region
+from mpvm.qom import properties
+from mpvm.qom.type_info import register_type
 
 CLOCK_HZ = 1193182
 
@@ -315,20 +317,23 @@ class Counter:
         self.pulse = pulse
 
 
-class Pit(Device):
-    """Three counters: 0 drives `irq` (IRQ 0), 1 was the DRAM refresh, 2 is the speaker's.
+@register_type("isa-pit", description="8254 interval timer and port 0x61")
+class Pit(IsaDevice):
+    """Three counters: 0 drives `irq` (ISA interrupt 0), 1 was the DRAM refresh, 2 is the speaker's.
 
     `irq` gets every rising edge of OUT 0. It falls just before the next one, not when a periodic OUT
     falls, so that the 8259A keeps the request of a vCPU that comes late. Edges that passed while
     nobody looked are one edge: the timer goes on at the first one after now.
     """
 
-    type_name = "i8254"
+    iobase = properties.uint32(PIT_PORT, "first of its 4 ports")
+    irq = properties.uint32(0, "ISA interrupt")
 
-    def __init__(self, clock: Clock, irq: IrqLine) -> None:
-        self._clock = clock
-        self._irq = irq
-        self._timer = clock.timer(self._update)
+    def realize(self) -> None:
+        """Take the line, and count."""
+        self._clock = self.wiring.system.clock
+        self._irq = self.wiring.line(self.irq)
+        self._timer = self._clock.timer(self._update)
         # Added to now * CLOCK_HZ: the part of a pulse that a loaded state brought along.
         self._phase = 0
         self.reset()
@@ -336,12 +341,12 @@ class Pit(Device):
     def ports(self) -> list[tuple[int, Region]]:
         """The PIT and port 0x61. Nothing is posted: a count runs from the instruction that wrote it."""
         return [
-            (PIT_PORT, Region("pit", 4, self._read, self._write)),
+            (self.iobase, Region("pit", 4, self._read, self._write)),
             (SPEAKER_PORT, Region("speaker", 1, self._read_speaker, self._write_speaker)),
         ]
 
-    def reset(self) -> None:
-        """What a PC's firmware leaves: 18.2 Hz on IRQ 0, refresh, an idle speaker; IRQ 0 low."""
+    def reset_enter(self) -> None:
+        """What a PC's firmware leaves: 18.2 Hz on IRQ 0, refresh, an idle speaker."""
         pulse = self._pulse()
         self._speaker = 0
         self._counters = [Counter(pulse) for _ in POWER_ON]
@@ -351,7 +356,13 @@ class Pit(Device):
             if counter.access not in (LSB, MSB):
                 counter.write(count >> 8)
         self._counters[2].set_gate(0)
+
+    def reset_hold(self) -> None:
+        """IRQ 0 low."""
         self._irq.lower()
+
+    def reset_exit(self) -> None:
+        """Wait for the next edge."""
         self._arm()
 
     def _pulse(self) -> int:

@@ -10,13 +10,14 @@ every update, as guests commonly set the date alone.
 import datetime
 import time
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from mpvm.abi.errors import DeviceError
-from mpvm.hw.clock import NS_PER_SECOND, Clock
-from mpvm.hw.device import Device, IrqLine
+from mpvm.hw.bus import IsaDevice
+from mpvm.hw.clock import NS_PER_SECOND
 from mpvm.memory.region import Region
+from mpvm.qom import properties
+from mpvm.qom.type_info import register_type
 
 RTC_PORT = 0x70
 RAM_SIZE = 128
@@ -70,35 +71,25 @@ A_POWER_ON = 0x26  # 32.768 kHz, periodic rate 1024 Hz
 B_POWER_ON = B_24_HOURS
 
 
-class Rtc(Device):
-    """`irq` is IRQ 8, level-held until register C is read.
+@register_type("mc146818rtc", description="real-time clock with CMOS RAM")
+class Rtc(IsaDevice):
+    """Its line is level-held until register C is read.
 
-    `wall_clock` tells Unix seconds; where it tells fractions, the seconds begin when the wall clock's
-    do. `cmos` has the first contents of RAM bytes; the clock's own registers are not among them.
+    The wall clock tells Unix seconds; where it tells fractions, the seconds begin when the wall clock's do.
     """
 
-    type_name = "mc146818"
+    iobase = properties.uint16(RTC_PORT, "index port; the data port follows")
+    irq = properties.uint8(8, "ISA interrupt")
 
-    def __init__(
-        self,
-        clock: Clock,
-        irq: IrqLine,
-        wall_clock: Callable[[], float],
-        cmos: Mapping[int, int] = MappingProxyType({}),
-    ) -> None:
-        self._clock = clock
-        self._irq = irq
-        self._wall_clock = wall_clock
+    def realize(self) -> None:
+        """Take the line, and the time of the wall clock."""
+        system = self.wiring.system
+        self._clock = clock = system.clock
+        self._irq = self.wiring.line(self.irq)
+        self._wall_clock = wall_clock = system.wall_clock
         self._timer = clock.timer(self._settle)
         self._index = 0
         self._ram = bytearray(RAM_SIZE)
-        for address, value in cmos.items():
-            if not 0 <= address < RAM_SIZE or address in CLOCK_REGISTERS or not 0 <= value <= 0xFF:
-                raise DeviceError(
-                    f"mc146818: CMOS byte {address:#x} can't be set to {value:#x};"
-                    " bytes at 0xe to 0x7f but 0x32 can, to 0 to 0xff"
-                )
-            self._ram[address] = value
         self._ram[REGISTER_A] = A_POWER_ON
         self._ram[REGISTER_B] = B_POWER_ON
         self._ram[REGISTER_D] = D_VRT
@@ -111,16 +102,29 @@ class Rtc(Device):
         self._count = self._time_base()
         self._store_time()
 
+    def set_cmos_data(self, cmos: Mapping[int, int]) -> None:
+        """Set RAM bytes (mc146818rtc_set_cmos_data); `DeviceError` for the clock's own and beyond."""
+        for address, value in cmos.items():
+            if not 0 <= address < RAM_SIZE or address in CLOCK_REGISTERS or not 0 <= value <= 0xFF:
+                raise DeviceError(
+                    f"mc146818rtc: CMOS byte {address:#x} can't be set to {value:#x};"
+                    " bytes at 0xe to 0x7f but 0x32 can, to 0 to 0xff"
+                )
+            self._ram[address] = value
+
     def ports(self) -> list[tuple[int, Region]]:
         """Index and data. The index is posted: only a synchronous data access makes use of it."""
-        return [(RTC_PORT, Region("rtc", 2, self._read, self._write, posted=frozenset({0})))]
+        return [(self.iobase, Region("rtc", 2, self._read, self._write, posted=frozenset({0})))]
 
-    def reset(self) -> None:
+    def reset_enter(self) -> None:
         """The RESET pin: no interrupt enabled or flagged. Time, RAM and modes are on the battery."""
         self._sync()
         self._index = 0
         self._ram[REGISTER_B] &= ~(B_PIE | B_AIE | B_UIE | B_SQWE) & 0xFF
         self._ram[REGISTER_C] = 0
+
+    def reset_hold(self) -> None:
+        """The line goes low."""
         self._settle()
 
     # -- the divider chain

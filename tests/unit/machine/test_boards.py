@@ -25,7 +25,7 @@ BOOT_SECTOR = bytes(510) + b"\x55\xaa"
 class Board:
     """A machine on a manual clock, with a record of what it asks its host for."""
 
-    def __init__(self, name: str, folder: Path, smp: int = 2) -> None:
+    def __init__(self, name: str, folder: Path, smp: int = 2, **more: Any) -> None:
         self.clock = ManualClock(NS_PER_SECOND)
         self.page = VmPage(a20_mask=0xFFFFFFFF)
         self.areas = [VcpuArea(index=index, apic_id=index, is_bsp=index == 0) for index in range(smp)]
@@ -42,6 +42,7 @@ class Board:
             serial=(self.console, None, MemoryChardev()),
             debugcon=self.debug,
             isa_debug_exit=True,
+            **more,
         )
         host = Host(
             clock=self.clock,
@@ -59,7 +60,7 @@ class Board:
         machine = machine_class(name)(spec, host)
         assert isinstance(machine, X86Machine)
         self.machine = machine
-        self.machine.realize()
+        self.machine.run_board_init()
         self.machine.reset()
         self.out, self.read = self.machine.ports.write, self.machine.ports.read
 
@@ -77,8 +78,8 @@ def board(request: pytest.FixtureRequest, tmp_path: Path) -> Board:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[[str], Board]:
-    return lambda name: Board(name, tmp_path)
+def make(tmp_path: Path) -> Callable[..., Board]:
+    return lambda name, **more: Board(name, tmp_path, **more)
 
 
 def test_a_byte_to_com1_is_on_the_console(board: Board) -> None:
@@ -179,7 +180,7 @@ def test_the_power_button_is_an_sci(board: Board) -> None:
     assert board.areas[1].inbox.vector[0x39]
 
 
-def test_only_the_pc_has_a_host_bridge(make: Callable[[str], Board]) -> None:
+def test_only_the_pc_has_a_host_bridge(make: Callable[..., Board]) -> None:
     found = {}
     for name in ("pc", "microvm"):
         board = make(name)

@@ -7,9 +7,10 @@ import pytest
 from mpvm.boot.e820 import e820_map, encode
 from mpvm.hw.nvram.fw_cfg import FwCfg, Key
 from mpvm.machine import BootSpec, MachineSpec
-from mpvm.machine.fw_cfg import fw_cfg
+from mpvm.machine.fw_cfg import add_items
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam, ram_slots
+from tests.unit.hw.plug import plug
 
 MEMORY = 16 << 20
 SETUP = 5 * 512
@@ -35,7 +36,9 @@ class Told:
         self.ram = GuestRam(memoryview(bytearray(MEMORY)), ram_slots(MEMORY))
         boot = BootSpec(kernel=kernel, initrd=self.initrd, append="console=ttyS0 é")
         spec = MachineSpec(smp=3, memory_bytes=MEMORY, boot=boot)
-        self.device: FwCfg = fw_cfg(spec, self.ram, DmaMemory(self.ram, lambda offset, data: None))
+        self.device = FwCfg()
+        add_items(self.device, spec, self.ram)
+        plug(self.device, dma=DmaMemory(self.ram, lambda offset, data: None))
 
     def item(self, key: int, size: int) -> bytes:
         (_, region), _ = self.device.ports()

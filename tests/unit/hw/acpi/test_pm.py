@@ -9,6 +9,7 @@ from mpvm.hw.acpi.pm import AcpiPm, ResetControl
 from mpvm.hw.clock import ManualClock
 from mpvm.hw.device import IrqLine
 from mpvm.memory.address_space import AddressSpace
+from tests.unit.hw.plug import FakeSystem, plug
 
 STS = pm.PM1A_EVT_BLK
 EN = pm.PM1A_EVT_BLK + 2
@@ -31,11 +32,15 @@ class Rig:
         self.clock = ManualClock(start)
         self.sci = IrqLine()
         self.asked: list[str] = []
-        self.pm = AcpiPm(
-            self.clock, self.sci, lambda: self.asked.append("power off"), lambda: self.asked.append("reset")
+        system = FakeSystem(
+            self.clock,
+            power_off=lambda: self.asked.append("power off"),
+            request_reset=lambda: self.asked.append("reset"),
         )
+        self.pm = plug(AcpiPm(), system, {9: self.sci})
+        self.reset_control = plug(ResetControl(), system)
         self.space = AddressSpace("io", 0x10000)
-        for base, region in self.pm.ports() + self.pm.reset_control.ports():
+        for base, region in self.pm.ports() + self.reset_control.ports():
             self.space.map(base, region)
 
     def word(self, port: int) -> int:
@@ -265,7 +270,7 @@ def test_a_reset_that_has_been_asked_for_is_not_asked_for_twice(rig: Rig) -> Non
     rig.space.write(pm.RESET_PORT, 1, 0x06)
     rig.space.write(pm.RESET_PORT, 1, 0x06)
     assert rig.asked == ["reset"]
-    rig.pm.reset()
+    rig.reset_control.reset()
     rig.space.write(pm.RESET_PORT, 1, 0x06)
     assert rig.asked == ["reset", "reset"]
 
@@ -296,7 +301,6 @@ def test_state_goes_to_another_machine_where_the_timer_goes_on(rig: Rig) -> None
     rig.set_word(CNT, 0x0402)
     rig.set_word(GPE_EN, 0x8001)
     rig.pm.signal_gpe(5)
-    rig.space.write(pm.RESET_PORT, 1, 0x02)
     rig.clock.advance(4 * SECOND)
     rig.set_word(STS, TMR_BIT)
     state = msgpack.unpackb(msgpack.packb(rig.pm.state()))
@@ -307,7 +311,6 @@ def test_state_goes_to_another_machine_where_the_timer_goes_on(rig: Rig) -> None
     assert other.sci.level == 0
     assert other.space.read(TMR, 4) == rig.space.read(TMR, 4)
     assert [other.word(p) for p in (STS, EN, CNT, GPE_STS, GPE_EN)] == [0, 0x101, 0x403, 0x20, 0x8001]
-    assert other.space.read(pm.RESET_PORT, 1) == 0x02
     assert other.asked == []
     other.clock.advance(SECOND)
     assert other.sci.level == 1
@@ -321,9 +324,18 @@ def test_a_pending_event_raises_the_sci_of_the_machine_it_moves_to(rig: Rig) -> 
     assert other.sci.level == 1
 
 
+def test_the_reset_controls_state_starts_no_reset_where_it_goes(rig: Rig) -> None:
+    rig.space.write(pm.RESET_PORT, 1, 0x0F)
+    other = Rig()
+    other.reset_control.load(rig.reset_control.state())
+    assert other.space.read(pm.RESET_PORT, 1) == 0x0E
+    assert other.asked == []
+
+
 def test_a_reset_control_of_its_own_answers_at_0xcf9() -> None:
     asked: list[str] = []
-    control = ResetControl(lambda: asked.append("reset"))
+    system = FakeSystem(ManualClock(), request_reset=lambda: asked.append("reset"))
+    control = plug(ResetControl(), system)
     [(port, region)] = control.ports()
     region.write(0, 1, 0x0E)
     assert (port, region.size, asked) == (0xCF9, 1, ["reset"])

@@ -3,11 +3,12 @@
 from mpvm.hw.char.chardev import MemoryChardev
 from mpvm.hw.char.debugcon import DebugCon
 from mpvm.memory.address_space import AddressSpace
+from tests.unit.hw.plug import plug
 
 
 def make() -> tuple[DebugCon, AddressSpace, MemoryChardev]:
     chardev = MemoryChardev()
-    device = DebugCon(chardev)
+    device = plug(DebugCon(chardev=chardev))
     ports = AddressSpace("io", 0x10000)
     for base, region in device.ports():
         ports.map(base, region)

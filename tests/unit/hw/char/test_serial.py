@@ -10,6 +10,7 @@ from mpvm.hw.clock import ManualClock
 from mpvm.hw.device import IrqLine
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.region import ShadowRegister
+from tests.unit.hw.plug import FakeSystem, plug
 
 BASE = 0x3F8
 NO_INTERRUPT = 0x01
@@ -26,7 +27,8 @@ class Rig:
         self.edges: list[int] = []
         self.irq = IrqLine(self.edges.append)
         self.chardev = MemoryChardev()
-        self.uart = Uart16550A(self.clock, self.irq, self.chardev, BASE)
+        self.uart = Uart16550A(chardev=self.chardev, iobase=BASE)
+        plug(self.uart, FakeSystem(self.clock), {4: self.irq})
         self.space = AddressSpace("io", 0x10000)
         for base, region in self.uart.ports():
             self.space.map(base, region)

@@ -6,6 +6,7 @@ from mpvm.abi.errors import DeviceError
 from mpvm.hw.device import IrqLine
 from mpvm.hw.intc.i8259 import ELCR_PORT, MASTER_PORT, SLAVE_PORT, PicPair
 from mpvm.memory.address_space import AddressSpace
+from tests.unit.hw.plug import plug
 
 EOI = 0x20
 SPECIFIC_EOI = 0x60
@@ -19,7 +20,9 @@ RESET_SPECIAL_MASK = 0x48
 class Bench:
     def __init__(self) -> None:
         self.intr = IrqLine()
-        self.pic = PicPair(self.intr)
+        self.pic = PicPair()
+        self.pic.intr = self.intr
+        plug(self.pic)
         self.io = AddressSpace("io", 0x10000)
         for base, region in self.pic.ports():
             self.io.map(base, region)

@@ -5,6 +5,7 @@ import pytest
 from mpvm.abi.errors import DeviceError
 from mpvm.hw.intc.ioapic import BASE_ADDRESS, IoApic
 from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
+from tests.unit.hw.plug import plug
 
 LOGICAL = 1 << 11
 ACTIVE_LOW = 1 << 13
@@ -16,7 +17,9 @@ MASKED = 1 << 16
 class Bench:
     def __init__(self, apic_id: int = 0) -> None:
         self.sent: list[InterruptMessage] = []
-        self.ioapic = IoApic(self.sent.append, apic_id)
+        self.ioapic = IoApic(apic_id=apic_id)
+        self.ioapic.deliver = self.sent.append
+        plug(self.ioapic)
         ((self.base, self.region),) = self.ioapic.memory()
 
     def read(self, index: int) -> int:

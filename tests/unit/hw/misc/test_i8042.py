@@ -3,9 +3,11 @@
 import msgpack
 import pytest
 
+from mpvm.hw.clock import ManualClock
 from mpvm.hw.device import IrqLine
 from mpvm.hw.misc.i8042 import I8042
 from mpvm.memory.address_space import AddressSpace
+from tests.unit.hw.plug import FakeSystem, plug
 
 DATA, COMMAND = 0x60, 0x64
 OBF, SYS, CMD, AUX_OBF, TIMEOUT = 0x01, 0x04, 0x08, 0x20, 0x40
@@ -18,7 +20,10 @@ class Rig:
         self.irq12 = IrqLine()
         self.resets = 0
         self.a20: list[bool] = []
-        self.device = I8042(self.irq1, self.irq12, self.request_reset, self.a20.append)
+        self.device = I8042()
+        self.device.set_a20 = self.a20.append
+        system = FakeSystem(ManualClock(), request_reset=self.request_reset)
+        plug(self.device, system, {1: self.irq1, 12: self.irq12})
         self.space = AddressSpace("io", 0x10000)
         for base, region in self.device.ports():
             self.space.map(base, region)

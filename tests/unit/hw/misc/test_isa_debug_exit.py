@@ -2,13 +2,16 @@
 
 import pytest
 
+from mpvm.hw.clock import ManualClock
 from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
 from mpvm.memory.address_space import AddressSpace
+from tests.unit.hw.plug import FakeSystem, plug
 
 
 def make(base: int = 0xF4, size: int = 4) -> tuple[IsaDebugExit, AddressSpace, list[int]]:
     statuses: list[int] = []
-    device = IsaDebugExit(statuses.append, base, size)
+    device = IsaDebugExit(iobase=base, iosize=size)
+    plug(device, FakeSystem(ManualClock(), debug_exit=statuses.append))
     space = AddressSpace("io", 0x10000)
     for port, region in device.ports():
         space.map(port, region)

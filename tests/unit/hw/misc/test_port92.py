@@ -2,15 +2,19 @@
 
 import pytest
 
+from mpvm.hw.clock import ManualClock
 from mpvm.hw.misc.port92 import Port92
 from mpvm.memory.address_space import AddressSpace
+from tests.unit.hw.plug import FakeSystem, plug
 
 
 class Rig:
     def __init__(self) -> None:
         self.resets = 0
         self.a20: list[bool] = []
-        self.device = Port92(self.request_reset, self.a20.append)
+        self.device = Port92()
+        self.device.set_a20 = self.a20.append
+        plug(self.device, FakeSystem(ManualClock(), request_reset=self.request_reset))
         self.space = AddressSpace("io", 0x10000)
         for base, region in self.device.ports():
             self.space.map(base, region)

@@ -10,6 +10,7 @@ from mpvm.hw.nvram.fw_cfg import FwCfg, Key
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam, ram_slots
 from mpvm.memory.region import Region
+from tests.unit.hw.plug import plug
 
 MEMORY = 4 << 20
 SELECTOR, DATA, DMA_HIGH, DMA_LOW = 0x510, 0x511, 0x514, 0x518
@@ -29,7 +30,10 @@ class Guest:
         )
         self.made: list[str] = []
         files = {name: functools.partial(self.make, name) for name in FILES}
-        self.device = FwCfg(dma, {Key.NB_CPUS: lambda: b"\4\0"}, files)
+        self.device = FwCfg()
+        self.device.items[Key.NB_CPUS] = lambda: b"\4\0"
+        self.device.files.update(files)
+        plug(self.device, dma=dma)
         self.device.reset()
 
     def make(self, name: str) -> bytes:
@@ -242,5 +246,7 @@ def test_state_moves_to_another_device(guest: Guest) -> None:
 @pytest.mark.parametrize("names", [["x" * 56], [str(i) for i in range(33)]])
 def test_files_that_the_directory_does_not_hold_are_refused(guest: Guest, names: list[str]) -> None:
     dma = DmaMemory(guest.ram, lambda offset, data: None)
+    device = FwCfg()
+    device.files.update({name: lambda: b"" for name in names})
     with pytest.raises(DeviceError, match="32 files with names of 55 bytes"):
-        FwCfg(dma, {}, {name: lambda: b"" for name in names})
+        plug(device, dma=dma)

@@ -4,12 +4,13 @@ import pytest
 
 from mpvm.abi.errors import DeviceError
 from mpvm.hw.pci.bus import PciBus
-from mpvm.hw.pci.function import PciFunction, Register
+from mpvm.hw.pci.function import Register
+from tests.unit.hw.pci.function import Function
 
 
-def function(name: str = "device", header_type: int = 0) -> PciFunction:
-    return PciFunction(
-        name, (Register(0, 2, 0x1234), Register(0x0E, 1, header_type), Register(0x3C, 1, 0, writable=0xFF))
+def function(header_type: int = 0) -> Function:
+    return Function(
+        (Register(0, 2, 0x1234), Register(0x0E, 1, header_type), Register(0x3C, 1, 0, writable=0xFF))
     )
 
 
@@ -43,9 +44,9 @@ def test_a_number_that_does_not_exist_is_an_error(device: int, number: int) -> N
 
 def test_a_place_that_is_taken_is_an_error_that_names_who_is_there() -> None:
     bus = PciBus()
-    bus.add(function("first"), 4)
-    with pytest.raises(DeviceError, match=r"00:04\.0: first is there already"):
-        bus.add(function("second"), 4)
+    bus.add(function(), 4)
+    with pytest.raises(DeviceError, match=r"00:04\.0: test-function is there already"):
+        bus.add(function(), 4)
 
 
 def test_a_function_that_no_guest_would_find_is_an_error() -> None:

@@ -3,15 +3,17 @@
 import pytest
 
 from mpvm.abi.errors import DeviceError
-from mpvm.hw.pci.function import PciFunction, Register
+from mpvm.hw.pci.function import Register
+from mpvm.qom.type_info import register_type
+from tests.unit.hw.pci.function import Function
 
 
-class Recorder(PciFunction):
+@register_type("test-recorder")
+class Recorder(Function):
     """Remembers what it was told of."""
 
     def __init__(self) -> None:
         super().__init__(
-            "recorder",
             (
                 Register(0x04, 2, 0x0006, writable=0x0140),
                 Register(0x06, 2, 0xF280, write_1_clears=0xF900),
@@ -86,5 +88,5 @@ def test_state_goes_to_another_function_which_hears_of_it(function: Recorder) ->
     ids=["overlap", "beyond the end", "before the start"],
 )
 def test_a_table_that_does_not_fit_is_an_error(registers: tuple[Register, ...]) -> None:
-    with pytest.raises(DeviceError, match="broken: register at"):
-        PciFunction("broken", registers)
+    with pytest.raises(DeviceError, match="test-function: register at"):
+        Function(registers)

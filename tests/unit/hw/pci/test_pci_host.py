@@ -4,9 +4,13 @@ import msgpack
 import pytest
 
 from mpvm.hw.acpi.pm import ResetControl
-from mpvm.hw.pci.function import PciFunction, Register
+from mpvm.hw.clock import ManualClock
+from mpvm.hw.pci.function import Register
 from mpvm.hw.pci.host import PciHost
+from mpvm.hw.pci.i440fx import I440fx
 from mpvm.memory.address_space import AddressSpace
+from tests.unit.hw.pci.function import Function
+from tests.unit.hw.plug import FakeSystem, plug
 
 ADDRESS, DATA, RESET = 0xCF8, 0xCFC, 0xCF9
 ENABLE = 0x80000000
@@ -15,7 +19,10 @@ ENABLE = 0x80000000
 class Rig:
     def __init__(self, with_reset_control: bool = True) -> None:
         self.resets = 0
-        self.host = PciHost(ResetControl(self.request_reset) if with_reset_control else None)
+        system = FakeSystem(ManualClock(), request_reset=self.request_reset)
+        control = plug(ResetControl(own_port=False), system) if with_reset_control else None
+        self.host = plug(PciHost(reset_control=control), system)
+        self.host.bus.add(I440fx(), 0)
         self.space = AddressSpace("io", 0x10000)
         for base, region in self.host.ports():
             self.space.map(base, region)
@@ -113,7 +120,7 @@ def test_without_the_enable_bit_nothing_answers(rig: Rig) -> None:
 
 
 def test_a_function_plugged_into_the_bus_answers(rig: Rig) -> None:
-    rig.host.bus.add(PciFunction("x", (Register(0, 4, 0x10001AF4),)), 3)
+    rig.host.bus.add(Function((Register(0, 4, 0x10001AF4),)), 3)
     assert rig.config(0, device=3) == 0x10001AF4
 
 

@@ -10,6 +10,7 @@ from mpvm.hw.clock import NS_PER_SECOND, ManualClock
 from mpvm.hw.device import IrqLine
 from mpvm.hw.timer.i8254 import CLOCK_HZ, Counter, Pit
 from mpvm.memory.address_space import AddressSpace
+from tests.unit.hw.plug import FakeSystem, plug
 
 LSB_ONLY = 0x10
 MSB_ONLY = 0x20
@@ -26,7 +27,7 @@ class Bench:
         self.clock = ManualClock(start)
         self.edges: list[int] = []
         self.irq = IrqLine(self._irq_changed)
-        self.pit = Pit(self.clock, self.irq)
+        self.pit = plug(Pit(), FakeSystem(self.clock), {0: self.irq})
         self.io = AddressSpace("io", 0x10000)
         for base, region in self.pit.ports():
             self.io.map(base, region)
@@ -577,7 +578,7 @@ def test_edges_that_passed_during_a_long_stop_are_one_edge_and_the_phase_is_kept
     bench = Bench()
     clock = StoppedClock()
     bench.clock = clock
-    bench.pit = Pit(clock, bench.irq)
+    bench.pit = plug(Pit(), FakeSystem(clock), {0: bench.irq})
     (_, region), _ = bench.pit.ports()
     region.write(3, 1, LSB_THEN_MSB | mode(2))
     region.write(0, 1, 1000 & 0xFF)

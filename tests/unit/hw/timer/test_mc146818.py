@@ -10,6 +10,7 @@ from mpvm.hw.clock import NS_PER_SECOND, ManualClock
 from mpvm.hw.device import IrqLine
 from mpvm.hw.timer.mc146818 import RTC_PORT, Rtc
 from mpvm.memory.address_space import AddressSpace
+from tests.unit.hw.plug import FakeSystem, plug
 
 # Friday 2024-03-15 13:45:50 UTC
 START = calendar.timegm((2024, 3, 15, 13, 45, 50))
@@ -27,7 +28,8 @@ class Bench:
         self.boot_ns = boot_ns
         self.edges: list[int] = []
         self.irq = IrqLine(self._irq_changed)
-        self.rtc = Rtc(self.clock, self.irq, self.wall, cmos or {})
+        self.rtc = plug(Rtc(), FakeSystem(self.clock, self.wall), {8: self.irq})
+        self.rtc.set_cmos_data(cmos or {})
         self.io = AddressSpace("io", 0x10000)
         for base, region in self.rtc.ports():
             self.io.map(base, region)
@@ -182,7 +184,7 @@ def test_a_wall_clock_that_jumps_takes_the_time_along_with_its_offset(bench: Ben
 
 def test_a_wall_clock_that_steps_by_whole_seconds_of_another_phase_is_followed_evenly() -> None:
     bench = Bench(start=START + 0.5)
-    rtc = Rtc(bench.clock, bench.irq, lambda: int(bench.wall()))
+    rtc = plug(Rtc(), FakeSystem(bench.clock, lambda: int(bench.wall())), {8: bench.irq})
     _, region = rtc.ports()[0]
     seen = []
     for _ in range(5):

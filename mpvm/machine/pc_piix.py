@@ -1,0 +1,69 @@
+"""The machine class `pc`: the PC of 1996, what stock kernels expect to find (QEMU's hw/i386/pc_piix.c).
+
+A version is a promise: a guest that runs on pc-i440fx-0.1 finds the same machine there for ever. What a new
+version adds is a property of a device, and the version before gets the old default for it as a compat
+property.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from mpvm.hw.acpi.pm import ResetControl
+from mpvm.hw.pci.host import PciHost
+from mpvm.hw.pci.i440fx import I440fx
+from mpvm.machine.pc import pc_basic_device_init, pc_memory_init
+from mpvm.machine.x86 import X86Machine, gsi_init, x86_cpus_init
+from mpvm.qom.globals import GlobalProperty
+from mpvm.qom.type_info import register_type
+
+# Version 1.0 gave the host bridge subsystem IDs.
+PC_COMPAT_0_1: Final = (
+    GlobalProperty(I440fx.type_name, "subsystem-vendor-id", 0),
+    GlobalProperty(I440fx.type_name, "subsystem-id", 0),
+)
+
+
+@register_type("generic-pc-machine", abstract=True, description="PC with an i440FX host bridge, any version")
+class PcI440fxMachine(X86Machine):
+    """The x86 board with an i440FX host bridge."""
+
+    has_pci: ClassVar[bool] = True
+
+    def init(self) -> None:
+        """See `pc_init1`."""
+        pc_init1(self)
+
+
+def pc_init1(machine: PcI440fxMachine) -> None:
+    """Make the board: CPUs, then memory, then interrupt controllers, devices and the PCI host bridge."""
+    x86_cpus_init(machine)
+    pc_memory_init(machine)
+    gsi_init(machine)
+    pc_basic_device_init(machine)
+    i440fx_init(machine)
+
+
+def i440fx_init(machine: PcI440fxMachine) -> None:
+    """The PCI host bridge, /machine/i440fx. It hands port 0xcf9, amid its own, on to the reset control."""
+    control = machine.add(ResetControl, own_port=False)
+    host = machine.new(PciHost)
+    host.reset_control = control
+    machine.add_child("i440fx", host)
+    machine.realize(host)
+    bridge = machine.new(I440fx)
+    machine.place(bridge)
+    host.bus.add(bridge, 0)
+
+
+@register_type("pc-i440fx-1.0-machine", description="PC with an i440FX host bridge")
+class PcI440fx10Machine(PcI440fxMachine):
+    """The newest version."""
+
+    alias: ClassVar[str | None] = "pc"
+
+
+@register_type("pc-i440fx-0.1-machine", description="PC with an i440FX host bridge, as of mpvm 0.1")
+class PcI440fx01Machine(PcI440fxMachine):
+    """The version before."""
+
+    compat_props: ClassVar[Sequence[GlobalProperty]] = PC_COMPAT_0_1

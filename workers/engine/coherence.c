@@ -146,6 +146,10 @@ void mail_read(struct vcpu *vcpu)
 {
     struct mpvm_mailbox *box = &vcpu->area->mailbox;
 
+    if (vcpu->engine == NULL) {
+        /* No translations, and no TLB of ours: nothing to do for anybody. */
+        mail_discard(vcpu);
+    }
     while (letter_waiting(box)) {
         struct mpvm_mail mail = box->mail[box->head % MPVM_MAILBOX_ENTRIES];
 

@@ -62,6 +62,8 @@ struct vcpu {
     uint64_t bit; /* 1 << index: this vCPU in a page-map word */
 
     _Atomic uint32_t *attention;     /* something may be pending; set by kicks and by ourselves */
+    _Atomic uint32_t own_attention;  /* where that is without an engine */
+    volatile uint8_t *immediate_exit; /* kvm_run's: a kick ends the run that is or comes; NULL for an engine */
     bool irr_pending;                /* an interrupt is in the IRR that could not be taken yet */
     bool triple_fault;
     bool leave;                      /* the engine shall return to the guest loop */
@@ -87,6 +89,8 @@ struct vcpu {
 
     timer_t timer;
     int doorbell; /* eventfd of the coordinator */
+    bool takes_interrupts, takes_nmi; /* without an engine, halted: what its registers say */
+    int owed_eoi;                    /* without an engine: a vector that the full ring did not take, or NO_EOI */
     uint64_t timer_armed_ns;
     uint64_t tsc_adjust;             /* IA32_TSC_ADJUST */
     uint64_t tsc_sample, ns_sample;  /* where the TSC's rate is measured from */
@@ -143,6 +147,8 @@ void runnable_end(struct vcpu *vcpu);
 
 /* run.c */
 uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason);
+void wait_halted(struct vcpu *vcpu, bool (*wake)(struct vcpu *vcpu));
+const char *vcpu_init(struct vcpu *vcpu, void *vm_block, void *ram, uint32_t index, int doorbell);
 void leave_engine(struct vcpu *vcpu);
 struct mpvm_vcpu_area *area_of(struct mpvm_vm_page *vm, unsigned index);
 struct mpvm_vcpu_area *vcpu_area(struct vcpu *vcpu, unsigned index);
@@ -220,6 +226,7 @@ void perf_map_close(struct vcpu *vcpu);
 int event_error_code(const struct vcpu *vcpu, int exception, int error_code);
 bool events_take(struct vcpu *vcpu);
 bool events_wake(struct vcpu *vcpu);
+bool extint_pending(struct vcpu *vcpu);
 void a20_update(struct vcpu *vcpu);
 void event_deliver_exception(struct vcpu *vcpu);
 
@@ -246,6 +253,9 @@ void lapic_accept(struct vcpu *vcpu, int vector);
 void lapic_set_tsc_deadline(struct vcpu *vcpu, uint64_t deadline);
 
 /* msr.c, cpuid.c */
+enum msr_answer { MSR_NOT_OURS, MSR_DONE, MSR_FAULT };
+enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+enum msr_answer machine_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 void cpuid_lookup(struct vcpu *vcpu, uint32_t function, uint32_t index, uint32_t out[4]);
@@ -260,6 +270,11 @@ uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t re
 void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr);
 uint64_t mmio_read(uc_engine *engine, uint64_t offset, unsigned size, void *base);
 void mmio_write(uc_engine *engine, uint64_t offset, unsigned size, uint64_t value, void *base);
+bool port_read_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t *value);
+bool port_write_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value);
+bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value);
+bool apic_page_write(struct vcpu *vcpu, uint64_t address, uint64_t value);
+#define NO_EOI (-1)
 void post_eoi(struct vcpu *vcpu, int vector);
 
 /* mmu.c */

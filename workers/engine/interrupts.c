@@ -49,7 +49,7 @@ static bool nmi_allowed(const struct vcpu *vcpu)
     return (ENV_HFLAGS2(vcpu->env) & HF2_NMI_MASK) == 0 && (ENV_HFLAGS(vcpu->env) & HF_INHIBIT_IRQ_MASK) == 0;
 }
 
-static bool extint_pending(struct vcpu *vcpu)
+bool extint_pending(struct vcpu *vcpu)
 {
     return (vcpu->vm->pic_intr != 0 && vcpu->area->is_bsp && lapic_extint_enabled(vcpu)) ||
            vcpu->area->inbox.extint != 0;

@@ -127,14 +127,27 @@ static void sync_registers(struct vcpu *vcpu, uintptr_t retaddr)
     }
 }
 
-uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr)
+/* A read that needs nobody else. */
+bool port_read_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t *value)
 {
     unsigned shadow = vcpu->vm->port_shadow[port];
+
+    return shadow != 0 && shadow_covers(&vcpu->vm->shadow[shadow - 1], size) &&
+           shadow_read(vcpu, shadow - 1, size, value);
+}
+
+/* A write that nobody waits for. */
+bool port_write_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value)
+{
+    return all_posted(vcpu, port, size) && post(vcpu, MPVM_POSTED_PORT, port, size, value);
+}
+
+uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr)
+{
     uint64_t value;
 
     port_check(vcpu, port, size, retaddr);
-    if (shadow != 0 && shadow_covers(&vcpu->vm->shadow[shadow - 1], size) &&
-        shadow_read(vcpu, shadow - 1, size, &value)) {
+    if (port_read_here(vcpu, port, size, &value)) {
         return value;
     }
     sync_registers(vcpu, retaddr);
@@ -144,7 +157,7 @@ uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t re
 void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr)
 {
     port_check(vcpu, port, size, retaddr);
-    if (all_posted(vcpu, port, size) && post(vcpu, MPVM_POSTED_PORT, port, size, value)) {
+    if (port_write_here(vcpu, port, size, value)) {
         return;
     }
     sync_registers(vcpu, retaddr);
@@ -158,6 +171,8 @@ void post_eoi(struct vcpu *vcpu, int vector)
 {
     if (post(vcpu, MPVM_POSTED_EOI, (uint64_t)vector, 1, 0)) {
         vcpu->area->counters.exits[MPVM_EXIT_IOAPIC_EOI]++;
+    } else if (vcpu->engine == NULL) {
+        vcpu->owed_eoi = vector;
     } else {
         exit_io(vcpu, MPVM_EXIT_IOAPIC_EOI, MPVM_IO_OUT, (uint64_t)vector, 1, 0);
     }
@@ -175,16 +190,37 @@ static bool is_local_apic(const struct vcpu *vcpu, uint64_t address)
            (address ^ base) >> PAGE_SHIFT == 0;
 }
 
+/* False: the address is not in the local APIC's page. */
+bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value)
+{
+    if (!is_local_apic(vcpu, address)) {
+        return false;
+    }
+    *value = APIC_OFFSET(address) < APIC_REGISTERS_END
+                 ? lapic_read(vcpu, APIC_OFFSET(address)) >> 8 * (address & 3)
+                 : 0;
+    return true;
+}
+
+bool apic_page_write(struct vcpu *vcpu, uint64_t address, uint64_t value)
+{
+    if (!is_local_apic(vcpu, address)) {
+        return false;
+    }
+    if (APIC_OFFSET(address) < APIC_REGISTERS_END) {
+        lapic_write(vcpu, APIC_OFFSET(address), (uint32_t)value);
+    }
+    return true;
+}
+
 uint64_t mmio_read(uc_engine *engine, uint64_t offset, unsigned size, void *base)
 {
     struct vcpu *vcpu = self;
-    uint64_t address = (uintptr_t)base + offset;
+    uint64_t address = (uintptr_t)base + offset, value;
 
     (void)engine;
-    if (is_local_apic(vcpu, address)) {
-        return APIC_OFFSET(address) < APIC_REGISTERS_END
-                   ? lapic_read(vcpu, APIC_OFFSET(address)) >> 8 * (address & 3)
-                   : 0;
+    if (apic_page_read(vcpu, address, &value)) {
+        return value;
     }
     return exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_IN, address, size, 0);
 }
@@ -195,11 +231,7 @@ void mmio_write(uc_engine *engine, uint64_t offset, unsigned size, uint64_t valu
     uint64_t address = (uintptr_t)base + offset;
 
     (void)engine;
-    if (is_local_apic(vcpu, address)) {
-        if (APIC_OFFSET(address) < APIC_REGISTERS_END) {
-            lapic_write(vcpu, APIC_OFFSET(address), (uint32_t)value);
-        }
-        return;
+    if (!apic_page_write(vcpu, address, value)) {
+        exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_OUT, address, size, value);
     }
-    exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_OUT, address, size, value);
 }

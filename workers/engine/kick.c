@@ -17,6 +17,9 @@ static struct vcpu *kicked_vcpu;
 SIGNAL_SAFE void attention_raise(struct vcpu *vcpu)
 {
     atomic_store(vcpu->attention, 1);
+    if (vcpu->immediate_exit != NULL) {
+        *vcpu->immediate_exit = 1;
+    }
 }
 
 static void *attention_page(const struct vcpu *vcpu)
@@ -58,10 +61,12 @@ void attention_unshare(struct vcpu *vcpu)
     }
 }
 
-/* The word of a vCPU in another process. */
+/* The word of a vCPU in another process. One without an engine has none: the hardware runs it until a signal comes. */
 static void attention_raise_in(struct mpvm_vcpu_area *area)
 {
-    if (area->attention_at != 0) {
+    if (area->attention_at == 0) {
+        syscall(SYS_tgkill, area->pid, area->tid, KICK_SIGNAL);
+    } else {
         __atomic_store_n((uint32_t *)(void *)((uint8_t *)area + area->attention_at), 1, __ATOMIC_SEQ_CST);
     }
 }

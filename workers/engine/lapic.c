@@ -812,7 +812,9 @@ bool lapic_base_write(struct vcpu *vcpu, uint64_t value)
         lapic_reset(vcpu, true);
         area->control.guest.apic_base = base;
     }
-    /* The page may have moved: translations of both places are stale. */
-    uc.tlb_flush(vcpu->cpu);
+    if (vcpu->engine != NULL) {
+        /* The page may have moved: translations of both places are stale. */
+        uc.tlb_flush(vcpu->cpu);
+    }
     return true;
 }

@@ -147,33 +147,79 @@ static void engine_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     regs[R_EDX] = rdx;
 }
 
-/* False: #GP. */
-bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+static enum msr_answer done_if(bool good)
 {
-    uint64_t features = ENV_FEATURES(vcpu->env)[FEATURE_WORD_1_ECX];
+    return good ? MSR_DONE : MSR_FAULT;
+}
 
-    vcpu->area->counters.exits[MPVM_EXIT_X86_RDMSR]++;
+/* MSRs of the machine: the TSC, which all vCPUs share, and the local APIC. No engine is needed. */
+enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
     switch (msr) {
     case MSR_TSC:
         *value = guest_tsc(vcpu);
-        return true;
+        return MSR_DONE;
     case MSR_TSC_ADJUST:
         *value = vcpu->tsc_adjust;
-        return true;
+        return MSR_DONE;
     case MSR_APIC_BASE:
         *value = vcpu->area->control.guest.apic_base;
-        return true;
+        return MSR_DONE;
     case MSR_BIOS_SIGN_ID:
         *value = 1ull << 32; /* microcode revision 1 */
-        return true;
+        return MSR_DONE;
     case MSR_TSC_DEADLINE:
         *value = vcpu->area->lapic.tsc_deadline;
-        return (features & CPUID_1_ECX_TSC_DEADLINE) != 0;
+        return done_if(vcpu->area->features[FEATURE_WORD_1_ECX] & CPUID_1_ECX_TSC_DEADLINE);
     default:
         break;
     }
     if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
-        return lapic_msr_read(vcpu, msr, value);
+        return done_if(lapic_msr_read(vcpu, msr, value));
+    }
+    return MSR_NOT_OURS;
+}
+
+enum msr_answer machine_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    uint64_t features = vcpu->area->features[FEATURE_WORD_1_ECX];
+
+    switch (msr) {
+    case MSR_TSC:
+        vcpu->tsc_adjust += value - guest_tsc(vcpu);
+        attention_raise(vcpu); /* a deadline may have passed */
+        return MSR_DONE;
+    case MSR_TSC_ADJUST:
+        vcpu->tsc_adjust = value;
+        attention_raise(vcpu);
+        return MSR_DONE;
+    case MSR_APIC_BASE:
+        return done_if(((features & CPUID_1_ECX_X2APIC) || !(value & 1u << 10)) && lapic_base_write(vcpu, value));
+    case MSR_BIOS_SIGN_ID:
+        return MSR_DONE; /* written before CPUID, to make the CPU load its revision */
+    case MSR_TSC_DEADLINE:
+        if (!(features & CPUID_1_ECX_TSC_DEADLINE)) {
+            return MSR_FAULT;
+        }
+        lapic_set_tsc_deadline(vcpu, value);
+        return MSR_DONE;
+    default:
+        break;
+    }
+    if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
+        return done_if(lapic_msr_write(vcpu, msr, value));
+    }
+    return MSR_NOT_OURS;
+}
+
+/* False: #GP. */
+bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    enum msr_answer answer = machine_msr_read(vcpu, msr, value);
+
+    vcpu->area->counters.exits[MPVM_EXIT_X86_RDMSR]++;
+    if (answer != MSR_NOT_OURS) {
+        return answer == MSR_DONE;
     }
     if (!engine_has(msr)) {
         return false;
@@ -185,28 +231,13 @@ bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 /* False: #GP. */
 bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
-    uint64_t features = ENV_FEATURES(vcpu->env)[FEATURE_WORD_1_ECX];
+    enum msr_answer answer = machine_msr_write(vcpu, msr, value);
 
     vcpu->area->counters.exits[MPVM_EXIT_X86_WRMSR]++;
+    if (answer != MSR_NOT_OURS) {
+        return answer == MSR_DONE;
+    }
     switch (msr) {
-    case MSR_TSC:
-        vcpu->tsc_adjust += value - guest_tsc(vcpu);
-        attention_raise(vcpu); /* a deadline may have passed */
-        return true;
-    case MSR_TSC_ADJUST:
-        vcpu->tsc_adjust = value;
-        attention_raise(vcpu);
-        return true;
-    case MSR_APIC_BASE:
-        return ((features & CPUID_1_ECX_X2APIC) || !(value & 1u << 10)) && lapic_base_write(vcpu, value);
-    case MSR_BIOS_SIGN_ID:
-        return true; /* written before CPUID, to make the CPU load its revision */
-    case MSR_TSC_DEADLINE:
-        if (!(features & CPUID_1_ECX_TSC_DEADLINE)) {
-            return false;
-        }
-        lapic_set_tsc_deadline(vcpu, value);
-        return true;
     case MSR_PAT:
         if (!pat_valid(value)) {
             return false;
@@ -229,9 +260,6 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         break;
     default:
         break;
-    }
-    if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
-        return lapic_msr_write(vcpu, msr, value);
     }
     if (!engine_has(msr) || read_only(msr) || (holds_address(msr) && !canonical(value))) {
         return false;

@@ -61,24 +61,24 @@ void leave_engine(struct vcpu *vcpu)
     CPU_EXIT_REQUEST(vcpu->cpu) = true;
 }
 
-static void wait_halted(struct vcpu *vcpu)
+/* Until `wake` says that there is something to do. */
+void wait_halted(struct vcpu *vcpu, bool (*wake)(struct vcpu *vcpu))
 {
     struct mpvm_vcpu_area *area = vcpu->area;
     uint32_t mode = area->mp_state == MPVM_MODE_WAIT_FOR_SIPI ? MPVM_MODE_WAIT_FOR_SIPI : MPVM_MODE_HALTED;
     uint64_t start = monotonic_ns();
 
-    perf_map_flush(vcpu);
     leave_guest(vcpu, mode);
     for (;;) {
-        uint32_t wake = __atomic_load_n(&area->wake, __ATOMIC_SEQ_CST);
+        uint32_t seen = __atomic_load_n(&area->wake, __ATOMIC_SEQ_CST);
 
         runnable_end(vcpu);
-        if (events_wake(vcpu)) {
+        if (wake(vcpu)) {
             break;
         }
         STEP(halt_wait);
         /* The APIC timer's signal ends the wait, too: its handler changes the word. */
-        futex_wait(&area->wake, wake, NULL);
+        futex_wait(&area->wake, seen, NULL);
     }
     runnable_begin(vcpu, vcpu->index);
     area->counters.halted_ns += monotonic_ns() - start;
@@ -114,7 +114,8 @@ static void guest_main(void)
             continue;
         }
         if (area->mp_state == MPVM_MODE_WAIT_FOR_SIPI || CPU_HALTED(vcpu->cpu)) {
-            wait_halted(vcpu);
+            perf_map_flush(vcpu);
+            wait_halted(vcpu, events_wake);
             continue;
         }
         vcpu->leave = false;
@@ -252,6 +253,29 @@ static const char *engine_open(struct vcpu *vcpu)
     return map_memory(vcpu) ? NULL : "guest RAM could not be mapped into the engine";
 }
 
+/* What any vCPU has, with an engine or without. NULL, or what is wrong. */
+const char *vcpu_init(struct vcpu *vcpu, void *vm_block, void *ram, uint32_t index, int doorbell)
+{
+    vcpu->vm = vm_block;
+    vcpu->area = vcpu_area(vcpu, index);
+    vcpu->ram = ram;
+    vcpu->holders = (_Atomic uint64_t *)((uint8_t *)vm_block + vcpu->vm->holders_offset);
+    vcpu->writers = (_Atomic uint64_t *)((uint8_t *)vm_block + vcpu->vm->writers_offset);
+    vcpu->index = index;
+    vcpu->doorbell = doorbell;
+    vcpu->delivering = NOT_DELIVERING;
+    vcpu->drop_page = NO_PAGE;
+    vcpu->owed_eoi = NO_EOI;
+    vcpu->smp = vcpu->vm->smp;
+    vcpu->bit = 1ull << index;
+    vcpu->tsc_sample = host_tsc();
+    vcpu->ns_sample = monotonic_ns();
+    if (vcpu->vm->magic != MPVM_ABI_MAGIC || vcpu->vm->version != MPVM_ABI_VERSION) {
+        return "the VM block is of another ABI version than the engine core; build both anew";
+    }
+    return NULL;
+}
+
 /* Create the engine of vCPU `index` over the VM block and the RAM block. NULL and `*why` on failure. */
 ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t index, int doorbell,
                                          const char **why)
@@ -263,21 +287,8 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
         return NULL;
     }
     self = vcpu;
-    vcpu->vm = vm_block;
-    vcpu->area = vcpu_area(vcpu, index);
-    vcpu->ram = ram;
-    vcpu->holders = (_Atomic uint64_t *)((uint8_t *)vm_block + vcpu->vm->holders_offset);
-    vcpu->writers = (_Atomic uint64_t *)((uint8_t *)vm_block + vcpu->vm->writers_offset);
-    vcpu->index = index;
-    vcpu->doorbell = doorbell;
-    vcpu->delivering = NOT_DELIVERING;
-    vcpu->drop_page = NO_PAGE;
-    vcpu->smp = vcpu->vm->smp;
-    vcpu->bit = 1ull << index;
-    vcpu->tsc_sample = host_tsc();
-    vcpu->ns_sample = monotonic_ns();
-    if (vcpu->vm->magic != MPVM_ABI_MAGIC || vcpu->vm->version != MPVM_ABI_VERSION) {
-        *why = "the VM block is of another ABI version than the engine core; build both anew";
+    *why = vcpu_init(vcpu, vm_block, ram, index, doorbell);
+    if (*why != NULL) {
         vcpu->area = NULL;
         engine_destroy(vcpu);
         return NULL;

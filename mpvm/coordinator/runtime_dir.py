@@ -19,6 +19,8 @@ from mpvm.abi.errors import StartError
 
 SHM_DIRECTORY: Final = Path("/dev/shm")  # noqa: S108 - where shm_open(3) puts its segments
 SEGMENTS: Final = ("vm", "ram")
+#: The name by which a janitor is found among the processes.
+JANITOR: Final = "mpvm-janitor"
 
 # sun_path of a Unix socket takes 107 bytes (unix(7))
 _LONGEST_SOCKET_NAME: Final = len("vcpu.sock")
@@ -101,7 +103,7 @@ class _Janitor:
         try:
             self._pid = os.posix_spawn(
                 "/bin/sh",
-                ["sh", "-c", self._SCRIPT, "mpvm-janitor", *map(str, paths)],
+                ["sh", "-c", self._SCRIPT, JANITOR, *map(str, paths)],
                 os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, read, 0),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pexpect
 
+from mpvm.coordinator.runtime_dir import JANITOR
 from tests.system.debian import REPOSITORY
 
 MPVM = (sys.executable, "-m", "mpvm")
@@ -123,10 +124,12 @@ class Launcher:
         self._pids += [process.pid for process in self.processes()]
 
     def end(self) -> None:
-        """End whatever a failed test has not ended."""
+        """End whatever a failed test has not ended, but for the janitors, which then tidy up."""
         for terminal in self._terminals:
             terminal.close(force=True)
         for process in self.processes():
+            if JANITOR in process.command.split():
+                continue
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
         for child in self._children:

@@ -11,7 +11,7 @@ import pytest
 
 from mpvm.abi.errors import ExitStatus
 from tests.system import linux, tiny
-from tests.system.runner import Launcher, read_until
+from tests.system.runner import Launcher, launcher, read_until
 
 _BUSY = {"halted": tiny.HALT, "spinning": tiny.SPIN, "at a port": tiny.PORT_STORM}
 
@@ -63,6 +63,14 @@ def test_a_killed_coordinator_leaves_nothing(launch: Launcher, tmp_path: Path, d
     child.kill()
     _end(child)
     assert child.returncode == -signal.SIGKILL
+
+
+def test_a_run_that_its_test_has_left_leaves_nothing(tmp_path: Path) -> None:
+    with launcher() as launch:
+        child = _start(launch, tmp_path, tiny.SPIN, "--smp", "2")
+        read_until(child, tiny.GREETING)
+        launch.end()
+        assert launch.leftovers() == []
 
 
 @pytest.mark.parametrize("doing", _BUSY)

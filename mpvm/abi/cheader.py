@@ -56,6 +56,7 @@ _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("INTERRUPTION", control_block.InterruptionInformation),
     ("ACTIVITY", control_block.ActivityState),
     ("INTERRUPTIBILITY", control_block.Interruptibility),
+    ("RESET", control_block.ResetValue),
 )
 
 _CONSTANTS = (

@@ -116,6 +116,16 @@ class Interruptibility(IntFlag):
     BLOCKING_BY_NMI = 1 << 3
 
 
+class ResetValue(IntEnum):
+    """Registers that do not start with the SDM's value: what firmware leaves, for a guest without one.
+
+    MTRRs on and write-back by default; IA32_MISC_ENABLE with fast strings, as on every CPU of the models.
+    """
+
+    MTRR_DEF_TYPE = 0xC06
+    MISC_ENABLE = 1
+
+
 class Segment(ctypes.Structure):
     """A segment register; `access_rights` in the VMCS format (SDM vol. 3, table 24-2)."""
 
@@ -139,6 +149,8 @@ class GuestState(ctypes.Structure):
     """All architectural registers; `gpr` in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15.
 
     `xsave` is the XSAVE area in standard format (SDM vol. 1, 13.4); its first 512 bytes are an FXSAVE image.
+    A component whose bit XSTATE_BV has clear is in its initial state. MXCSR and PKRU are there, too; what
+    counts is `mxcsr` and `pkru`. In PAE mode `pdpte` is what the table at CR3 holds.
     `mtrr_variable` has bases and masks in turn, `mc_banks` CTL, STATUS, ADDR and MISC of each bank.
     """
 

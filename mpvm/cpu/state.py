@@ -77,6 +77,9 @@ RFLAGS_FIXED = 1 << 1
 APIC_BASE_ADDRESS = 0xFEE00000
 APIC_BASE_BSP, APIC_BASE_ENABLE = 1 << 8, 1 << 11
 
+# IA32_MCG_CTL and each bank's CTL: all errors are reported.
+MC_ALL_ENABLED = (1 << 64) - 1
+
 FXSAVE_BYTES = 512
 # The first bytes of an XSAVE area's header: the components that it holds (SDM vol. 1, 13.4.2).
 XSTATE_BV = slice(FXSAVE_BYTES, FXSAVE_BYTES + 8)
@@ -178,10 +181,10 @@ class CpuState:
     tsc_aux: int = 0
     tsc_adjust: int = 0
     apic_base: int = APIC_BASE_ADDRESS | APIC_BASE_ENABLE
-    misc_enable: int = 0
-    mtrr_def_type: int = 0
+    misc_enable: int = control_block.ResetValue.MISC_ENABLE
+    mtrr_def_type: int = control_block.ResetValue.MTRR_DEF_TYPE
     mcg_status: int = 0
-    mcg_ctl: int = 0
+    mcg_ctl: int = MC_ALL_ENABLED
     debugctl: int = 0
     steal_time: int = 0
     xcr0: int = 1
@@ -193,7 +196,9 @@ class CpuState:
     pdpte: list[int] = field(default_factory=lambda: [0] * 4)
     mtrr_fixed: list[int] = field(default_factory=lambda: [0] * control_block.MTRR_FIXED)
     mtrr_variable: list[int] = field(default_factory=lambda: [0] * control_block.MTRR_VARIABLE)
-    mc_banks: list[int] = field(default_factory=lambda: [0] * control_block.MC_BANK_MSRS)
+    mc_banks: list[int] = field(
+        default_factory=lambda: [MC_ALL_ENABLED, 0, 0, 0] * (control_block.MC_BANK_MSRS // 4)
+    )
     xsave: bytes = XSAVE_POWER_UP
 
     @property

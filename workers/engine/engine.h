@@ -83,6 +83,8 @@ struct vcpu {
     bool grow_tlb;
     bool keyed_pages;                /* the TLB has entries of pages with another protection key than 0 */
     uint32_t pkru;                   /* what the entries in the TLB were checked against */
+    uintptr_t sti_retaddr;           /* in the block of the last STI */
+    uint64_t sti_loaded_at;          /* the linear RIP of a loaded state in the shadow of STI */
     struct tb_lookup *tb_lookup;
     struct perf_map *perf_map;       /* NULL: nobody wants one */
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
@@ -258,6 +260,8 @@ enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *valu
 enum msr_answer machine_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+void msr_state_save(struct vcpu *vcpu);
+void msr_state_load(struct vcpu *vcpu);
 void cpuid_lookup(struct vcpu *vcpu, uint32_t function, uint32_t index, uint32_t out[4]);
 
 /* syscall.c */
@@ -281,6 +285,7 @@ void post_eoi(struct vcpu *vcpu, int vector);
 bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr);
 int mmu_index_of_far_transfer(const struct vcpu *vcpu, uint64_t address, int mmu_index, uintptr_t retaddr);
 bool mmu_walk_debug(struct vcpu *vcpu, uint64_t address, uint64_t *gpa);
+void mmu_pdptes(struct vcpu *vcpu, uint64_t pdpte[4]);
 
 /* state.c */
 void state_save(struct vcpu *vcpu);
@@ -289,6 +294,10 @@ void hflags_update(CPUX86State *env);
 void cpu_power_on(struct vcpu *vcpu);
 void cpu_init_signal(struct vcpu *vcpu);
 void cpu_sipi(struct vcpu *vcpu, uint32_t vector);
+
+/* xstate.c */
+void xstate_save(struct vcpu *vcpu);
+void xstate_load(struct vcpu *vcpu);
 
 /* fpu_state.c, fpu_translate.c */
 void x87_changed(CPUX86State *env);

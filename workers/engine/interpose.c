@@ -49,6 +49,7 @@ uint64_t helper_read_crN_x86_64(CPUX86State *env, int reg);
 void helper_write_crN_x86_64(CPUX86State *env, int reg, uint64_t value);
 void helper_wrpkru_x86_64(CPUX86State *env, uint32_t ecx, uint64_t value);
 uint64_t helper_rdrand_x86_64(CPUX86State *env);
+void helper_sti_x86_64(CPUX86State *env);
 void helper_pause_x86_64(CPUX86State *env, int length);
 uint64_t helper_inb_x86_64(CPUX86State *env, uint32_t port);
 uint64_t helper_inw_x86_64(CPUX86State *env, uint32_t port);
@@ -472,6 +473,13 @@ uint64_t REPLACES(helper_rdrand)(CPUX86State *env)
     /* CF says whether there is a value; the other flags are cleared. */
     ENV_CC_SRC(env) = getrandom(&value, sizeof(value), 0) == sizeof(value) ? CC_CARRY : 0;
     return value;
+}
+
+/* The engine knows that an instruction is in a shadow, but not in which one: whose it is can be told by this. */
+void REPLACES(helper_sti)(CPUX86State *env)
+{
+    ENV_EFLAGS(env) |= EFLAGS_IF;
+    self->sti_retaddr = RETADDR;
 }
 
 /* A guest that spins may be waiting for a vCPU that waits for our core. */

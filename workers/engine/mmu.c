@@ -17,6 +17,7 @@
 #define PTE_ADDRESS 0x000ffffffffff000ull
 #define PTE_PKEY_SHIFT 59
 /* The CPU models say 40 physical address bits. */
+#define CR3_PDPT 0xffffffe0u
 #define PTE_RESERVED 0x000fff0000000000ull
 #define PDPTE_PAE_RESERVED 0x7ff00000000001e6ull
 #define PSE36_RESERVED (1ull << 21)
@@ -197,7 +198,7 @@ static enum walk_result walk_64bit(struct vcpu *vcpu, struct walk *walk, int mmu
     CPUX86State *env = vcpu->env;
     uint64_t reserved = PTE_RESERVED | (ENV_EFER(env) & EFER_NXE ? 0 : PTE_NX);
     uint64_t rights = PTE_NX | PTE_U | PTE_W;
-    uint64_t table = ENV_CR(env)[3] & (long_mode ? PTE_ADDRESS : 0xffffffe0u);
+    uint64_t table = ENV_CR(env)[3] & (long_mode ? PTE_ADDRESS : CR3_PDPT);
 
     for (int level = long_mode ? 4 : 3; level > 0; level--) {
         int shift = 12 + 9 * (level - 1);
@@ -353,6 +354,17 @@ int mmu_index_of_far_transfer(const struct vcpu *vcpu, uint64_t address, int mmu
     }
     return ((offset - ENV_REGS(env)[R_ESP] + PUSHED_BYTES) & mask) < PUSHED_BYTES + POPPED_BYTES ? MMU_USER_IDX
                                                                                                    : mmu_index;
+}
+
+/* The PDPTEs that walks use: what is in memory now, for they are read each time. Zeros outside PAE mode. */
+void mmu_pdptes(struct vcpu *vcpu, uint64_t pdpte[4])
+{
+    CPUX86State *env = vcpu->env;
+    bool pae = (ENV_CR(env)[0] & CR0_PG) && (ENV_CR(env)[4] & CR4_PAE) && !(ENV_HFLAGS(env) & HF_LMA_MASK);
+
+    for (unsigned i = 0; i < 4; i++) {
+        pdpte[i] = pae ? entry_load(entry_host(vcpu, (ENV_CR(env)[3] & CR3_PDPT) + 8 * i), true) : 0;
+    }
 }
 
 /* A look at the page tables that changes nothing. False where nothing is mapped. */

@@ -10,6 +10,7 @@ enum {
     MSR_SYSENTER_CS = 0x174,
     MSR_SYSENTER_EIP = 0x176,
     MSR_MCG_CAP = 0x179,
+    MSR_MCG_STATUS = 0x17a,
     MSR_MCG_CTL = 0x17b,
     MSR_PERF_STATUS = 0x198,
     MSR_MISC_ENABLE = 0x1a0,
@@ -145,6 +146,48 @@ static void engine_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     regs[R_EAX] = rax;
     regs[R_ECX] = rcx;
     regs[R_EDX] = rdx;
+}
+
+/* Registers that the engine keeps and the control block has, and nothing else is needed for. */
+static const struct {
+    uint32_t first;
+    uint32_t count;
+    size_t place;
+} state_msrs[] = {
+    {MSR_MISC_ENABLE, 1, offsetof(struct mpvm_guest_state, misc_enable)},
+    {MSR_MTRR_DEF_TYPE, 1, offsetof(struct mpvm_guest_state, mtrr_def_type)},
+    {MSR_MTRR_FIX_64K, 1, offsetof(struct mpvm_guest_state, mtrr_fixed[0])},
+    {MSR_MTRR_FIX_16K_80000, 2, offsetof(struct mpvm_guest_state, mtrr_fixed[1])},
+    {MSR_MTRR_FIX_4K_FIRST, 8, offsetof(struct mpvm_guest_state, mtrr_fixed[3])},
+    {MSR_MTRR_PHYS_FIRST, MPVM_MTRR_VARIABLE, offsetof(struct mpvm_guest_state, mtrr_variable)},
+    {MSR_MCG_STATUS, 1, offsetof(struct mpvm_guest_state, mcg_status)},
+    {MSR_MCG_CTL, 1, offsetof(struct mpvm_guest_state, mcg_ctl)},
+    {MSR_MC0_CTL, MPVM_MC_BANK_MSRS, offsetof(struct mpvm_guest_state, mc_banks)},
+};
+_Static_assert(MC_BANKS * MC_BANK_REGISTERS == MPVM_MC_BANK_MSRS, "machine-check banks");
+#define STATE_MSR_TYPES (sizeof(state_msrs) / sizeof(state_msrs[0]))
+
+static uint64_t *state_msr_place(struct vcpu *vcpu, unsigned i)
+{
+    return (uint64_t *)(void *)((uint8_t *)&vcpu->area->control.guest + state_msrs[i].place);
+}
+
+void msr_state_save(struct vcpu *vcpu)
+{
+    for (unsigned i = 0; i < STATE_MSR_TYPES; i++) {
+        for (uint32_t n = 0; n < state_msrs[i].count; n++) {
+            state_msr_place(vcpu, i)[n] = engine_read(vcpu, state_msrs[i].first + n);
+        }
+    }
+}
+
+void msr_state_load(struct vcpu *vcpu)
+{
+    for (unsigned i = 0; i < STATE_MSR_TYPES; i++) {
+        for (uint32_t n = 0; n < state_msrs[i].count; n++) {
+            engine_write(vcpu, state_msrs[i].first + n, state_msr_place(vcpu, i)[n]);
+        }
+    }
 }
 
 static enum msr_answer done_if(bool good)

@@ -5,17 +5,13 @@
 
 #define AR_BITS 0xf0ffu /* VMCS access rights that have a place in a descriptor */
 #define AR_UNUSABLE (1u << 16)
-#define FXSAVE_ST 32
-#define FXSAVE_XMM 160
-#define FPUS_TOP_SHIFT 11
-/* MTRRs enabled, write-back by default: what firmware leaves, and nothing else does for a guest without one. */
-#define MTRR_DEF_TYPE_FIRMWARE 0xc06u
-#define FXSAVE_MXCSR 24
 #define DR7_RESET 0x400u
 #define TSS_BUSY (1u << 1)
-/* Interruptibility state, SDM vol. 3, table 24-3 */
-#define INTERRUPTIBILITY_STI 1u
-#define INTERRUPTIBILITY_NMI (1u << 3)
+/* Pending debug exceptions (SDM vol. 3, table 24-4): breakpoints as in DR6, and whether one of them is enabled */
+#define PENDING_DEBUG_BREAKPOINTS 0xfull
+#define PENDING_DEBUG_ENABLED (1ull << 12)
+#define PENDING_DEBUG_SINGLE_STEP (1ull << 14)
+#define NO_RIP UINT64_MAX
 
 /* The part of hflags that follows from segments, CR0, CR4, EFER and RFLAGS; the rest stays. */
 void hflags_update(CPUX86State *env)
@@ -68,8 +64,9 @@ void cpu_power_on(struct vcpu *vcpu)
     load_cpu_model(vcpu);
     uc.cpu_reset(vcpu->cpu);
     ENV_XCR0(vcpu->env) = 1;
-    ENV_MTRR_DEFTYPE(vcpu->env) = MTRR_DEF_TYPE_FIRMWARE;
     vcpu->tsc_adjust = 0;
+    vcpu->sti_loaded_at = NO_RIP;
+    ENV_MTRR_DEFTYPE(vcpu->env) = MPVM_RESET_MTRR_DEF_TYPE;
     finish_reset(vcpu);
 }
 
@@ -115,7 +112,8 @@ static struct SegmentCache segment_of(const struct mpvm_segment *from)
         .selector = from->selector,
         .base = from->base,
         .limit = from->limit,
-        .flags = from->access_rights & AR_UNUSABLE ? 0 : (from->access_rights & AR_BITS) << 8,
+        /* An unusable SS still has the privilege level. */
+        .flags = (from->access_rights & AR_BITS) << 8 & ~(from->access_rights & AR_UNUSABLE ? DESC_P_MASK : 0),
     };
 }
 
@@ -123,45 +121,6 @@ static struct SegmentCache segment_of(const struct mpvm_segment *from)
 _Static_assert(offsetof(struct mpvm_guest_state, gs) - offsetof(struct mpvm_guest_state, es) ==
                    5 * sizeof(struct mpvm_segment),
                "segment order");
-
-static void fpu_save(CPUX86State *env, uint8_t *image)
-{
-    uint16_t status = (uint16_t)((ENV_FPUS(env) & ~(7u << FPUS_TOP_SHIFT)) | (ENV_FPSTT(env) & 7) << FPUS_TOP_SHIFT);
-    uint8_t tags = 0;
-
-    memset(image, 0, FXSAVE_ST);
-    for (unsigned i = 0; i < 8; i++) {
-        tags |= (uint8_t)((ENV_FPTAGS(env)[i] == 0) << i);
-        memcpy(image + FXSAVE_ST + 16 * i, ENV_FPREG(env, (ENV_FPSTT(env) + i) & 7), 10);
-        memset(image + FXSAVE_ST + 16 * i + 10, 0, 6);
-    }
-    memcpy(image, &ENV_FPUC(env), 2);
-    memcpy(image + 2, &status, 2);
-    image[4] = tags;
-    memcpy(image + FXSAVE_MXCSR, &ENV_MXCSR(env), 4);
-    for (unsigned i = 0; i < 16; i++) {
-        memcpy(image + FXSAVE_XMM + 16 * i, ENV_XMM(env, i), 16);
-    }
-}
-
-static void fpu_load(CPUX86State *env, const uint8_t *image, uint32_t mxcsr)
-{
-    uint16_t status;
-
-    memcpy(&ENV_FPUC(env), image, 2);
-    memcpy(&status, image + 2, 2);
-    ENV_FPSTT(env) = status >> FPUS_TOP_SHIFT & 7;
-    ENV_FPUS(env) = (uint16_t)(status & ~(7u << FPUS_TOP_SHIFT));
-    for (unsigned i = 0; i < 8; i++) {
-        ENV_FPTAGS(env)[i] = !(image[4] >> i & 1);
-        memcpy(ENV_FPREG(env, (ENV_FPSTT(env) + i) & 7), image + FXSAVE_ST + 16 * i, 10);
-    }
-    for (unsigned i = 0; i < 16; i++) {
-        memcpy(ENV_XMM(env, i), image + FXSAVE_XMM + 16 * i, 16);
-    }
-    mxcsr_set(env, mxcsr);
-    x87_changed(env);
-}
 
 /* Plain registers whose place in the control block and in the engine differ only in the name. */
 #define PLAIN_REGISTERS(X)                                                                        \
@@ -181,7 +140,60 @@ static void fpu_load(CPUX86State *env, const uint8_t *image, uint32_t mxcsr)
     X(cr2, ENV_CR(env)[2])                                                                        \
     X(cr3, ENV_CR(env)[3])
 
-/* Between instructions only: the engine has then put the flags together. */
+/* What holds interrupts off for one instruction. Without IF it was no STI. */
+static uint32_t shadow_save(struct vcpu *vcpu)
+{
+    CPUX86State *env = vcpu->env;
+    uint64_t rip = ENV_SEGS(env)[R_CS].base + ENV_EIP(env);
+    TranslationBlock *block;
+
+    if (!(ENV_HFLAGS(env) & HF_INHIBIT_IRQ_MASK)) {
+        return 0;
+    }
+    if (ENV_EFLAGS(env) & EFLAGS_IF) {
+        block = uc.tcg_tb_lookup(UC_TCG_CTX(vcpu->engine), vcpu->sti_retaddr);
+        if (rip == vcpu->sti_loaded_at || (block != NULL && TB_PC(block) + TB_SIZE(block) == rip)) {
+            return MPVM_INTERRUPTIBILITY_BLOCKING_BY_STI;
+        }
+    }
+    return MPVM_INTERRUPTIBILITY_BLOCKING_BY_MOV_SS;
+}
+
+static void interruptibility_load(struct vcpu *vcpu, uint32_t state)
+{
+    CPUX86State *env = vcpu->env;
+
+    ENV_HFLAGS(env) &= ~HF_INHIBIT_IRQ_MASK;
+    if (state & (MPVM_INTERRUPTIBILITY_BLOCKING_BY_STI | MPVM_INTERRUPTIBILITY_BLOCKING_BY_MOV_SS)) {
+        ENV_HFLAGS(env) |= HF_INHIBIT_IRQ_MASK;
+    }
+    vcpu->sti_retaddr = 0;
+    vcpu->sti_loaded_at = state & MPVM_INTERRUPTIBILITY_BLOCKING_BY_STI
+                              ? ENV_SEGS(env)[R_CS].base + ENV_EIP(env)
+                              : NO_RIP;
+    ENV_HFLAGS2(env) &= ~HF2_NMI_MASK;
+    if (state & MPVM_INTERRUPTIBILITY_BLOCKING_BY_NMI) {
+        ENV_HFLAGS2(env) |= HF2_NMI_MASK;
+    }
+}
+
+static uint32_t activity_save(const struct vcpu *vcpu)
+{
+    if (vcpu->area->mp_state == MPVM_MODE_WAIT_FOR_SIPI) {
+        return MPVM_ACTIVITY_WAIT_FOR_SIPI;
+    }
+    return CPU_HALTED(vcpu->cpu) ? MPVM_ACTIVITY_HLT : MPVM_ACTIVITY_ACTIVE;
+}
+
+static void activity_load(struct vcpu *vcpu, uint32_t state)
+{
+    vcpu->area->mp_state =
+        state == MPVM_ACTIVITY_WAIT_FOR_SIPI ? MPVM_MODE_WAIT_FOR_SIPI : MPVM_MODE_IN_GUEST;
+    CPU_HALTED(vcpu->cpu) = state == MPVM_ACTIVITY_HLT;
+}
+
+/* Between instructions only: the engine has then put the flags together. What the engine has not (IA32_DEBUGCTL),
+ * and what others keep (IA32_APIC_BASE), stands in the control block all the time. */
 void state_save(struct vcpu *vcpu)
 {
     CPUX86State *env = vcpu->env;
@@ -204,12 +216,18 @@ void state_save(struct vcpu *vcpu)
     guest->cr4 = ENV_CR(env)[4];
     guest->cr8 = lapic_tpr(vcpu) >> 4;
     guest->sysenter_cs = ENV_SYSENTER_CS(env);
-    guest->interruptibility = (ENV_HFLAGS(env) & HF_INHIBIT_IRQ_MASK ? INTERRUPTIBILITY_STI : 0) |
-                              (ENV_HFLAGS2(env) & HF2_NMI_MASK ? INTERRUPTIBILITY_NMI : 0);
-    guest->pkru = ENV_PKRU(env);
+    guest->interruptibility = shadow_save(vcpu) | (ENV_HFLAGS2(env) & HF2_NMI_MASK
+                                                       ? (uint32_t)MPVM_INTERRUPTIBILITY_BLOCKING_BY_NMI
+                                                       : 0);
+    guest->activity_state = activity_save(vcpu);
+    guest->pending_debug_exceptions =
+        vcpu->data_breakpoints |
+        (vcpu->data_breakpoints & PENDING_DEBUG_BREAKPOINTS ? PENDING_DEBUG_ENABLED : 0);
+    guest->tsc_adjust = vcpu->tsc_adjust;
     memcpy(guest->dr, ENV_DR(env), sizeof(guest->dr));
-    guest->mxcsr = ENV_MXCSR(env);
-    fpu_save(env, guest->xsave);
+    mmu_pdptes(vcpu, guest->pdpte);
+    msr_state_save(vcpu);
+    xstate_save(vcpu);
 }
 
 void state_load(struct vcpu *vcpu)
@@ -233,7 +251,6 @@ void state_load(struct vcpu *vcpu)
     /* The engine arms what differs from the DR7 that it has. */
     ENV_DR(env)[7] = DR7_RESET;
     uc.cpu_x86_update_dr7(env, (uint32_t)guest->dr[7]);
-    ENV_PKRU(env) = vcpu->pkru = (uint32_t)guest->pkru;
     /* The engine's CR0 update looks at the old CR0 and at EFER to enter or leave long mode. */
     uc.cpu_x86_update_cr4(env, (uint32_t)guest->cr4);
     ENV_HFLAGS(env) &= ~HF_LMA_MASK;
@@ -242,15 +259,19 @@ void state_load(struct vcpu *vcpu)
         ENV_HFLAGS(env) |= HF_LMA_MASK;
     }
     hflags_update(env);
-    ENV_HFLAGS(env) &= ~HF_INHIBIT_IRQ_MASK;
-    if (guest->interruptibility & INTERRUPTIBILITY_STI) {
-        ENV_HFLAGS(env) |= HF_INHIBIT_IRQ_MASK;
+    interruptibility_load(vcpu, guest->interruptibility);
+    activity_load(vcpu, guest->activity_state);
+    vcpu->data_breakpoints =
+        guest->pending_debug_exceptions & (PENDING_DEBUG_BREAKPOINTS | PENDING_DEBUG_SINGLE_STEP);
+    vcpu->tsc_adjust = guest->tsc_adjust;
+    /* CR8 is the upper half of the local APIC's register, whose lower half stays. */
+    if (lapic_tpr(vcpu) >> 4 != guest->cr8) {
+        lapic_set_tpr(vcpu, (uint32_t)guest->cr8 << 4);
     }
-    ENV_HFLAGS2(env) &= ~HF2_NMI_MASK;
-    if (guest->interruptibility & INTERRUPTIBILITY_NMI) {
-        ENV_HFLAGS2(env) |= HF2_NMI_MASK;
-    }
-    lapic_set_tpr(vcpu, (uint32_t)guest->cr8 << 4);
-    fpu_load(env, guest->xsave, guest->mxcsr);
+    msr_state_load(vcpu);
+    xstate_load(vcpu);
     uc.tlb_flush(vcpu->cpu);
+    /* An interrupt that came before, a deadline that has passed, a timer that is to be armed. */
+    vcpu->irr_pending = true;
+    attention_raise(vcpu);
 }

@@ -7,8 +7,9 @@ import struct
 import pytest
 
 from mpvm.abi import layout
+from mpvm.abi.control_block import ActivityState, Interruptibility
 from mpvm.abi.exits import ExitReason
-from mpvm.cpu.state import GPR_NAMES, CpuState, DescriptorTableState, SegmentState
+from mpvm.cpu.state import GPR_NAMES, XSTATE_BV, CpuState, DescriptorTableState, SegmentState
 from tests.unit.engine.apic import msr_write
 from tests.unit.engine.long_mode import DATA, GDT, IDT, KERNEL_CS, ORIGIN, LongModeMachine
 from tests.unit.engine.real_mode import RealModeMachine
@@ -319,6 +320,61 @@ def test_a_loaded_sti_shadow_holds_interrupts_off_for_one_instruction(long_mode:
     long_mode.area.lapic.regs[0xF0 // 4] = 0x1FF
     long_mode.interrupt(0x40)
     assert long_mode.event().rip == long_mode.label("at")
+
+
+@pytest.mark.parametrize(
+    ("program", "wanted"),
+    [
+        ("mark; sti; at: done", Interruptibility.BLOCKING_BY_STI),
+        ("movw %ds, %ax; sti; nop; mark; movw %ax, %ss; at: done", Interruptibility.BLOCKING_BY_MOV_SS),
+        ("movw %ds, %ax; mark; movw %ax, %ss; at: done", Interruptibility.BLOCKING_BY_MOV_SS),
+    ],
+)
+def test_a_pause_says_what_holds_interrupts_off(
+    long_mode: LongModeMachine, program: str, wanted: Interruptibility
+) -> None:
+    """The request comes in the middle of the block that the shadow's instruction ends."""
+    long_mode.boot(program)
+    long_mode.mark()
+    state = long_mode.pause()
+    assert (state.rip, state.interruptibility) == (long_mode.label("at"), wanted)
+
+
+def test_a_halted_state_goes_on_halting_until_an_interrupt_comes(long_mode: LongModeMachine) -> None:
+    long_mode.boot("incl %ebx; at: done", activity_state=ActivityState.HLT, rflags=0x202)
+    assert long_mode.pause().activity_state == ActivityState.HLT
+    long_mode.area.lapic.regs[0xF0 // 4] = 0x1FF
+    long_mode.interrupt(0x40)
+    event = long_mode.event()
+    assert (event.vector, event.rip) == (0x40, long_mode.program.origin)
+
+
+def test_a_loaded_pending_breakpoint_is_delivered_first(long_mode: LongModeMachine) -> None:
+    long_mode.boot("done", pending_debug_exceptions=1 << 12 | 2)
+    event = long_mode.event()
+    assert (event.vector, event.rip) == (1, long_mode.program.origin)
+    assert long_mode.finish().dr[6] & 0xF == 2
+
+
+def test_a_component_that_xstate_bv_leaves_out_is_loaded_in_its_initial_state(
+    long_mode: LongModeMachine,
+) -> None:
+    long_mode.boot(FPU_PROGRAM)
+    saved = long_mode.finish()
+    xsave = bytearray(saved.xsave)
+    xsave[XSTATE_BV] = bytes(8)
+    got = round_trip(long_mode, dataclasses.replace(saved, xsave=bytes(xsave)))
+    assert got.fxsave[0:5] == bytes.fromhex("7f03000000"), "as FNINIT leaves it"
+    assert got.fxsave[XMM_REGISTERS] == bytes(256)
+    assert got.mxcsr == 0x9FC0, "MXCSR has a field of its own"
+
+
+def test_a_load_keeps_the_half_of_the_tpr_that_cr8_has_not(long_mode: LongModeMachine) -> None:
+    long_mode.boot("done")
+    long_mode.area.lapic.regs[0x80 // 4] = 0x53
+    long_mode.area.control.guest.cr8 = 5
+    long_mode.engine.load_state()
+    assert long_mode.area.lapic.regs[0x80 // 4] == 0x53
 
 
 def test_loading_a_state_at_cpl_3_runs_at_cpl_3(long_mode: LongModeMachine) -> None:

@@ -1,12 +1,14 @@
 """Accelerators as the coordinator sees them: which module a vCPU's process runs.
 
-What QEMU's AccelClass is. The accelerator's own code is on the vCPU's side, in `workers`, and is
-loaded there by name.
+What QEMU's AccelClass and AccelCPUClass are: the accelerator's own code is on the vCPU's side, in `workers`,
+and is loaded there by name; here it says which CPUs it can be.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from mpvm.cpu.models import CpuModel
 from mpvm.qom.object import Object
 from mpvm.qom.type_info import object_new, register_type
 
@@ -21,10 +23,28 @@ class Accelerator(Object, ABC):
     name: ClassVar[str]
     # The module whose `main` a vCPU's process runs.
     worker_module: ClassVar[str]
+    # What it switches on and off in every model of the table, unless the user says otherwise.
+    default_features: ClassVar[Mapping[str, bool]] = {}
+    # The only width of guest-physical addresses that it has; None: the model may choose.
+    phys_bits: ClassVar[int | None] = None
 
     @abstractmethod
     def check(self) -> None:
         """Raise `StartError` when this host can't run it; must be quick and leave nothing behind."""
+
+    @abstractmethod
+    def supported_features(self) -> frozenset[str]:
+        """Every feature (`mpvm.cpu.features.FEATURES`) that a guest can have under it on this host."""
+
+    @abstractmethod
+    def max_model(self) -> CpuModel:
+        """The CPU model `max`: with all features that are worth having."""
+
+    def host_model(self, host: CpuModel) -> CpuModel:
+        """The CPU model `host`: `host` less what is not supported, with what is on by default."""
+        default = {name for name, on in self.default_features.items() if on}
+        features = host.features & self.supported_features() | default
+        return host._replace(features=features, phys_bits=self.phys_bits or host.phys_bits)
 
 
 def accelerator(name: str) -> Accelerator:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from mpvm.abi.errors import StartError
 from mpvm.accel.base import Accelerator
+from mpvm.cpu.models import CpuModel
 from mpvm.qom.type_info import register_type
 
 
@@ -17,3 +18,14 @@ class KvmAccelerator(Accelerator):
     def check(self) -> None:
         """Always refuses."""
         raise StartError("accelerator kvm is not there yet, unicorn is right")
+
+    def supported_features(self) -> frozenset[str]:
+        """Refuses as `check` does."""
+        self.check()
+        return frozenset()
+
+    def max_model(self) -> CpuModel:
+        """The host's CPU."""
+        from mpvm.cpu.host import host_model
+
+        return self.host_model(host_model())._replace(name="max")

@@ -4,6 +4,7 @@ For kernels that do not use ACPI.
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from mpvm.hw.intc import ioapic
@@ -39,7 +40,7 @@ PIT_PIN: Final = 2
 
 
 def build_mp_table(
-    smp: int,
+    apic_ids: Sequence[int],
     signature: int,
     features: int,
     *,
@@ -49,7 +50,8 @@ def build_mp_table(
 ) -> bytes:
     """The floating pointer structure and, behind it, the table, to be stored at `address`.
 
-    `signature` and `features` are CPUID.1's EAX and EDX. `address` must be one where kernels look (4.1):
+    `apic_ids` begin with the bootstrap processor's. `signature` and `features` are CPUID.1's EAX and EDX.
+    `address` must be one where kernels look (4.1):
     a multiple of 16 in the EBDA, the last KiB of base memory or 0xf0000-0xfffff.
     """
     isa_bus = 1 if pci else 0
@@ -58,11 +60,11 @@ def build_mp_table(
             PROCESSOR,
             apic_id,
             LOCAL_APIC_VERSION,
-            PROCESSOR_ENABLED | (0 if apic_id else PROCESSOR_BOOTSTRAP),
+            PROCESSOR_ENABLED | (0 if number else PROCESSOR_BOOTSTRAP),
             signature,
             features,
         )
-        for apic_id in range(smp)
+        for number, apic_id in enumerate(apic_ids)
     ]
     if pci:
         entries.append(_BUS.pack(BUS, 0, b"PCI   "))

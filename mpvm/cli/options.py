@@ -24,10 +24,15 @@ _OPTIONS = (
     _Option("--append", "boot.append", "TEXT", "the kernel's command line"),
     _Option("--protocol", "boot.protocol", "NAME", "auto, linux, multiboot, elf or flat"),
     _Option("--machine", "machine.type", "NAME", "pc or microvm"),
-    _Option("--smp", "machine.smp", "N", "number of vCPUs, 1 to 64"),
+    _Option(
+        "--smp",
+        "machine.smp",
+        "N",
+        "number of vCPUs, 1 to 64; also N,sockets=,dies=,cores=,threads=,maxcpus=",
+    ),
     _Option("--memory", "machine.memory", "SIZE", "guest memory, such as 512M or 2G"),
     _Option("--accel", "machine.accel", "NAME", "accelerator: unicorn"),
-    _Option("--cpu", "cpu.model", "MODEL", "CPU model with features, such as max,-x2apic"),
+    _Option("--cpu", "cpu.model", "MODEL", "CPU model with changes, such as Haswell,-rtm,enforce"),
     _Option(
         "--cpuset", "cputune.cpuset", "LIST", "the host's CPUs for the vCPUs that have no pin, such as 0-3,6"
     ),

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
     gc.freeze()
     gc.enable()
-    observer = progress.choose(sys.stderr, config.machine.smp, arguments.quiet)
+    observer = progress.choose(sys.stderr, config.machine.smp.cpus, arguments.quiet)
     outcome = VirtualMachine(config, observer).run()
     _report(outcome, arguments)
     return outcome.status

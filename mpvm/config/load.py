@@ -222,8 +222,8 @@ def _check_cputune(source: _Source, config: Config) -> None:
     pinned: set[int] = set()
     for position, pin in enumerate(tune.vcpupin):
         key = ("cputune", "vcpupin", position)
-        if pin.vcpu >= config.machine.smp:
-            right = f"one from 0 to {config.machine.smp - 1} is right"
+        if pin.vcpu >= config.machine.smp.maxcpus:
+            right = f"one from 0 to {config.machine.smp.maxcpus - 1} is right"
             raise source.error((*key, "vcpu"), f"there is no vCPU {pin.vcpu}, {right}")
         if pin.vcpu in pinned:
             raise source.error((*key, "vcpu"), f"vCPU {pin.vcpu} is pinned twice, once is right")
@@ -241,9 +241,9 @@ def _check_cpuset(source: _Source, key: "Key", cpus: Sequence[int]) -> None:
 
 def _check_cpu(source: _Source, model: str) -> None:
     # Imported here: a text that is not YAML needs no CPU.
-    from mpvm.cpu.models import resolve_model
+    from mpvm.cpu.options import parse_cpu
 
     try:
-        resolve_model(model)
+        parse_cpu(model)
     except ConfigError as error:
         raise source.error(("cpu", "model"), str(error).removeprefix("cpu.model: ")) from error

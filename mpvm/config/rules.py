@@ -10,6 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpvm.abi.errors import ConfigError
+from mpvm.abi.layout import MAX_VCPUS
+from mpvm.cpu.topology import Topology, topology
+
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
@@ -38,8 +42,14 @@ class Rule:
         """The parsed `value`; `ValueError` with what is wrong and what would be right."""
         try:
             return self.parse(value)
+        except _WholeError:
+            raise
         except ValueError as error:
             raise ValueError(f"{str(error) or 'is not accepted'}, {self.right} is right") from None
+
+
+class _WholeError(ValueError):
+    """A problem that says itself what would be right."""
 
 
 def _wrong(problem: str = "") -> ValueError:
@@ -63,6 +73,45 @@ def optional_integer(low: int, high: int) -> Rule:
     """The same, or nothing."""
     number = integer(low, high)
     return Rule(lambda value: None if value is None else number.parse(value), number.right)
+
+
+_SMP_LEVELS = ("cpus", "maxcpus", "sockets", "dies", "cores", "threads")
+
+
+def _parse_smp(value: object) -> Topology:
+    """A number of vCPUs, a section, or both as QEMU's -smp has them: "4,sockets=2,maxcpus=8"."""
+    section: dict[str, object] = {}
+    if isinstance(value, dict):
+        section = value
+    elif type(value) is int:
+        section = {"cpus": value}
+    elif isinstance(value, str):
+        for position, part in enumerate(value.split(",")):
+            key, equals, number = part.strip().partition("=")
+            if not equals and position == 0:
+                key, number = "cpus", key
+            if key in section:
+                raise _wrong(f"has {key} twice")
+            section[key] = int(number) if number.isdecimal() else number
+    else:
+        raise _wrong("is not an integer")
+    for name, count in section.items():
+        subject = "" if section.keys() == {"cpus"} else f"has {name} "
+        if name not in _SMP_LEVELS:
+            raise _WholeError(f"has an unknown key {name}, {', '.join(_SMP_LEVELS)} are right")
+        if type(count) is not int:
+            raise _wrong(f"{subject}not an integer" if subject else "is not an integer")
+        if not 1 <= count <= MAX_VCPUS:
+            raise _wrong(f"{subject}out of range" if subject else "is out of range")
+    try:
+        return topology(**section)  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise _WholeError(f"can't be: {error}") from error
+
+
+def smp() -> Rule:
+    """vCPUs, and how they are arranged in sockets, dies, cores and threads."""
+    return Rule(_parse_smp, f"an integer from 1 to {MAX_VCPUS}")
 
 
 def one_of(*names: str, absent: tuple[str, ...] = ()) -> Rule:

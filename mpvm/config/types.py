@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mpvm.config import rules
+from mpvm.cpu.topology import Topology, single_socket
 
 _STRICT = {"extra": "forbid", "strict": True}
 
 BUILTIN = "builtin:"
+_ONE_VCPU = single_socket(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,10 @@ _CHARDEV = rules.Rule(ChardevSpec.parse, "stdio, null or file:PATH")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """The board: its class, vCPUs, bytes of RAM and accelerator."""
+    """The board: its class, vCPUs and how they are arranged, bytes of RAM and accelerator."""
 
     type: Annotated[str, rules.one_of("pc", "microvm")] = "pc"
-    smp: Annotated[int, rules.integer(1, 64)] = 1
+    smp: Annotated[Topology, rules.smp()] = _ONE_VCPU
     memory: Annotated[int, rules.memory_size()] = 128 << 20
     accel: Annotated[str, rules.one_of("unicorn", absent=("kvm",))] = "unicorn"
 
@@ -135,7 +137,7 @@ def to_plain(config: Config) -> dict[str, Any]:
         "name": config.name,
         "machine": {
             "type": machine.type,
-            "smp": machine.smp,
+            "smp": list(machine.smp),
             "memory": machine.memory,
             "accel": machine.accel,
         },
@@ -176,9 +178,11 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
     tune["cpuset"] = None if tune["cpuset"] is None else tuple(tune["cpuset"])
     tune["vcpupin"] = tuple(VcpuPin(vcpu=pin["vcpu"], cpuset=tuple(pin["cpuset"])) for pin in tune["vcpupin"])
     rest = dict(plain)
+    machine = rest.pop("machine")
+    machine["smp"] = Topology(*machine["smp"])
     return Config(
         name=rest["name"],
-        machine=Machine(**rest.pop("machine")),
+        machine=Machine(**machine),
         cpu=Cpu(**rest.pop("cpu")),
         cputune=CpuTune(**tune),
         boot=Boot(**boot),

@@ -1,17 +1,19 @@
 """From a configuration to a machine's specification."""
 
+from mpvm.accel import Accelerator
 from mpvm.config import Config
 from mpvm.coordinator.chardev.backends import Chardevs
+from mpvm.cpu.resolve import resolve_model
 from mpvm.machine import BootSpec, MachineSpec
 
 
-def machine_spec(config: Config, chardevs: Chardevs) -> MachineSpec:
-    """The machine that `config` describes, with its backends made."""
+def machine_spec(config: Config, chardevs: Chardevs, accelerator: Accelerator) -> MachineSpec:
+    """The machine that `config` describes, with its backends made. Raises `ConfigError` for the CPU."""
     boot = config.boot
     return MachineSpec(
-        smp=config.machine.smp,
+        topology=config.machine.smp,
         memory_bytes=config.machine.memory,
-        cpu_model=config.cpu.model,
+        cpu=resolve_model(config.cpu.model, accelerator),
         boot=BootSpec(
             kernel=boot.kernel,
             protocol=None if boot.protocol == "auto" else boot.protocol,

@@ -1,8 +1,14 @@
 """What a run tells whoever watches it. All times are nanoseconds since the bring-up began."""
 
+import sys
+
 
 class Observer:
-    """Hears of a run's events; this one does nothing with them, others override what they want."""
+    """Hears of a run's events; this one says warnings and no more, others override what they want."""
+
+    def warning(self, text: str) -> None:
+        """Not all is as it was asked for; said even to who wants to hear of nothing else."""
+        print(f"mpvm: warning: {text}", file=sys.stderr, flush=True)
 
     def vcpu_created(self, index: int, pid: int, ns: int) -> None:
         """VCPU `index` is process `pid`, and has its engine."""

@@ -34,9 +34,9 @@ class SlotLike(Protocol):
     def offset(self) -> int: ...  # noqa: D102
 
 
-def required_bytes(smp: int, memory_bytes: int) -> int:
+def required_bytes(maxcpus: int, memory_bytes: int) -> int:
     """Bytes of shared memory that a VM needs when every page of its RAM is in use."""
-    return layout.vm_block_size(smp, memory_bytes) + memory_bytes
+    return layout.vm_block_size(maxcpus, memory_bytes) + memory_bytes
 
 
 def check_room(needed: int, directory: Path = SHM_DIRECTORY) -> None:
@@ -110,11 +110,22 @@ class _Segment(SharedMemory):
 
 
 class VmMemory:
-    """The mapped blocks. `page` and `areas` are ctypes views of the VM block, `ram` is the RAM block."""
+    """The mapped blocks. `page` and `areas` are ctypes views of the VM block, `ram` is the RAM block.
 
-    def __init__(self, instance: str, smp: int, memory_bytes: int, slots: Sequence[SlotLike]) -> None:
-        check_room(required_bytes(smp, memory_bytes))
-        vm_bytes = layout.vm_block_size(smp, memory_bytes)
+    There are areas for `maxcpus` vCPUs (None: no more), of which `smp` are there from the start.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        smp: int,
+        memory_bytes: int,
+        slots: Sequence[SlotLike],
+        maxcpus: int | None = None,
+    ) -> None:
+        maxcpus = maxcpus or smp
+        check_room(required_bytes(maxcpus, memory_bytes))
+        vm_bytes = layout.vm_block_size(maxcpus, memory_bytes)
         self._segments: list[_Segment] = []
         try:
             for part, size in (("vm", vm_bytes), ("ram", memory_bytes)):
@@ -132,19 +143,19 @@ class VmMemory:
         self.page = layout.VmPage.from_buffer(self.vm)
         self.areas = [
             layout.VcpuArea.from_buffer(self.vm, layout.VCPU_OFFSET + i * layout.VCPU_STRIDE)
-            for i in range(smp)
+            for i in range(maxcpus)
         ]
-        self._fill(smp, memory_bytes, slots)
+        self._fill(smp, maxcpus, memory_bytes, slots)
 
-    def _fill(self, smp: int, memory_bytes: int, slots: Sequence[SlotLike]) -> None:
+    def _fill(self, smp: int, maxcpus: int, memory_bytes: int, slots: Sequence[SlotLike]) -> None:
         page = self.page
         page.smp = smp
         page.run_state = layout.RunState.PRELAUNCH
         page.vm_block_size = len(self.vm)
         page.vcpu_stride = layout.VCPU_STRIDE
         page.vcpu_offset = layout.VCPU_OFFSET
-        page.holders_offset = layout.holders_offset(smp)
-        page.writers_offset = layout.writers_offset(smp, memory_bytes)
+        page.holders_offset = layout.holders_offset(maxcpus)
+        page.writers_offset = layout.writers_offset(maxcpus, memory_bytes)
         page.page_count = memory_bytes // layout.PAGE_SIZE
         page.ram_block_size = memory_bytes
         page.clock_base_ns = time.monotonic_ns()
@@ -153,7 +164,7 @@ class VmMemory:
         for entry, slot in zip(page.slot, slots, strict=False):
             entry.gpa, entry.size, entry.offset = slot.gpa, slot.size, slot.offset
         for index, area in enumerate(self.areas):
-            area.index = area.apic_id = index
+            area.index = index
             area.is_bsp = index == 0
         page.version = layout.ABI_VERSION
         page.magic = layout.ABI_MAGIC

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from mpvm.abi.errors import ExitStatus, GuestCrash, MpvmError, WorkerError
-from mpvm.abi.layout import ResumeFlag, RunState
+from mpvm.abi.layout import ResumeFlag, RunState, VcpuArea
 from mpvm.accel import Accelerator, accelerator
 from mpvm.config import Config
 from mpvm.coordinator import forkserver, runtime_dir, tsc
@@ -84,6 +84,7 @@ class VirtualMachine:
     state: RunStateMachine
     monitor: Monitor
     _memory: VmMemory
+    _areas: list[VcpuArea]
     _ring: PostedRing
     _directory: RuntimeDir
     _accelerator: Accelerator
@@ -140,8 +141,15 @@ class VirtualMachine:
         self._accelerator.check()
         self._directory = forkserver.take_runtime_dir()
         runtime_dir.sweep(self._directory.path.parent)
-        smp, memory_bytes = config.machine.smp, config.machine.memory
-        self._memory = VmMemory(self._directory.name, smp, memory_bytes, ram_slots(memory_bytes))
+        smp, maxcpus, memory_bytes = (
+            config.machine.smp.cpus,
+            config.machine.smp.maxcpus,
+            config.machine.memory,
+        )
+        slots = ram_slots(memory_bytes)
+        self._memory = VmMemory(self._directory.name, smp, memory_bytes, slots, maxcpus)
+        # The other areas wait for vCPUs that are added later.
+        self._areas = self._memory.areas[:smp]
         undo("removing the shared memory", self._memory.close)
         undo("dropping the machine", self._drop)
         self.state = RunStateMachine(self._memory.page)
@@ -151,7 +159,7 @@ class VirtualMachine:
         self._ring = PostedRing(self._memory.vm, lambda write: deliver_posted(write, self.machine))
         undo("closing the ring of posted writes", self._ring.close)
         socket = endpoint(self._directory)
-        self.vcpus = VcpuSet(self.loop, self._memory.areas, socket, self._on_exit, self._on_vcpu)
+        self.vcpus = VcpuSet(self.loop, self._areas, socket, self._on_exit, self._on_vcpu)
         undo("closing the vCPUs' socket", self.vcpus.close)
         private = self._directory.path / PRIVATE_SOCKET
         self.monitor = Monitor(private, *([config.qmp] if config.qmp else []))
@@ -175,7 +183,7 @@ class VirtualMachine:
         """The workers: they come up while the machine is built. Their first look at it is their reset."""
         self._notifiers.add("stopping the workers", self.vcpus.stop)
         config = self.config
-        cpusets = place(self._memory.areas, config.cputune)
+        cpusets = place(self._areas, config.cputune)
         launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory, cpusets, config)
         self.vcpus.serve()
 
@@ -188,12 +196,12 @@ class VirtualMachine:
 
         self._notifiers.add("closing the chardevs", self.chardevs.close)
         memory = self._memory
-        dma = DmaEngine(memory.vm, memory.ram, memory.areas, self.vcpus.all_alive, TIME_LIMIT_SECONDS)
+        dma = DmaEngine(memory.vm, memory.ram, self._areas, self.vcpus.all_alive, TIME_LIMIT_SECONDS)
         self._notifiers.add("closing the devices' way to guest RAM", dma.close)
         host = Host(
             clock=self.clock,
             page=memory.page,
-            areas=memory.areas,
+            areas=self._areas,
             ram_block=memory.ram,
             dma_store=dma.store,
             wall_clock=time.time,
@@ -203,7 +211,9 @@ class VirtualMachine:
             request_reset=self.request_reset,
             debug_exit=self.debug_exit,
         )
-        spec = machine_spec(self.config, self.chardevs)
+        spec = machine_spec(self.config, self.chardevs, self._accelerator)
+        if spec.cpu.warning is not None:
+            self._observer.warning(spec.cpu.warning)
         self.machine = machine_class(self.config.machine.type)(spec, host)
         self._notifiers.add("releasing guest RAM", self.machine.release)
         self.machine.run_board_init()
@@ -246,7 +256,7 @@ class VirtualMachine:
 
     def _drop(self) -> None:
         """Let go of all that refers to the shared memory; timers and chardevs do through the devices."""
-        for name in ("machine", "vcpus", "state", "loop", "clock", "chardevs", "monitor", "_ring"):
+        for name in ("machine", "vcpus", "state", "loop", "clock", "chardevs", "monitor", "_ring", "_areas"):
             self.__dict__.pop(name, None)
         self._actions.clear()
 

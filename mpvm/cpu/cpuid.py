@@ -9,21 +9,34 @@ the highest one that has no entry is all zeros.
 from functools import cache
 from typing import Final, NamedTuple
 
+from mpvm.cpu.caches import (
+    AMD_L1_TLB,
+    AMD_L2_TLB,
+    CACHES,
+    LEAF2_DESCRIPTORS,
+    LEAF2_USE_LEAF4,
+    Cache,
+)
 from mpvm.cpu.features import FeatureWord
-from mpvm.cpu.models import VENDOR_AMD, VENDOR_INTEL, XSTATE_PKRU, CpuModel, feature_words
+from mpvm.cpu.models import VENDOR_INTEL, CpuModel, feature_words
+from mpvm.cpu.topology import Topology
 
 SIGNIFICANT_INDEX: Final = 1  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 
 HYPERVISOR_SIGNATURE: Final = b"mpvmmpvmmpvm"
 HYPERVISOR_LEAF: Final = 0x40000000
 TIMING_LEAF: Final = 0x40000010
+# KVM's interface, where guests find it beside another's: they look at every 0x100 for its signature.
+KVM_SIGNATURE: Final = b"KVMKVMKVM\0\0\0"
+KVM_LEAF: Final = 0x40000100
+KVM_FEATURES_LEAF: Final = 0x40000101
 
 # The local APIC timer counts at this rate, which CPUID calls the core crystal clock.
 CRYSTAL_HZ: Final = 1_000_000_000
 CRYSTAL_KHZ: Final = CRYSTAL_HZ // 1000
 
-PHYSICAL_ADDRESS_BITS: Final = 40
 LINEAR_ADDRESS_BITS: Final = 48
+LINEAR_ADDRESS_BITS_LA57: Final = 57
 CLFLUSH_QWORDS: Final = 8
 
 HT_BIT: Final = 1 << 28  # CPUID.1:EDX
@@ -31,10 +44,22 @@ CMP_LEGACY_BIT: Final = 1 << 1  # CPUID.80000001:ECX
 
 # Standard-format XSAVE area (SDM vol. 1, 13.4): legacy region, header, then components at fixed offsets.
 XSAVE_HEADER_END: Final = 576
-XSAVE_COMPONENT: Final = {XSTATE_PKRU: (8, 0xA80)}  # size, offset
+# Component: size, offset.
+XSAVE_COMPONENT: Final = {
+    2: (256, 576),
+    3: (64, 960),
+    4: (64, 1024),
+    5: (64, 1088),
+    6: (512, 1152),
+    7: (1024, 1664),
+    9: (8, 2688),
+}
 
-_LEAF2_USE_LEAF4: Final = 0x0000FF01
-_TOPOLOGY_SMT, _TOPOLOGY_CORE = 1, 2
+# Leaves of the topology: what a level's subleaf is about (SDM vol. 2, leaves 0xb and 0x1f).
+_SMT, _CORE, _DIE = 1, 2, 5
+
+_MAX_LEGACY_COUNT: Final = 0xFF
+_MAX_CORES_FIELD: Final = 64
 
 
 class CpuidEntry(NamedTuple):
@@ -49,42 +74,27 @@ class CpuidEntry(NamedTuple):
     edx: int
 
 
-class Cache(NamedTuple):
-    """A cache as leaf 4 describes it; `type` 1 data, 2 instruction, 3 unified."""
-
-    type: int
-    level: int
-    kib: int
-    ways: int
-    shared: bool
-
-    @property
-    def sets(self) -> int:
-        """Sets of lines of 64 bytes."""
-        return self.kib * 1024 // (_LINE_BYTES * self.ways)
-
-
-_LINE_BYTES: Final = 64
-L1D, L1I, L2, L3 = (
-    Cache(1, 1, 32, 8, shared=False),
-    Cache(2, 1, 32, 8, shared=False),
-    Cache(3, 2, 1024, 16, shared=False),
-    Cache(3, 3, 16384, 16, shared=True),
-)
-# AMD's encoding of associativity (APM vol. 3, table E-3).
-_AMD_WAYS: Final = {8: 6, 16: 8}
-
-
-def cpuid_entries(model: CpuModel, index: int, smp: int, tsc_khz: int) -> list[CpuidEntry]:
-    """All leaves of vCPU `index`, its APIC ID, in order: one package of `smp` cores with one thread each."""
-    entries = _basic_leaves(model, index, smp)
+def cpuid_entries(model: CpuModel, topology: Topology, index: int, tsc_khz: int) -> list[CpuidEntry]:
+    """All leaves of vCPU `index` in order."""
+    level = highest_leaf(model, topology)
+    entries = _basic_leaves(model, topology, index, level)
+    entries += _topology_leaves(topology, index)
     if "xsave" in model.features:
         entries += _xsave_leaves(model)
     if model.vendor == VENDOR_INTEL:
-        entries += _intel_leaves(smp, tsc_khz)
-    entries += _hypervisor_leaves(tsc_khz) if "hypervisor" in model.features else []
-    entries += _extended_leaves(model, smp)
-    return sorted(entry for entry in entries if entry.function <= _limit(model, entry.function))
+        entries += _intel_leaves(model, topology, tsc_khz)
+    if "hypervisor" in model.features:
+        entries += _hypervisor_leaves(model, tsc_khz)
+    if model.xlevel >= 0x80000000:
+        entries += _extended_leaves(model, topology)
+    if model.is_amd:
+        entries += _amd_leaves(model, topology, index)
+    return sorted(entry for entry in entries if entry.function <= _limit(model, level, entry.function))
+
+
+def highest_leaf(model: CpuModel, topology: Topology) -> int:
+    """The highest basic leaf: dies are told by leaf 0x1f alone."""
+    return max(model.level, 0x1F) if topology.dies > 1 and model.level >= 0xB else model.level
 
 
 @cache
@@ -105,15 +115,10 @@ def tsc_ratio(tsc_khz: int) -> tuple[int, int]:
     return denominator, numerator
 
 
-def apic_id_bits(smp: int) -> int:
-    """Bits of an APIC ID that tell the cores of the package apart."""
-    return (smp - 1).bit_length()
-
-
-def _limit(model: CpuModel, function: int) -> int:
+def _limit(model: CpuModel, level: int, function: int) -> int:
     if function >= 0x80000000:
         return model.xlevel
-    return TIMING_LEAF if function >= HYPERVISOR_LEAF else model.level
+    return KVM_FEATURES_LEAF if function >= HYPERVISOR_LEAF else level
 
 
 def _leaf(function: int, eax: int = 0, ebx: int = 0, ecx: int = 0, edx: int = 0) -> CpuidEntry:
@@ -130,33 +135,51 @@ def _words(text: bytes) -> tuple[int, ...]:
     return tuple(int.from_bytes(text[start : start + 4], "little") for start in range(0, len(text), 4))
 
 
-def _basic_leaves(model: CpuModel, index: int, smp: int) -> list[CpuidEntry]:
+def _address_space(count: int) -> int:
+    """APIC IDs, or cores, set aside for `count`: a power of two (SDM vol. 2, notes to leaves 1 and 4)."""
+    return 1 << (count - 1).bit_length()
+
+
+def _basic_leaves(model: CpuModel, topology: Topology, index: int, level: int) -> list[CpuidEntry]:
     words = feature_words(model)
     ebx, edx, ecx = _words(model.vendor.encode())
-    # The field is the number of APIC IDs set aside, a power of two (SDM vol. 2, note to table 3-8).
-    logical = 1 << apic_id_bits(smp)
-    ht = HT_BIT if smp > 1 else 0
+    logical = min(1 << topology.socket_shift, _MAX_LEGACY_COUNT)
+    several = topology.threads_per_socket > 1
     return [
-        _leaf(0, model.level, ebx, ecx, edx),
+        _leaf(0, level, ebx, ecx, edx),
         _leaf(
             1,
             model.signature,
-            index << 24 | logical << 16 | CLFLUSH_QWORDS << 8,
+            topology.apic_id(index) << 24 | logical << 16 | CLFLUSH_QWORDS << 8,
             words[FeatureWord.CPUID_1_ECX],
-            words[FeatureWord.CPUID_1_EDX] | ht,
+            words[FeatureWord.CPUID_1_EDX] | (HT_BIT if several else 0),
         ),
         _leaf(6, words[FeatureWord.CPUID_6_EAX]),
         _subleaf(
             7,
             0,
-            0,
+            1 if words[FeatureWord.CPUID_7_1_EAX] else 0,
             words[FeatureWord.CPUID_7_0_EBX],
             words[FeatureWord.CPUID_7_0_ECX],
             words[FeatureWord.CPUID_7_0_EDX],
         ),
-        _subleaf(0xB, 0, 0, 1, _TOPOLOGY_SMT << 8, index),
-        _subleaf(0xB, 1, apic_id_bits(smp), smp, _TOPOLOGY_CORE << 8 | 1, index),
-        _subleaf(0xB, 2, 0, 0, 2, index),
+        _subleaf(7, 1, words[FeatureWord.CPUID_7_1_EAX]),
+    ]
+
+
+def _topology_leaves(topology: Topology, index: int) -> list[CpuidEntry]:
+    """Leaf 0xb, and with dies leaf 0x1f: each level's width below the next one's, and vCPUs in it."""
+    apic_id = topology.apic_id(index)
+    smt = (_SMT, topology.core_shift, topology.threads)
+    core = (_CORE, topology.socket_shift, topology.threads_per_socket)
+    leaves: dict[int, tuple[tuple[int, int, int], ...]] = {0xB: (smt, core)}
+    if topology.dies > 1:
+        die = (_DIE, topology.socket_shift, topology.threads_per_socket)
+        leaves[0x1F] = (smt, (_CORE, topology.die_shift, topology.threads_per_die), die)
+    return [
+        _subleaf(function, number, shift, count, kind << 8 | number, apic_id)
+        for function, levels in leaves.items()
+        for number, (kind, shift, count) in enumerate((*levels, (0, 0, 0)))
     ]
 
 
@@ -171,61 +194,107 @@ def _xsave_leaves(model: CpuModel) -> list[CpuidEntry]:
     ]
 
 
-def _intel_leaves(smp: int, tsc_khz: int) -> list[CpuidEntry]:
+def caches(model: CpuModel) -> tuple[Cache, ...]:
+    """The caches that the model describes, from the first level on."""
+    name = "legacy-amd" if model.is_amd and model.caches == "legacy" else model.caches
+    return tuple(cache for cache in CACHES[name] if cache.level < 3 or model.l3_cache)
+
+
+def _intel_leaves(model: CpuModel, topology: Topology, tsc_khz: int) -> list[CpuidEntry]:
     denominator, numerator = tsc_ratio(tsc_khz)
     mhz = tsc_khz // 1000
+    described = caches(model)
+    ids_of_a_core, ids_of_a_die = 1 << topology.core_shift, 1 << topology.die_shift
+    cores = min(_address_space(topology.cores * topology.dies), _MAX_CORES_FIELD)
+    leaf2 = _leaf(2, LEAF2_USE_LEAF4 << 8 | 1) if model.level >= 4 else _leaf(2, 1, edx=LEAF2_DESCRIPTORS)
     return [
-        _leaf(2, _LEAF2_USE_LEAF4),
-        *(_subleaf(4, number, *_cache_leaf(cache, smp)) for number, cache in enumerate((L1D, L1I, L2, L3))),
-        _subleaf(4, 4),
+        leaf2,
+        *(
+            _subleaf(
+                4, number, *cache.deterministic(ids_of_a_die if cache.level == 3 else ids_of_a_core, cores)
+            )
+            for number, cache in enumerate(described)
+        ),
+        _subleaf(4, len(described)),
         _leaf(0x15, denominator, numerator, CRYSTAL_HZ),
         _leaf(0x16, mhz, mhz, 100),
     ]
 
 
-def _cache_leaf(cache: Cache, smp: int) -> tuple[int, int, int]:
-    id_space = 1 << apic_id_bits(smp)
-    sharing = id_space if cache.shared else 1
-    self_initializing = 1 << 8
-    eax = cache.type | cache.level << 5 | self_initializing | sharing - 1 << 14 | id_space - 1 << 26
-    return eax, _LINE_BYTES - 1 | cache.ways - 1 << 22, cache.sets - 1
-
-
-def _hypervisor_leaves(tsc_khz: int) -> list[CpuidEntry]:
-    return [
+def _hypervisor_leaves(model: CpuModel, tsc_khz: int) -> list[CpuidEntry]:
+    """Ours at 0x40000000, and KVM's behind it when the model has a feature of KVM's."""
+    leaves = [
         _leaf(HYPERVISOR_LEAF, TIMING_LEAF, *_words(HYPERVISOR_SIGNATURE)),
         _leaf(TIMING_LEAF, tsc_khz, CRYSTAL_KHZ),
     ]
-
-
-def _extended_leaves(model: CpuModel, smp: int) -> list[CpuidEntry]:
     words = feature_words(model)
-    is_amd = model.vendor == VENDOR_AMD
-    ebx, edx, ecx = _words(model.vendor.encode()) if is_amd else (0, 0, 0)
+    if words[FeatureWord.KVM]:
+        leaves += [
+            _leaf(KVM_LEAF, KVM_FEATURES_LEAF, *_words(KVM_SIGNATURE)),
+            _leaf(KVM_FEATURES_LEAF, words[FeatureWord.KVM], edx=words[FeatureWord.KVM_HINTS]),
+        ]
+    return leaves
+
+
+def _extended_leaves(model: CpuModel, topology: Topology) -> list[CpuidEntry]:
+    words = feature_words(model)
+    ebx, edx, ecx = _words(model.vendor.encode()) if model.is_amd else (0, 0, 0)
     name = _words(model.model_id.encode().ljust(48, b"\0"))
-    cmp_legacy = CMP_LEGACY_BIT if is_amd and smp > 1 else 0
-    l2 = L2.kib << 16 | _AMD_WAYS[L2.ways] << 12 | 1 << 8 | _LINE_BYTES
+    several = topology.threads_per_socket > 1
     leaves = [
         _leaf(0x80000000, model.xlevel, ebx, ecx, edx),
         _leaf(
             0x80000001,
-            model.signature if is_amd else 0,
+            model.signature if model.is_amd else 0,
             0,
-            words[FeatureWord.CPUID_8000_0001_ECX] | cmp_legacy,
+            words[FeatureWord.CPUID_8000_0001_ECX] | (CMP_LEGACY_BIT if model.is_amd and several else 0),
             words[FeatureWord.CPUID_8000_0001_EDX],
         ),
         *(_leaf(0x80000002 + part, *name[part * 4 : part * 4 + 4]) for part in range(3)),
         _leaf(0x80000007, edx=words[FeatureWord.CPUID_8000_0007_EDX]),
         _leaf(
             0x80000008,
-            LINEAR_ADDRESS_BITS << 8 | PHYSICAL_ADDRESS_BITS,
+            _address_bits(model),
             words[FeatureWord.CPUID_8000_0008_EBX],
-            (apic_id_bits(smp) << 12 | smp - 1) if is_amd else 0,
+            (topology.socket_shift << 12 | topology.threads_per_socket - 1)
+            if model.is_amd and several
+            else 0,
         ),
     ]
-    if not is_amd:
-        return [*leaves, _leaf(0x80000006, ecx=l2)]
-    l1d, l1i = (cache.kib << 24 | cache.ways << 16 | 1 << 8 | _LINE_BYTES for cache in (L1D, L1I))
-    # The L3's size is in units of 512 KiB.
-    l3 = L3.kib // 512 << 18 | _AMD_WAYS[L3.ways] << 12 | 1 << 8 | _LINE_BYTES
-    return [*leaves, _leaf(0x80000005, ecx=l1d, edx=l1i), _leaf(0x80000006, ecx=l2, edx=l3)]
+    if not model.is_amd:
+        leaves.append(_leaf(0x80000006, ecx=caches(model)[2].amd_l2))
+    return leaves
+
+
+def _address_bits(model: CpuModel) -> int:
+    if "lm" not in model.features:
+        return 36 if "pse36" in model.features else 32
+    linear = LINEAR_ADDRESS_BITS_LA57 if "la57" in model.features else LINEAR_ADDRESS_BITS
+    return linear << 8 | model.phys_bits
+
+
+def _amd_leaves(model: CpuModel, topology: Topology, index: int) -> list[CpuidEntry]:
+    data, instructions, l2, *l3 = described = caches(model)
+    place = topology.place(index)
+    leaves = [
+        _leaf(0x80000005, AMD_L1_TLB, AMD_L1_TLB, data.amd_l1, instructions.amd_l1),
+        _leaf(0x80000006, 0, AMD_L2_TLB, l2.amd_l2, l3[0].amd_l3 if l3 else 0),
+    ]
+    if "svm" in model.features:
+        leaves.append(_leaf(0x8000000A, 1, 16, 0, model.word(FeatureWord.SVM)))
+    if "topoext" not in model.features:
+        return leaves
+    nodes = topology.dies - 1 << 8 | place.socket * topology.dies + place.die
+    return [
+        *leaves,
+        *(
+            _subleaf(
+                0x8000001D,
+                number,
+                *cache.deterministic(topology.threads_per_die if cache.level == 3 else topology.threads),
+            )
+            for number, cache in enumerate(described)
+        ),
+        _subleaf(0x8000001D, len(described)),
+        _leaf(0x8000001E, topology.apic_id(index), topology.threads - 1 << 8 | place.core, nodes),
+    ]

@@ -1,56 +1,38 @@
-"""CPU models: vendor, version and features by name, and a user's changes to them.
+"""CPU models: what one is, and those of the table by name and version."""
 
-What `max` is, and why. Its features are all that the engine executes (QEMU 5.0's TCG, target/i386: the
-masks TCG_* in cpu.c, and what translate.c and its helpers do) but for those that make it slower
-(`ERMS` selects byte-wise string loops, which are the engine's slowest), that nobody asks for
-(3DNow!, SSE4A, the AMD form of CR8), or that it has in name only (`MONITOR` never waits, `PCOMMIT` is gone
-from the architecture, `MPX` and `SVM` are left to a later time).
-
-Its vendor is Intel since only there Linux takes the TSC's frequency from leaf 0x15 instead of
-measuring it against the PIT for tens of milliseconds. Its version is that of an in-order core
-(family 6, model 0x36, the first Atoms' last): Linux has such cores on its list of CPUs that do not
-speculate, which is true of an engine that translates, and leaves out page-table isolation and
-retpolines. These could protect nothing here: how translated code is speculated on is up to the
-host's code, not to the guest's. Of the MSRs that Linux touches on such a CPU the worker has
-IA32_MISC_ENABLE and IA32_BIOS_SIGN_ID, and Linux takes the #GP of the others (IA32_FEAT_CTL,
-MSR_PLATFORM_INFO) for their absence; IA32_ARCH_CAPABILITIES is one of these, so its flag is off.
-"""
-
-from typing import Final, NamedTuple
+from collections.abc import Sequence, Set
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mpvm.abi.errors import ConfigError
 from mpvm.abi.layout import FEATURE_WORDS
-from mpvm.cpu.features import ALIASES, AMD_ALIASED_FEATURES, FEATURES, REQUIRES, FeatureWord
+from mpvm.cpu.features import AMD_ALIASED_FEATURES, FEATURES, WORD_SOURCES, FeatureWord
 
+if TYPE_CHECKING:
+    from mpvm.cpu.table import Definition
+
+DEFAULT_MODEL: Final = "max"
 VENDOR_INTEL: Final = "GenuineIntel"
-VENDOR_AMD: Final = "AuthenticAMD"
+AMD_VENDORS: Final = ("AuthenticAMD", "HygonGenuine")
 
-
-def _named(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
-# What the engine's translator and the worker around it can do.
-ENGINE_FEATURES: Final = _named(
-    "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ss"
-    " pni pclmulqdq ssse3 cx16 sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave rdrand hypervisor"
-    " fsgsbase bmi1 smep bmi2 erms adx smap clflushopt clwb pku"
-    " syscall nx mmxext pdpe1gb rdtscp lm 3dnowext 3dnow lahf-lm cr8legacy abm sse4a 3dnowprefetch"
-    " tsc-adjust invtsc xsaveopt xgetbv1 arat"
-)
-
-# What the machine adds to whatever CPU: it is virtual, its local APIC has x2APIC mode and a TSC-deadline
-# timer that never stops, and its TSC runs at one rate and can be adjusted.
-PLATFORM_FEATURES: Final = _named("hypervisor apic x2apic tsc-deadline tsc-adjust arat invtsc")
-
-_MAX_LEAVES_OUT: Final = _named("erms 3dnow 3dnowext mmxext sse4a cr8legacy")
+# Models that are not data: what the accelerator has, what the host has, and nothing.
+SPECIAL_MODELS: Final = {
+    "max": "all that the accelerator does well",
+    "host": "the host's CPU, as far as the accelerator can be it",
+    "base": "no features at all",
+}
 
 # XSAVE state components (SDM vol. 1, 13.1), and the feature that each comes with.
-XSTATE_X87, XSTATE_SSE, XSTATE_PKRU = 0, 1, 9
+XSTATE_FEATURES: Final = (
+    *((0, "xsave"), (1, "xsave"), (2, "avx"), (3, "mpx"), (4, "mpx")),
+    *((5, "avx512f"), (6, "avx512f"), (7, "avx512f"), (9, "pku")),
+)
 
 
 class CpuModel(NamedTuple):
-    """A CPU as CPUID describes it. `level` and `xlevel` are the highest basic and extended leaves."""
+    """A CPU as CPUID describes it. `level` and `xlevel` are the highest basic and extended leaves.
+
+    `unavailable` has every feature that was asked for and is not there, with the reason.
+    """
 
     name: str
     vendor: str
@@ -61,6 +43,11 @@ class CpuModel(NamedTuple):
     xlevel: int
     model_id: str
     features: frozenset[str]
+    caches: str = "legacy"
+    l3_cache: bool = True
+    phys_bits: int = 40
+    unavailable: tuple[tuple[str, str], ...] = ()
+    check: bool = True
 
     @property
     def signature(self) -> int:
@@ -73,73 +60,86 @@ class CpuModel(NamedTuple):
         """The bits that XCR0 may have."""
         if "xsave" not in self.features:
             return 0
-        return 1 << XSTATE_X87 | 1 << XSTATE_SSE | ("pku" in self.features) << XSTATE_PKRU
+        return sum(1 << bit for bit, feature in XSTATE_FEATURES if feature in self.features)
+
+    @property
+    def is_amd(self) -> bool:
+        """Whether AMD's leaves describe it."""
+        return self.vendor in AMD_VENDORS
+
+    @property
+    def warning(self) -> str | None:
+        """One line about what was asked for and is not there; None when there is nothing to say."""
+        if not self.unavailable or not self.check:
+            return None
+        return f"CPU {self.name}: {reasons(self.unavailable)}; `mpvm cpu show` says more"
 
     def word(self, word: FeatureWord) -> int:
         """The value of one feature word."""
         return feature_words(self)[word]
 
 
-MODELS: Final = {
-    model.name: model
-    for model in (
-        CpuModel(
-            name="max",
-            vendor=VENDOR_INTEL,
-            family=6,
-            model=0x36,
-            stepping=1,
-            level=0x16,
-            xlevel=0x80000008,
-            model_id="mpvm max CPU",
-            features=ENGINE_FEATURES - _MAX_LEAVES_OUT,
-        ),
-        # QEMU's, as of 7.2, without SVM, plus what every CPU of ours has.
-        CpuModel(
-            name="qemu64",
-            vendor=VENDOR_AMD,
-            family=15,
-            model=107,
-            stepping=1,
-            level=0xD,
-            xlevel=0x80000008,
-            model_id="mpvm qemu64 CPU",
-            features=PLATFORM_FEATURES
-            | _named(
-                "fpu de pse tsc msr pae mce cx8 sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2"
-                " pni cx16 syscall nx lm lahf-lm"
-            ),
-        ),
-    )
-}
-DEFAULT_MODEL: Final = "max"
+def find_model(name: str) -> str:
+    """`name`, an alias as what it stands for: a special model, "NAME" or "NAME-vN". Raises `ConfigError`."""
+    if name in SPECIAL_MODELS:
+        return name
+    from mpvm.cpu.table import DEFINITIONS
+
+    base, _, version = name.rpartition("-v")
+    if name in DEFINITIONS:
+        return name
+    if base in DEFINITIONS and version in map(str, range(1, len(DEFINITIONS[base].versions) + 2)):
+        return name
+    aliases = _aliases()
+    if name in aliases:
+        return aliases[name]
+    import difflib
+
+    known = [*SPECIAL_MODELS, *DEFINITIONS, *aliases]
+    folded = {one.lower(): one for one in known}
+    near = [folded[one] for one in difflib.get_close_matches(name.lower(), folded, n=2)]
+    right = f"{' or '.join(near)} is right" if near else "`mpvm cpu list` lists what is right"
+    raise ConfigError(f"cpu.model: {name!r} is no CPU model; {right}")
 
 
-def resolve_model(text: str, supported: frozenset[str] = ENGINE_FEATURES) -> CpuModel:
-    """The model that `text` names: "max", "qemu64,+popcnt,-x2apic".
+def model_names() -> list[tuple[str, str | None]]:
+    """Every name there is, with the versioned one it stands for, None where it stands for itself."""
+    from mpvm.cpu.table import DEFINITIONS
 
-    Removing a feature removes those that need it. Raises `ConfigError` for an unknown model or feature,
-    for one that is not `supported`, and for one without that it needs.
-    """
-    name, *changes = (part.strip() for part in text.split(","))
-    if name not in MODELS:
-        raise ConfigError(f"cpu.model: {name!r} is no CPU model; {' or '.join(MODELS)} is right")
-    added, removed = set[str](), set[str]()
-    for change in changes:
-        feature = _feature(change)
-        (added if change[0] == "+" else removed).add(feature)
-    features = (MODELS[name].features | added) - removed
-    for feature in sorted(added):
-        if feature not in supported:
-            raise ConfigError(f"cpu.model: the engine has no {feature!r}; leave out +{feature}")
-        if feature in removed:
-            raise ConfigError(f"cpu.model: {feature!r} is both added and removed; one of them is right")
-        needed = REQUIRES.get(feature)
-        if needed is not None and needed not in features:
-            raise ConfigError(
-                f"cpu.model: {feature!r} needs {needed!r}; add +{needed} or leave out +{feature}"
-            )
-    return MODELS[name]._replace(features=_without_orphans(features))
+    names: list[tuple[str, str | None]] = [(name, None) for name in SPECIAL_MODELS]
+    for name, definition in DEFINITIONS.items():
+        names.append((name, f"{name}-v1"))
+        for number in range(1, len(definition.versions) + 2):
+            names.append((f"{name}-v{number}", None))
+            alias = definition.versions[number - 2].alias if number > 1 else None
+            if alias is not None:
+                names.append((alias, f"{name}-v{number}"))
+    return names
+
+
+def defined_model(name: str) -> CpuModel:
+    """The table's model of a name that `find_model` gives, whatever accelerators can do."""
+    from mpvm.cpu.table import DEFINITIONS
+
+    base, _, version = name.rpartition("-v")
+    if base not in DEFINITIONS:
+        base, version = name, "1"
+    definition = DEFINITIONS[base]
+    # All CPUs of ours are virtual, and say so.
+    features = {"hypervisor"}.union(*(names.split() for names in definition.words.values()))
+    model = _first_version(name, definition)
+    for later in definition.versions[: int(version) - 1]:
+        model = model._replace(model_id=later.model_id or model.model_id)
+        for change in later.changes.split():
+            if change[0] == "+":
+                features.add(change[1:])
+            elif change[0] == "-":
+                features.discard(change[1:])
+            else:
+                key, _, value = change.partition("=")
+                changed: dict[str, Any] = {key: int(value, 0)}
+                model = model._replace(**changed)
+    return model._replace(features=frozenset(features))
 
 
 def feature_words(model: CpuModel) -> list[int]:
@@ -148,7 +148,7 @@ def feature_words(model: CpuModel) -> list[int]:
     for name in model.features:
         feature = FEATURES[name]
         words[feature.word] |= feature.mask
-    if model.vendor == VENDOR_AMD:
+    if model.is_amd:
         for name in model.features.intersection(AMD_ALIASED_FEATURES):
             words[FeatureWord.CPUID_8000_0001_EDX] |= FEATURES[name].mask
     words[FeatureWord.XSAVE_COMPONENTS_LO] = model.xsave_components & 0xFFFFFFFF
@@ -156,22 +156,44 @@ def feature_words(model: CpuModel) -> list[int]:
     return words
 
 
-def _feature(change: str) -> str:
-    """The feature that "+name" or "-name" is about."""
-    if change[:1] not in ("+", "-"):
-        raise ConfigError(f"cpu.model: {change!r} is no change of a feature; +name or -name is right")
-    name = change[1:].lower().replace("_", "-")
-    name = ALIASES.get(name, name)
-    if name not in FEATURES:
-        import difflib  # only here: a start that goes well does without it
-
-        near = difflib.get_close_matches(name, FEATURES, n=3)
-        hint = f"{' or '.join(near)} is" if near else "names as in QEMU's are"
-        raise ConfigError(f"cpu.model: {change[1:]!r} is no CPU feature; {hint} right")
-    return name
+def sorted_features(names: Set[str]) -> list[str]:
+    """Features by word and bit."""
+    return sorted(names, key=lambda name: FEATURES[name])
 
 
-def _without_orphans(features: frozenset[str]) -> frozenset[str]:
-    """`features` less those that need one which is not there."""
-    kept = frozenset(name for name in features if REQUIRES.get(name, name) in features)
-    return kept if kept == features else _without_orphans(kept)
+def by_word(names: Set[str]) -> dict[FeatureWord, list[str]]:
+    """Features by word, in the order of their bits."""
+    words: dict[FeatureWord, list[str]] = {}
+    for name in sorted_features(names):
+        words.setdefault(FEATURES[name].word, []).append(name)
+    return words
+
+
+def _first_version(name: str, definition: "Definition") -> CpuModel:
+    return CpuModel(
+        name=name,
+        vendor=definition.vendor,
+        family=definition.family,
+        model=definition.model,
+        stepping=definition.stepping,
+        level=definition.level,
+        xlevel=definition.xlevel,
+        model_id=definition.model_id,
+        features=frozenset(),
+        caches=definition.caches,
+    )
+
+
+def _aliases() -> dict[str, str]:
+    return {name: stands_for for name, stands_for in model_names() if stands_for is not None}
+
+
+def reasons(unavailable: Sequence[tuple[str, str]]) -> str:
+    """One line: what lacks a feature of its own, then what the accelerator can't do, by feature word."""
+    parts = [f"{name} {reason}" for name, reason in unavailable if reason.startswith("needs ")]
+    lacking = {name for name, reason in unavailable if not reason.startswith("needs ")}
+    if lacking:
+        accelerator = next(reason for name, reason in unavailable if name in lacking)
+        words = [f"{' '.join(names)} ({WORD_SOURCES[word]})" for word, names in by_word(lacking).items()]
+        parts.append(f"{accelerator} doesn't support {', '.join(words)}")
+    return ", ".join(parts)

@@ -8,6 +8,8 @@ from typing import ClassVar, Final, NamedTuple
 
 from mpvm.abi.errors import ConfigError, DeviceError, ObjectTypeError
 from mpvm.abi.layout import VcpuArea, VmPage
+from mpvm.cpu.models import CpuModel
+from mpvm.cpu.topology import Topology
 from mpvm.hw.char.chardev import Chardev
 from mpvm.hw.clock import Clock
 from mpvm.memory.address_space import AddressSpace
@@ -45,15 +47,20 @@ class DeviceSpec(NamedTuple):
 class MachineSpec(NamedTuple):
     """What a machine is made of. `serial` has a backend per UART, None where there is none."""
 
-    smp: int
+    topology: Topology
+    cpu: CpuModel
     memory_bytes: int
     boot: BootSpec
-    cpu_model: str = "max"
     serial: tuple[Chardev | None, ...] = ()
     debugcon: Chardev | None = None
     isa_debug_exit: bool = False
     devices: Sequence[DeviceSpec] = ()
     globals: Sequence[GlobalProperty] = ()
+
+    @property
+    def smp(self) -> int:
+        """VCPUs that are there from the start."""
+        return self.topology.cpus
 
 
 class Host(NamedTuple):

@@ -2,24 +2,20 @@
 
 from collections.abc import Sequence
 
-from mpvm.abi.errors import ConfigError
 from mpvm.abi.layout import MAX_CPUID_ENTRIES, CpuidEntry, VcpuArea
 from mpvm.cpu.cpuid import cpuid_entries
-from mpvm.cpu.models import feature_words, resolve_model
+from mpvm.cpu.models import CpuModel, feature_words
 from mpvm.cpu.state import reset_state
+from mpvm.cpu.topology import Topology
 
 
-def describe(areas: Sequence[VcpuArea], text: str, tsc_khz: int) -> None:
-    """Write CPUID entries and feature words of the model that `text` names into every area.
-
-    Raises `ConfigError` when there is no such model.
-    """
-    model = resolve_model(text)
+def describe(areas: Sequence[VcpuArea], model: CpuModel, topology: Topology, tsc_khz: int) -> None:
+    """Write APIC ID, CPUID entries and feature words of the CPU that each area's vCPU is into the area."""
     words = feature_words(model)
     for area in areas:
-        entries = cpuid_entries(model, area.index, len(areas), tsc_khz)
-        if len(entries) > MAX_CPUID_ENTRIES:
-            raise ConfigError(f"cpu.model: {text} has {len(entries)} CPUID entries, {MAX_CPUID_ENTRIES} fit")
+        area.apic_id = topology.apic_id(area.index)
+        entries = cpuid_entries(model, topology, area.index, tsc_khz)
+        assert len(entries) <= MAX_CPUID_ENTRIES, f"{model.name} has {len(entries)} CPUID entries"
         for place, entry in zip(area.cpuid, entries, strict=False):
             place.function, place.index, place.flags, place.eax, place.ebx, place.ecx, place.edx = entry
         area.cpuid_count = len(entries)

@@ -46,10 +46,12 @@ def cmos(ram: GuestRam) -> dict[int, int]:
 class Board(NamedTuple):
     """What the tables say about the board. `serial`: base port and interrupt of every UART that is there.
 
+    `apic_ids` are those of the vCPUs that are there, the bootstrap processor's first.
+
     `signature` and `features` are EAX and EDX of CPUID leaf 1.
     """
 
-    smp: int
+    apic_ids: Sequence[int]
     pci: bool
     serial: Sequence[tuple[int, int]]
     signature: int
@@ -58,9 +60,11 @@ class Board(NamedTuple):
 
 def load(boot: BootSpec, ram: GuestRam, board: Board) -> CpuState:
     """Write the tables and the boot image into `ram`; the state in which the first CPU starts."""
-    tables = build_tables(AcpiMachine(smp=board.smp, serial=board.serial, pci=board.pci))
+    tables = build_tables(AcpiMachine(apic_ids=board.apic_ids, serial=board.serial, pci=board.pci))
     tables.write(ram)
-    ram.write(MP_TABLE_ADDRESS, build_mp_table(board.smp, board.signature, board.features, pci=board.pci))
+    ram.write(
+        MP_TABLE_ADDRESS, build_mp_table(board.apic_ids, board.signature, board.features, pci=board.pci)
+    )
     request = BootRequest(
         protocol=boot.protocol,
         kernel=boot.kernel,

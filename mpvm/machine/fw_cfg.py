@@ -30,13 +30,13 @@ def _e820(ram: GuestRam) -> bytes:
 
 
 def _machine_items(spec: MachineSpec) -> Mapping[int, Item]:
-    cpus = spec.smp.to_bytes(2, "little")
+    cpus, max_cpus = (count.to_bytes(2, "little") for count in (spec.smp, spec.topology.maxcpus))
     return {
         Key.UUID: lambda: bytes(_UUID_BYTES),
         Key.RAM_SIZE: lambda: spec.memory_bytes.to_bytes(8, "little"),
         Key.NOGRAPHIC: lambda: (1).to_bytes(2, "little"),
         Key.NB_CPUS: lambda: cpus,
-        Key.MAX_CPUS: lambda: cpus,
+        Key.MAX_CPUS: lambda: max_cpus,
         Key.BOOT_MENU: lambda: (0).to_bytes(2, "little"),
     }
 

@@ -95,7 +95,7 @@ class X86Machine(Machine):
         """ACPI and MP tables, then the boot protocol; the BSP's area gets the state that it starts with."""
         leaf1 = cpus.leaf(self.bsp, 1)
         board = firmware.Board(
-            smp=self.spec.smp,
+            apic_ids=self.spec.topology.apic_ids[: self.spec.smp],
             pci=self.has_pci,
             serial=[(uart.iobase, uart.irq) for uart in self.uarts()],
             signature=leaf1.eax,
@@ -145,7 +145,7 @@ class X86Machine(Machine):
 def x86_cpus_init(machine: X86Machine) -> None:
     """Tell the vCPUs' areas which CPU they are, and give each vCPU its object."""
     host = machine.host
-    cpus.describe(host.areas, machine.spec.cpu_model, host.tsc_khz)
+    cpus.describe(host.areas, machine.spec.cpu, machine.spec.topology, host.tsc_khz)
     host.page.tsc_khz = host.tsc_khz
     for area in host.areas:
         x86_cpu_new(machine, area)

@@ -8,6 +8,8 @@
 #define CPUID_7_ECX_OSPKE (1u << 4)
 #define CPUID_7_ECX_PKU (1u << 3)
 #define APIC_BASE_ENABLE (1u << 11)
+#define LEAF_TOPOLOGY 0xbu
+#define LEAF_TOPOLOGY_V2 0x1fu
 #define XSAVE_HEADER_END 576u
 
 static const struct mpvm_cpuid_entry *find(const struct vcpu *vcpu, uint32_t function, uint32_t index)
@@ -51,6 +53,11 @@ void cpuid_lookup(struct vcpu *vcpu, uint32_t function, uint32_t index, uint32_t
         entry = highest == NULL ? NULL : find(vcpu, highest->eax, index);
     }
     if (entry == NULL) {
+        if (function == LEAF_TOPOLOGY || function == LEAF_TOPOLOGY_V2) {
+            /* A subleaf beyond the last level still tells itself and the APIC ID (SDM vol. 2, leaf 0xb). */
+            out[2] = find(vcpu, function, 0) != NULL ? index & 0xff : 0;
+            out[3] = find(vcpu, function, 0) != NULL ? vcpu->area->apic_id : 0;
+        }
         return;
     }
     out[0] = entry->eax;

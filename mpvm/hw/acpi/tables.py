@@ -98,7 +98,7 @@ UART_PORTS: Final = 8
 class AcpiMachine(NamedTuple):
     """What the tables describe. `serial`: base port and ISA interrupt of each UART that is there."""
 
-    smp: int
+    apic_ids: Sequence[int]
     serial: Sequence[tuple[int, int]] = ()
     pci: bool = False
     ioapic_id: int = 0
@@ -229,10 +229,10 @@ def _fadt(facs: int, dsdt: int) -> bytes:
 
 
 def _madt(machine: AcpiMachine) -> bytes:
-    """The multiple APIC description table; processor UIDs and APIC IDs both count from 0."""
+    """The multiple APIC description table; processor UIDs count from 0."""
     body = struct.pack("<II", LOCAL_APIC_ADDRESS, PCAT_COMPAT)
-    for number in range(machine.smp):
-        body += struct.pack("<BBBBI", MADT_LOCAL_APIC, 8, number, number, LOCAL_APIC_ENABLED)
+    for uid, apic_id in enumerate(machine.apic_ids):
+        body += struct.pack("<BBBBI", MADT_LOCAL_APIC, 8, uid, apic_id, LOCAL_APIC_ENABLED)
     body += struct.pack("<BBBBII", MADT_IO_APIC, 12, machine.ioapic_id, 0, ioapic.BASE_ADDRESS, 0)
     # The PIT's output goes to pin 2, where an 8259's cascade would be; the SCI is level triggered.
     for irq, gsi, flags in ((0, 2, MPS_CONFORMS), (SCI_INT, SCI_INT, MPS_LEVEL_HIGH)):

@@ -28,7 +28,7 @@ class MpTable:
 
 @pytest.fixture
 def table() -> MpTable:
-    return MpTable(build_mp_table(4, SIGNATURE, FEATURES))
+    return MpTable(build_mp_table(range(4), SIGNATURE, FEATURES))
 
 
 def test_the_pointer_leads_to_the_table(table: MpTable) -> None:
@@ -41,14 +41,14 @@ def test_the_pointer_leads_to_the_table(table: MpTable) -> None:
 
 @pytest.mark.parametrize("smp", [1, 4, 64])
 def test_the_checksums_are_right(smp: int) -> None:
-    table = MpTable(build_mp_table(smp, SIGNATURE, FEATURES))
+    table = MpTable(build_mp_table(range(smp), SIGNATURE, FEATURES))
     assert sum(table.pointer) & 0xFF == 0
     assert sum(table.table) & 0xFF == 0
 
 
 @pytest.mark.parametrize("smp", [1, 4, 64])
 def test_the_header_counts_bytes_and_entries(smp: int) -> None:
-    table = MpTable(build_mp_table(smp, SIGNATURE, FEATURES))
+    table = MpTable(build_mp_table(range(smp), SIGNATURE, FEATURES))
     signature, length, revision = struct.unpack_from("<4sHB", table.table)
     assert (signature, length, revision) == (b"PCMP", len(table.table), 4)
     assert struct.unpack_from("<H", table.table, 34)[0] == len(table.kinds)
@@ -69,7 +69,7 @@ def test_each_vcpu_is_a_processor_and_the_first_is_the_bootstrap_one(table: MpTa
 
 
 def test_64_vcpus_fit() -> None:
-    table = MpTable(build_mp_table(64, SIGNATURE, FEATURES))
+    table = MpTable(build_mp_table(range(64), SIGNATURE, FEATURES))
     assert [entry[1] for entry in table.entries[0]] == list(range(64))
 
 
@@ -99,17 +99,17 @@ def test_without_pci_isa_is_the_only_bus(table: MpTable) -> None:
 
 
 def test_with_pci_isa_is_the_second_bus_and_interrupts_come_from_it() -> None:
-    table = MpTable(build_mp_table(2, SIGNATURE, FEATURES, pci=True))
+    table = MpTable(build_mp_table(range(2), SIGNATURE, FEATURES, pci=True))
     assert [entry[2:] for entry in table.entries[1]] == [b"PCI   ", b"ISA   "]
     assert {entry[4] for kind in (3, 4) for entry in table.entries[kind]} == {1}
 
 
 def test_the_table_moves_with_its_pointer() -> None:
-    moved = MpTable(build_mp_table(1, SIGNATURE, FEATURES, address=0x9FC00))
+    moved = MpTable(build_mp_table(range(1), SIGNATURE, FEATURES, address=0x9FC00))
     assert struct.unpack_from("<I", moved.pointer, 4)[0] == 0x9FC10
 
 
 def test_the_io_apic_id_is_the_same_everywhere() -> None:
-    table = MpTable(build_mp_table(1, SIGNATURE, FEATURES, ioapic_id=7))
+    table = MpTable(build_mp_table(range(1), SIGNATURE, FEATURES, ioapic_id=7))
     assert table.entries[2][0][1] == 7
     assert {entry[6] for entry in table.entries[3]} == {7}

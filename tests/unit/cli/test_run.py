@@ -84,7 +84,7 @@ def test_the_machines_status_is_handed_on(machine: type[Machine], path: str, sta
 def test_the_configuration_with_its_overrides_reaches_the_machine(machine: type[Machine], path: str) -> None:
     main(["run", path, "--smp", "3", "--memory", "64M", "--timeout", "2"])
     (config,) = machine.configs
-    assert (config.machine.smp, config.machine.memory, config.timeout) == (3, 64 << 20, 2.0)
+    assert (config.machine.smp.cpus, config.machine.memory, config.timeout) == (3, 64 << 20, 2.0)
 
 
 @pytest.mark.usefixtures("machine")

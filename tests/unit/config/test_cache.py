@@ -53,11 +53,11 @@ def test_a_remembered_configuration_is_the_validated_one(
 @pytest.mark.usefixtures("guest", "folder")
 def test_another_text_or_another_override_is_validated(write_config: WriteConfig) -> None:
     path = write_config(TEXT)
-    assert load_config(path).machine.smp == 3
-    assert load_config(path, [Override("machine.smp", 5, "--smp")]).machine.smp == 5
+    assert load_config(path).machine.smp.cpus == 3
+    assert load_config(path, [Override("machine.smp", 5, "--smp")]).machine.smp.cpus == 5
     with pytest.raises(ConfigError, match="--smp"):
         load_config(path, [Override("machine.smp", 0, "--smp")])
-    assert load_config(write_config(TEXT.replace("smp: 3", "smp: 6"))).machine.smp == 6
+    assert load_config(write_config(TEXT.replace("smp: 3", "smp: 6"))).machine.smp.cpus == 6
 
 
 def test_what_is_wrong_is_not_remembered(write_config: WriteConfig, folder: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_cache_that_can_not_be_written_is_done_without(
     obstacle = tmp_path / "cache"
     obstacle.touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(obstacle))
-    assert load_config(write_config(TEXT)).machine.smp == 3
+    assert load_config(write_config(TEXT)).machine.smp.cpus == 3
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(

@@ -158,7 +158,7 @@ def test_the_configurations_we_ship_are_valid(
     if name.startswith("linux"):
         overrides = [Override(f"boot.{key}", str(guest), f"--{key}") for key in ("kernel", "initrd")]
     config = load_config(REPOSITORY / "configs" / f"{name}.yaml", overrides)
-    assert config.machine.smp == 4
+    assert config.machine.smp.cpus == 4
 
 
 def test_a_symbol_table_is_a_file_that_is_there(machine_config: MakeConfig, guest: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mpvm.abi.errors import ConfigError, ExitStatus
 from mpvm.config import ChardevSpec, Config, CpuTune, Override, VcpuPin, load_config
+from mpvm.cpu.topology import single_socket
 
 WriteConfig = Callable[[str], Path]
 MakeConfig = Callable[..., Config]
@@ -18,7 +19,7 @@ def test_every_key_but_the_kernel_has_a_default(machine_config: MakeConfig, gues
     assert config.boot.kernel == guest
     assert config.boot.protocol == "auto"
     assert (config.boot.initrd, config.boot.append, config.boot.modules) == (None, "", ())
-    assert (config.machine.type, config.machine.smp, config.machine.accel) == ("pc", 1, "unicorn")
+    assert (config.machine.type, config.machine.smp.cpus, config.machine.accel) == ("pc", 1, "unicorn")
     assert config.machine.memory == 128 << 20
     assert config.cpu.model == "max"
     assert config.serial == (ChardevSpec("stdio"),)
@@ -48,7 +49,7 @@ def test_memory_is_bytes_or_a_number_with_a_unit(
 
 @pytest.mark.parametrize("smp", [1, 64])
 def test_smp_takes_both_its_ends(machine_config: MakeConfig, smp: int) -> None:
-    assert machine_config(machine={"smp": smp}).machine.smp == smp
+    assert machine_config(machine={"smp": smp}).machine.smp == single_socket(smp)
 
 
 def test_a_chardev_may_be_a_file(machine_config: MakeConfig, tmp_path: Path) -> None:
@@ -96,7 +97,26 @@ WRONG = [
     ("machine: {smp: four}", ":1: machine.smp: four is not an integer, an integer from 1 to 64 is right"),
     ("machine: {smp: true}", ":1: machine.smp: true is not an integer, an integer from 1 to 64 is right"),
     ("machine: {smp: 4.0}", ":1: machine.smp: 4.0 is not an integer, an integer from 1 to 64 is right"),
-    ('machine: {smp: "4"}', ":1: machine.smp: 4 is not an integer, an integer from 1 to 64 is right"),
+    ('machine: {smp: ""}', ':1: machine.smp: "" is not an integer, an integer from 1 to 64 is right'),
+    ("machine: {smp: '4,cores=two'}", ":1: machine.smp: 4,cores=two has cores not an integer, an integer"),
+    ("machine: {smp: '4,4'}", ":1: machine.smp: 4,4 has an unknown key 4, cpus, maxcpus, sockets, dies, "),
+    (
+        "machine: {smp: {cpus: 4, nodes: 2}}",
+        ':1: machine.smp: {"cpus": 4, "nodes": 2} has an unknown key nodes',
+    ),
+    (
+        "machine: {smp: {cpus: 4, cores: 0}}",
+        ':1: machine.smp: {"cpus": 4, "cores": 0} has cores out of range',
+    ),
+    (
+        "machine: {smp: '8,sockets=2,cores=3,threads=1'}",
+        ":1: machine.smp: 8,sockets=2,cores=3,threads=1 can't be: sockets (2) * dies (1) * cores (3) *"
+        " threads (1) != maxcpus (8), a product of the hierarchy that matches maxcpus is right",
+    ),
+    (
+        "machine: {smp: '8,maxcpus=4'}",
+        ":1: machine.smp: 8,maxcpus=4 can't be: maxcpus (4) < cpus (8), maxcpus equal to or greater",
+    ),
     (
         "machine: {memory: lots}",
         ":1: machine.memory: lots is not a size, a size from 1M to 512G such as 512M or 2G is right",
@@ -219,10 +239,9 @@ def test_a_wrong_value_is_named_with_its_line_and_what_is_right(
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("486", "'486' is no CPU model; max or qemu64 is right"),
-        ("max,+avx", "the engine has no 'avx'; leave out +avx"),
-        ("max,-x2apik", "'x2apik' is no CPU feature; x2apic or extapic or apic is right"),
-        ("max,x2apic", "'x2apic' is no change of a feature; +name or -name is right"),
+        ("Haswel", "'Haswel' is no CPU model; Haswell or Haswell-IBRS is right"),
+        ("max,-x2apik", "'x2apik' is no CPU feature or property; x2apic or extapic or apic is right"),
+        ("max,stepping=16", "stepping=16 is out of range; a number from 0 to 15 is right"),
     ],
 )
 def test_a_cpu_that_the_engine_is_not_is_named_with_its_line(
@@ -260,7 +279,7 @@ def test_control_characters_in_a_value_are_escaped(write_config: WriteConfig) ->
 def test_an_override_goes_before_the_file(write_config: WriteConfig, guest: Path) -> None:
     path = write_config(f"machine: {{smp: 2, memory: 64M}}\nboot: {{kernel: {guest}}}\n")
     config = load_config(path, [Override("machine.smp", 8, "--smp")])
-    assert (config.machine.smp, config.machine.memory) == (8, 64 << 20)
+    assert (config.machine.smp.cpus, config.machine.memory) == (8, 64 << 20)
 
 
 def test_an_override_of_an_absent_section_makes_it(guest: Path) -> None:

@@ -75,14 +75,18 @@ def test_the_vm_page_says_where_everything_is(instance: str) -> None:
 
 def test_every_vcpu_has_its_own_area_and_the_first_is_the_bsp(instance: str) -> None:
     memory = VmMemory(instance, 3, 16 * MIB, ram_slots(16 * MIB))
-    assert [(area.index, area.apic_id, area.is_bsp) for area in memory.areas] == [
-        (0, 0, 1),
-        (1, 1, 0),
-        (2, 2, 0),
-    ]
+    assert [(area.index, area.is_bsp) for area in memory.areas] == [(0, 1), (1, 0), (2, 0)]
     memory.areas[1].request = 7
     offset = layout.VCPU_OFFSET + layout.VCPU_STRIDE + layout.VcpuArea.request.offset
     assert memory.vm[offset] == 7
+    memory.close()
+
+
+def test_there_are_areas_for_vcpus_that_are_added_later(instance: str) -> None:
+    memory = VmMemory(instance, 2, 16 * MIB, ram_slots(16 * MIB), maxcpus=3)
+    assert (memory.page.smp, len(memory.areas)) == (2, 3)
+    assert len(memory.vm) == layout.vm_block_size(3, 16 * MIB)
+    assert memory.page.holders_offset == layout.holders_offset(3)
     memory.close()
 
 

@@ -31,6 +31,7 @@ from mpvm.coordinator.runtime_dir import RuntimeDir
 from mpvm.coordinator.vcpu import VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
 from mpvm.coordinator.vm import VirtualMachine
+from mpvm.cpu.topology import single_socket
 from tests.unit.coordinator.fake_worker import FakeWorker, Kicks
 
 Script = Callable[[FakeWorker], None]
@@ -98,7 +99,7 @@ class Bench:
 
     def run(self, *scripts: Script, **config: Any) -> Outcome:
         self.scripts = scripts
-        machine = Machine(smp=len(scripts), memory=16 << 20)
+        machine = Machine(smp=single_socket(len(scripts)), memory=16 << 20)
         boot = Boot(kernel=self.kernel, protocol="flat")
         chardev = ChardevSpec("file", self.console)
         config.setdefault("isa_debug_exit", True)

@@ -5,48 +5,64 @@ import struct
 import pytest
 
 from mpvm.abi.layout import MAX_CPUID_ENTRIES
+from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.cpu.cpuid import CpuidEntry, cpuid_entries, tsc_ratio
 from mpvm.cpu.features import FEATURES, FeatureWord
-from mpvm.cpu.models import MODELS, CpuModel, feature_words, resolve_model
+from mpvm.cpu.models import CpuModel, feature_words, model_names
+from mpvm.cpu.resolve import resolve_model
+from mpvm.cpu.topology import Topology, single_socket, topology
 
-MAX, QEMU64 = MODELS["max"], MODELS["qemu64"]
+
+def model(text: str) -> CpuModel:
+    return resolve_model(text, UnicornAccelerator())
+
+
+MAX, QEMU64, EPYC, HASWELL = (model(name) for name in ("max", "qemu64", "EPYC", "Haswell"))
+MODELS = [model(name) for name, stands_for in model_names() if stands_for is None]
+TWELVE = topology(sockets=2, cores=3, threads=2)
+DIES = topology(sockets=2, dies=3, cores=2, threads=2)
 TSC_KHZ = 2_394_451
 
 
 def leaves(
-    model: CpuModel = MAX, index: int = 0, smp: int = 4, tsc_khz: int = TSC_KHZ
+    cpu: CpuModel = MAX,
+    index: int = 0,
+    smp: int = 4,
+    tsc_khz: int = TSC_KHZ,
+    arranged: Topology | None = None,
 ) -> dict[tuple[int, int], CpuidEntry]:
-    return {(e.function, e.subleaf): e for e in cpuid_entries(model, index, smp, tsc_khz)}
+    entries = cpuid_entries(cpu, arranged or single_socket(smp), index, tsc_khz)
+    return {(e.function, e.subleaf): e for e in entries}
 
 
 def text(*words: int) -> bytes:
     return struct.pack(f"<{len(words)}I", *words)
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
+@pytest.mark.parametrize("cpu", MODELS, ids=lambda cpu: cpu.name)
 @pytest.mark.parametrize("smp", [1, 64])
-def test_entries_fit_into_the_area_and_none_comes_twice(model: CpuModel, smp: int) -> None:
-    entries = cpuid_entries(model, 0, smp, TSC_KHZ)
+def test_entries_fit_into_the_area_and_none_comes_twice(cpu: CpuModel, smp: int) -> None:
+    entries = cpuid_entries(cpu, single_socket(smp), 0, TSC_KHZ)
     assert len(entries) <= MAX_CPUID_ENTRIES
     assert len({(e.function, e.subleaf) for e in entries}) == len(entries)
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
-def test_no_leaf_lies_beyond_the_highest_that_is_announced(model: CpuModel) -> None:
-    table = leaves(model)
+@pytest.mark.parametrize("cpu", MODELS, ids=lambda cpu: cpu.name)
+def test_no_leaf_lies_beyond_the_highest_that_is_announced(cpu: CpuModel) -> None:
+    table = leaves(cpu)
     for function, _ in table:
         assert function <= table[function & 0xC0000000, 0].eax
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
-def test_every_register_has_32_bits(model: CpuModel) -> None:
-    for entry in cpuid_entries(model, 63, 64, 4_999_999):
+@pytest.mark.parametrize("cpu", MODELS, ids=lambda cpu: cpu.name)
+def test_every_register_has_32_bits(cpu: CpuModel) -> None:
+    for entry in cpuid_entries(cpu, single_socket(64), 63, 4_999_999):
         assert all(0 <= value < 1 << 32 for value in entry)
 
 
 def test_leaf_0_has_the_vendor_in_ebx_edx_ecx() -> None:
-    for model, vendor, level in ((MAX, b"GenuineIntel", 0x16), (QEMU64, b"AuthenticAMD", 0xD)):
-        leaf = leaves(model)[0, 0]
+    for cpu, vendor, level in ((MAX, b"GenuineIntel", 0x16), (QEMU64, b"AuthenticAMD", 0xD)):
+        leaf = leaves(cpu)[0, 0]
         assert leaf.eax == level
         assert text(leaf.ebx, leaf.edx, leaf.ecx) == vendor
 
@@ -64,9 +80,9 @@ def test_the_ht_flag_tells_one_cpu_from_several() -> None:
     assert leaves(smp=2)[1, 0].edx & 1 << 28
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
-def test_feature_leaves_hold_the_feature_words(model: CpuModel) -> None:
-    table, words = leaves(model, smp=1), feature_words(model)
+@pytest.mark.parametrize("cpu", [cpu for cpu in MODELS if cpu.level >= 7], ids=lambda cpu: cpu.name)
+def test_feature_leaves_hold_the_feature_words(cpu: CpuModel) -> None:
+    table, words = leaves(cpu, smp=1), feature_words(cpu)
     assert table[1, 0].ecx == words[FeatureWord.CPUID_1_ECX]
     assert table[1, 0].edx == words[FeatureWord.CPUID_1_EDX]
     assert table[6, 0].eax == words[FeatureWord.CPUID_6_EAX]
@@ -83,8 +99,8 @@ def test_feature_leaves_hold_the_feature_words(model: CpuModel) -> None:
 
 @pytest.mark.parametrize("bit", [FEATURES["x2apic"], FEATURES["tsc-deadline"], FEATURES["hypervisor"]])
 def test_leaf_1_announces_what_the_machine_gives(bit: tuple[FeatureWord, int]) -> None:
-    for model in MODELS.values():
-        assert leaves(model)[1, 0].ecx >> bit[1] & 1
+    for cpu in MODELS[:2]:
+        assert leaves(cpu)[1, 0].ecx >> bit[1] & 1
 
 
 def test_osxsave_and_ospke_are_left_to_the_worker() -> None:
@@ -104,7 +120,7 @@ def test_the_topology_is_one_package_of_single_threaded_cores(smp: int, bits: in
 
 
 def test_subleaves_are_marked_as_such() -> None:
-    for entry in cpuid_entries(MAX, 0, 4, TSC_KHZ):
+    for entry in cpuid_entries(MAX, single_socket(4), 0, TSC_KHZ):
         assert entry.flags == (entry.function in (4, 7, 0xB, 0xD))
 
 
@@ -116,7 +132,7 @@ def decode_cache(leaf: CpuidEntry) -> tuple[int, int, int]:
 def test_leaf_4_describes_four_caches_and_ends() -> None:
     table = leaves()
     caches = [decode_cache(table[4, number]) for number in range(4)]
-    assert caches == [(1, 1, 32 << 10), (2, 1, 32 << 10), (3, 2, 1 << 20), (3, 3, 16 << 20)]
+    assert caches == [(1, 1, 32 << 10), (2, 1, 32 << 10), (3, 2, 4 << 20), (3, 3, 16 << 20)]
     assert table[4, 4][3:] == (0, 0, 0, 0)
 
 
@@ -138,7 +154,7 @@ def test_leaf_0xd_lays_out_the_xsave_area() -> None:
 
 
 def test_without_protection_keys_the_xsave_area_ends_with_its_header() -> None:
-    table = leaves(resolve_model("max,-pku"))
+    table = leaves(model("max,-pku"))
     assert table[0xD, 0][3:] == (3, 576, 576, 0)
     assert (0xD, 9) not in table
 
@@ -182,7 +198,7 @@ def test_the_hypervisor_leaves_name_us_and_the_exact_rate() -> None:
 
 
 def test_a_cpu_that_hides_the_hypervisor_has_no_hypervisor_leaves() -> None:
-    assert [f for f, _ in leaves(resolve_model("max,-hypervisor")) if f >> 28 == 4] == []
+    assert [f for f, _ in leaves(model("max,-hypervisor")) if f >> 28 == 4] == []
 
 
 def test_the_model_name_is_in_the_extended_leaves() -> None:
@@ -191,9 +207,12 @@ def test_the_model_name_is_in_the_extended_leaves() -> None:
     assert name.rstrip(b"\0") == b"mpvm max CPU"
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
-def test_addresses_have_40_physical_and_48_linear_bits(model: CpuModel) -> None:
-    assert leaves(model)[0x80000008, 0].eax == 48 << 8 | 40
+@pytest.mark.parametrize("cpu", MODELS, ids=lambda cpu: cpu.name)
+def test_addresses_have_40_physical_and_48_linear_bits_or_less_without_long_mode(cpu: CpuModel) -> None:
+    if cpu.xlevel < 0x80000008:
+        return
+    short = 36 if "pse36" in cpu.features else 32
+    assert leaves(cpu)[0x80000008, 0].eax == (48 << 8 | 40 if "lm" in cpu.features else short)
 
 
 def test_amd_counts_its_cores_in_leaf_80000008() -> None:
@@ -210,6 +229,65 @@ def test_amd_has_cmp_legacy_only_with_several_cores() -> None:
 def test_amd_describes_its_caches_in_the_extended_leaves() -> None:
     table = leaves(QEMU64)
     l1, l2 = table[0x80000005, 0], table[0x80000006, 0]
-    assert (l1.ecx >> 24, l1.edx >> 24, l1.ecx & 0xFF) == (32, 32, 64)
-    assert (l2.ecx >> 16, l2.ecx >> 12 & 15, l2.ecx & 0xFF) == (1024, 8, 64)
+    assert (l1.ecx >> 24, l1.edx >> 24, l1.ecx & 0xFF) == (64, 64, 64)
+    assert (l2.ecx >> 16, l2.ecx >> 12 & 15, l2.ecx & 0xFF) == (512, 8, 64)
     assert ((l2.edx >> 18) * 512, l2.edx >> 12 & 15) == (16384, 8)
+
+
+def test_three_levels_of_apic_ids_are_told_by_leaf_0xb() -> None:
+    table = leaves(HASWELL, 7, arranged=TWELVE)
+    assert table[0xB, 0][3:] == (1, 2, 0x100, 9)
+    assert table[0xB, 1][3:] == (3, 6, 0x201, 9)
+    assert table[1, 0].ebx >> 24 == 9
+    assert table[1, 0].ebx >> 16 & 0xFF == 8
+    assert (0x1F, 0) not in table
+
+
+def test_dies_are_told_by_leaf_0x1f() -> None:
+    table = leaves(HASWELL, 13, arranged=DIES)
+    assert table[0, 0].eax == 0x1F
+    assert [entry[3:6] for entry in (table[0x1F, number] for number in range(4))] == [
+        *((1, 2, 0x100), (2, 4, 0x201), (4, 12, 0x502), (0, 0, 0x003)),
+    ]
+    assert {table[0x1F, number].edx for number in range(4)} == {0x11}
+
+
+def test_caches_are_shared_by_the_threads_of_a_core_and_the_last_by_a_die() -> None:
+    table = leaves(HASWELL, arranged=DIES)
+    assert [(table[4, number].eax >> 14 & 0xFFF) + 1 for number in range(4)] == [2, 2, 2, 4]
+    assert table[4, 0].eax >> 26 == 8 - 1, "6 cores of a socket take 3 bits"
+
+
+def test_amd_tells_core_and_node_where_it_has_the_extensions() -> None:
+    table = leaves(EPYC, 7, arranged=TWELVE)
+    assert table[0x8000001E, 0][3:] == (9, 0x100, 1, 0)
+    assert table[0x80000008, 0].ecx == 3 << 12 | 5
+    assert (0x8000001E, 0) not in leaves(QEMU64)
+
+
+def test_amd_describes_its_caches_in_leaf_0x8000001d_too() -> None:
+    table = leaves(EPYC, arranged=TWELVE)
+    assert [decode_cache(table[0x8000001D, number]) for number in range(4)] == [
+        *((1, 1, 32 << 10), (2, 1, 64 << 10), (3, 2, 512 << 10), (3, 3, 8 << 20)),
+    ]
+    assert [(table[0x8000001D, number].eax >> 14 & 0xFFF) + 1 for number in range(4)] == [2, 2, 2, 6]
+    assert table[0x8000001D, 4][3:] == (0, 0, 0, 0)
+
+
+def test_the_last_cache_can_be_left_out() -> None:
+    assert leaves(model("Haswell,l3-cache=off"))[4, 3][3:] == (0, 0, 0, 0)
+    assert leaves(model("EPYC,l3-cache=off"))[0x80000006, 0].edx == 0
+
+
+def test_a_cpu_without_leaf_4_has_descriptors() -> None:
+    old = model("pentium2,-x2apic,-tsc-adjust,-arat,-invtsc,-tsc-deadline")
+    assert old.level == 2
+    assert leaves(old)[2, 0][3:] == (1, 0, 0, 0x2C307D)
+
+
+def test_kvms_leaves_are_there_with_a_feature_of_kvms() -> None:
+    assert (0x40000100, 0) not in leaves()
+    table = leaves(MAX._replace(features=MAX.features | {"kvm-steal-time"}))
+    assert text(*table[0x40000100, 0][4:]) == b"KVMKVMKVM\0\0\0"
+    assert table[0x40000100, 0].eax == 0x40000101
+    assert table[0x40000101, 0].eax == 1 << 5

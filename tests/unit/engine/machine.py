@@ -15,9 +15,12 @@ from typing import NamedTuple
 
 from mpvm.abi import layout
 from mpvm.abi.exits import ExitReason, IoDirection
+from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.cpu.cpuid import cpuid_entries
-from mpvm.cpu.models import feature_words, resolve_model
+from mpvm.cpu.models import feature_words
+from mpvm.cpu.resolve import resolve_model
 from mpvm.cpu.state import GPR_NAMES, CpuState
+from mpvm.cpu.topology import single_socket
 from tests.unit.engine.assembler import Program, assemble
 from workers.unicorn.vcpu import Vcpu
 
@@ -99,13 +102,13 @@ class Machine:
         vm.slot[1] = layout.MemorySlot(gpa=0xC0000, size=RAM_BYTES - 0xC0000, offset=0xC0000)
 
     def _describe_vcpus(self, model: str) -> None:
-        cpu = resolve_model(model)
+        cpu = resolve_model(model, UnicornAccelerator())
         for index, area in enumerate(self.areas):
             area.index = area.apic_id = index
             area.is_bsp = index == 0
             for number, word in enumerate(feature_words(cpu)):
                 area.features[number] = word
-            entries = cpuid_entries(cpu, index, SMP, TSC_KHZ)
+            entries = cpuid_entries(cpu, single_socket(SMP), index, TSC_KHZ)
             area.cpuid_count = len(entries)
             for number, entry in enumerate(entries):
                 area.cpuid[number] = layout.CpuidEntry(*entry)

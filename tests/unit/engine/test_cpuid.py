@@ -49,7 +49,20 @@ def test_a_subleaf_is_chosen_by_ecx(long_mode: LongModeMachine) -> None:
     )
     assert cpuid(long_mode, 0xB, 0) == (1, 2, 0, 0)
     assert cpuid(long_mode, 0xB, 1) == (3, 4, 0, 0)
-    assert cpuid(long_mode, 0xB, 2) == (0, 0, 0, 0)
+
+
+def test_a_subleaf_beyond_the_last_level_of_the_topology_tells_itself_and_the_apic_id(
+    long_mode: LongModeMachine,
+) -> None:
+    table(
+        long_mode,
+        CpuidEntry(function=0, eax=0x1F),
+        CpuidEntry(function=0x1F, index=0, flags=INDEXED, eax=1, ebx=2, edx=5),
+    )
+    long_mode.area.apic_id = 5
+    assert cpuid(long_mode, 0x1F, 1) == (0, 0, 1, 5)
+    assert cpuid(long_mode, 0x1F, 0x307) == (0, 0, 7, 5)
+    assert cpuid(long_mode, 0xB, 0) == (0, 0, 0, 0), "there is no such leaf"
 
 
 def test_a_leaf_without_subleaves_does_not_look_at_ecx(long_mode: LongModeMachine) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from mpvm.abi.layout import IO_PORTS, ShadowKind, VcpuArea, VmPage
+from mpvm.accel.unicorn import UnicornAccelerator
+from mpvm.cpu.topology import single_socket
 from mpvm.hw.char.chardev import MemoryChardev
 from mpvm.hw.clock import NS_PER_SECOND, ManualClock
 from mpvm.machine import BootSpec, Host, MachineSpec, machine_class
@@ -28,7 +30,7 @@ class Board:
     def __init__(self, name: str, folder: Path, smp: int = 2, **more: Any) -> None:
         self.clock = ManualClock(NS_PER_SECOND)
         self.page = VmPage(a20_mask=0xFFFFFFFF)
-        self.areas = [VcpuArea(index=index, apic_id=index, is_bsp=index == 0) for index in range(smp)]
+        self.areas = [VcpuArea(index=index, is_bsp=index == 0) for index in range(smp)]
         self.ram = memoryview(bytearray(MEMORY))
         self.asked: list[Any] = []
         self.kicked: list[int] = []
@@ -36,7 +38,8 @@ class Board:
         kernel = folder / "boot.img"
         kernel.write_bytes(BOOT_SECTOR)
         spec = MachineSpec(
-            smp=smp,
+            topology=single_socket(smp),
+            cpu=UnicornAccelerator().max_model(),
             memory_bytes=MEMORY,
             boot=BootSpec(kernel=kernel, protocol="flat"),
             serial=(self.console, None, MemoryChardev()),

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.boot.e820 import e820_map, encode
+from mpvm.cpu.topology import topology
 from mpvm.hw.nvram.fw_cfg import FwCfg, Key
 from mpvm.machine import BootSpec, MachineSpec
 from mpvm.machine.fw_cfg import add_items
@@ -13,6 +15,7 @@ from mpvm.memory.ram import GuestRam, ram_slots
 from tests.unit.hw.plug import plug
 
 MEMORY = 16 << 20
+TOPOLOGY = topology(3, maxcpus=4)
 SETUP = 5 * 512
 
 
@@ -35,7 +38,7 @@ class Told:
             self.initrd.write_bytes(initrd or b"")
         self.ram = GuestRam(memoryview(bytearray(MEMORY)), ram_slots(MEMORY))
         boot = BootSpec(kernel=kernel, initrd=self.initrd, append="console=ttyS0 é")
-        spec = MachineSpec(smp=3, memory_bytes=MEMORY, boot=boot)
+        spec = MachineSpec(TOPOLOGY, UnicornAccelerator().max_model(), memory_bytes=MEMORY, boot=boot)
         self.device = FwCfg()
         add_items(self.device, spec, self.ram)
         plug(self.device, dma=DmaMemory(self.ram, lambda offset, data: None))
@@ -55,7 +58,7 @@ class Told:
 def test_the_size_of_the_machine(tmp_path: Path) -> None:
     told = Told(tmp_path)
     assert told.number(Key.RAM_SIZE, 8) == MEMORY
-    assert (told.number(Key.NB_CPUS, 2), told.number(Key.MAX_CPUS, 2)) == (3, 3)
+    assert (told.number(Key.NB_CPUS, 2), told.number(Key.MAX_CPUS, 2)) == (3, 4)
 
 
 def test_the_memory_map_is_a_file(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from mpvm.hw.acpi import pm
 from mpvm.hw.acpi.tables import TABLES_END, TABLES_START, AcpiMachine, AcpiTables, build_tables
 from mpvm.memory.ram import GuestRam, ram_slots
 
-PC = AcpiMachine(smp=4, serial=((0x3F8, 4), (0x2F8, 3)), pci=True)
-MICROVM = AcpiMachine(smp=1, serial=((0x3F8, 4),))
-LARGE = AcpiMachine(smp=64, serial=((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3)), pci=True)
+PC = AcpiMachine(range(4), serial=((0x3F8, 4), (0x2F8, 3)), pci=True)
+MICROVM = AcpiMachine(range(1), serial=((0x3F8, 4),))
+LARGE = AcpiMachine(range(64), serial=((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3)), pci=True)
 MACHINES = pytest.mark.parametrize("machine", [PC, MICROVM, LARGE], ids=["pc", "microvm", "64 vCPUs"])
 
 
@@ -197,7 +197,7 @@ def madt_entries(madt: bytes) -> Iterator[tuple[int, bytes]]:
 
 @pytest.mark.parametrize("smp", [1, 2, 64])
 def test_the_madt_has_an_enabled_local_apic_for_each_vcpu(smp: int) -> None:
-    madt = Firmware(AcpiMachine(smp)).madt
+    madt = Firmware(AcpiMachine(range(smp))).madt
     apics = [struct.unpack("<BBI", data) for kind, data in madt_entries(madt) if kind == 0]
     assert apics == [(number, number, 1) for number in range(smp)]
 
@@ -220,7 +220,7 @@ def test_lint1_is_nmi_on_every_cpu(firmware: Firmware) -> None:
 
 
 def test_the_ioapic_id_is_the_machines() -> None:
-    madt = Firmware(AcpiMachine(2, ioapic_id=5)).madt
+    madt = Firmware(AcpiMachine(range(2), ioapic_id=5)).madt
     assert [data[0] for kind, data in madt_entries(madt) if kind == 1] == [5]
 
 

@@ -31,17 +31,19 @@ _OPTIONS = (
         "number of vCPUs, 1 to 64; also N,sockets=,dies=,cores=,threads=,maxcpus=",
     ),
     _Option("--memory", "machine.memory", "SIZE", "guest memory, such as 512M or 2G"),
-    _Option("--accel", "machine.accel", "NAME", "accelerator: unicorn"),
+    _Option("--accel", "machine.accel", "NAME", "unicorn or kvm, or several to try as kvm:unicorn"),
     _Option("--cpu", "cpu.model", "MODEL", "CPU model with changes, such as Haswell,-rtm,enforce"),
     _Option(
         "--cpuset", "cputune.cpuset", "LIST", "the host's CPUs for the vCPUs that have no pin, such as 0-3,6"
     ),
     _Option("--nice", "cputune.nice", "N", "niceness of the vCPUs' processes, -20 to 19"),
+    _Option("-D", "logfile", "FILE", "where the log of -d and --trace goes, in the place of stderr"),
     _Option("--debugcon", "debugcon", "CHARDEV", "where port 0xe9 goes: null, stdio or file:PATH"),
     _Option("--qmp", "qmp", "unix:PATH", "a socket for QMP clients"),
     _Option("--symbols", "symbols", "FILE", "name the blocks of --perfmap by this System.map"),
     _Option("--timeout", "timeout", "SECONDS", "end with status 124 after this time"),
 )
+_TRACE_ITEM = "trace:"
 _NUMBERS = frozenset({"machine.smp", "machine.memory", "cputune.nice", "timeout"})
 
 
@@ -85,6 +87,7 @@ def parse(argv: Sequence[str]) -> RunArguments:
     for key in ("no_reboot", "isa_debug_exit", "perfmap"):
         if found[key]:
             overrides.append(Override(key, True, f"--{key.replace('_', '-')}"))
+    overrides += _log_overrides(found["d"] or [], found["trace"] or [])
     config = found["config"]
     if config is None and found["boot.kernel"] is None:
         raise ConfigError(
@@ -93,6 +96,42 @@ def parse(argv: Sequence[str]) -> RunArguments:
     return RunArguments(
         None if config is None else Path(config), overrides, quiet=found["quiet"], json=found["json"]
     )
+
+
+def _log_overrides(items: Sequence[str], patterns: Sequence[str]) -> list[Override]:
+    """What -d and --trace, each a list of words that commas part, make of the keys `log` and `trace`."""
+    words = [word for item in items for word in item.split(",")]
+    log = [word for word in words if not word.startswith(_TRACE_ITEM)]
+    trace = [word.removeprefix(_TRACE_ITEM) for word in words if word.startswith(_TRACE_ITEM)]
+    if "help" in log:
+        _list_log_items()
+    origin = "--trace" if patterns else "-d"
+    trace += [word for pattern in patterns for word in pattern.split(",")]
+    if "help" in trace:
+        _list_trace_events()
+    overrides = []
+    if log:
+        overrides.append(Override("log", log, "-d"))
+    if trace:
+        overrides.append(Override("trace", trace, origin))
+    return overrides
+
+
+def _list_log_items() -> NoReturn:
+    from mpvm.trace.log import LOG_ITEMS
+
+    for name, (_item, text) in LOG_ITEMS.items():
+        print(f"{name:<13} {text}")
+    print("trace:PATTERN the trace events that --trace PATTERN stands for")
+    raise SystemExit(0)
+
+
+def _list_trace_events() -> NoReturn:
+    from mpvm.trace.events import EVENTS
+
+    for event in EVENTS.values():
+        print(f"{event.group:<8} {event.name:<23} {event.description}: {', '.join(event.arguments)}")
+    raise SystemExit(0)
 
 
 def _value(key: str, text: str) -> object:
@@ -122,6 +161,12 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="CHARDEV",
         help="a serial line's stdio, null or file:PATH; repeatable",
+    )
+    parser.add_argument(
+        "-d", action="append", metavar="ITEMS", help="log these categories, -d help lists them; repeatable"
+    )
+    parser.add_argument(
+        "--trace", action="append", metavar="PATTERN", help="trace these events, --trace help lists them"
     )
     parser.add_argument("--no-reboot", action="store_true", help="end where the guest asks for a reset")
     parser.add_argument("--isa-debug-exit", action="store_true", help="port 0xf4 ends with (value << 1) | 1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,10 @@ _STDOUT = "-"
 
 def main(argv: Sequence[str]) -> int:
     """Run the machine that `argv` describes; returns the guest's exit status or one of ours."""
+    began_ns = time.monotonic_ns()
     # What the start makes stays: there is nothing to collect until the machine runs.
     gc.disable()
-    if not {"-h", "--help"} & set(argv):
+    if not {"-h", "--help", "help"} & set(argv):
         # First of all: its imports take as long as all that follows here, on another CPU.
         from mpvm.coordinator.forkserver import start_early
 
@@ -37,12 +39,14 @@ def main(argv: Sequence[str]) -> int:
         _check_json(Path(arguments.json))
     config = load_config(arguments.config, arguments.overrides)
 
-    from mpvm.coordinator.vm import VirtualMachine
+    from mpvm.coordinator import main as vl
+    from mpvm.trace import control
 
+    control.set_origin(began_ns)
     gc.freeze()
     gc.enable()
     observer = progress.choose(sys.stderr, config.machine.smp.cpus, arguments.quiet)
-    outcome = VirtualMachine(config, observer).run()
+    outcome = vl.main(config, observer)
     _report(outcome, arguments)
     return outcome.status
 

@@ -154,10 +154,13 @@ def _resolve(config: Config, source: _Source) -> Config:
     _check_cpu(source, config.cpu.model)
     _check_cputune(source, config)
     qmp = config.qmp and _socket(source, ("qmp",), config.qmp)
+    logfile = config.logfile and _new_file(source, ("logfile",), config.logfile)
     symbols = config.symbols and _file(source, ("symbols",), config.symbols, "a symbol table")
     if symbols and not config.perfmap:
         raise source.error(("symbols",), "nothing asks for symbols, perfmap: true or --perfmap is right")
-    return replace(config, boot=boot, serial=serial, debugcon=debugcon, qmp=qmp, symbols=symbols)
+    return replace(
+        config, boot=boot, serial=serial, debugcon=debugcon, qmp=qmp, logfile=logfile, symbols=symbols
+    )
 
 
 def _kernel(source: _Source, kernel: Path) -> Path:
@@ -200,6 +203,13 @@ def _socket(source: _Source, key: "Key", path: Path) -> Path:
     path = source.folder_of(key) / path
     if not os.path.isdir(path.parent):  # noqa: PTH112 -- never raises
         raise source.error(key, f"{path}: can't be made, unix:PATH in a folder that exists is right")
+    return path
+
+
+def _new_file(source: _Source, key: "Key", path: Path) -> Path:
+    path = source.folder_of(key) / path
+    if os.path.isdir(path) or not os.path.isdir(path.parent):  # noqa: PTH112 -- never raises
+        raise source.error(key, f"{path}: can't be made, a file in a folder that exists is right")
     return path
 
 

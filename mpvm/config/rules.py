@@ -127,6 +127,40 @@ def one_of(*names: str, absent: tuple[str, ...] = ()) -> Rule:
     return Rule(parse, " or ".join(names))
 
 
+def list_of_names(*names: str) -> Rule:
+    """One or more of `names`, parted by colons, none twice."""
+
+    def parse(value: object) -> str:
+        parts = value.split(":") if isinstance(value, str) else []
+        if not parts or not names_of.issuperset(parts):
+            raise _wrong()
+        if len(set(parts)) < len(parts):
+            raise _wrong("has one twice")
+        return str(value)
+
+    names_of = frozenset(names)
+    return Rule(parse, f"{' or '.join(names)}, or several as {':'.join(reversed(names))},")
+
+
+def trace_pattern() -> Rule:
+    """The name of a trace event or of a group of them, with * and ?."""
+
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise _wrong("is not a text")
+        # Imported here: only a run that traces has a pattern.
+        from mpvm.abi.errors import ConfigError
+        from mpvm.trace.control import find_events
+
+        try:
+            find_events(value)
+        except ConfigError:
+            raise _wrong("matches no trace event") from None
+        return value
+
+    return Rule(parse, "startup, or what `mpvm run --trace help` lists,")
+
+
 def _parse_size(value: object) -> int:
     if type(value) is int:
         size = value

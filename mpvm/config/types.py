@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from mpvm.config import rules
 from mpvm.cpu.topology import Topology, single_socket
+from mpvm.trace.log import LOG_ITEMS
 
 _STRICT = {"extra": "forbid", "strict": True}
 
@@ -46,12 +47,12 @@ _CHARDEV = rules.Rule(ChardevSpec.parse, "stdio, null or file:PATH")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """The board: its class, vCPUs and how they are arranged, bytes of RAM and accelerator."""
+    """The board: its class, vCPUs and how they are arranged, bytes of RAM, accelerators to try in order."""
 
     type: Annotated[str, rules.one_of("pc", "microvm")] = "pc"
     smp: Annotated[Topology, rules.smp()] = _ONE_VCPU
     memory: Annotated[int, rules.memory_size()] = 128 << 20
-    accel: Annotated[str, rules.one_of("unicorn", absent=("kvm",))] = "unicorn"
+    accel: Annotated[str, rules.list_of_names("unicorn", "kvm")] = "unicorn"
 
     __pydantic_config__ = _STRICT
 
@@ -124,6 +125,9 @@ class Config:
     no_reboot: Annotated[bool, rules.flag()] = False
     timeout: Annotated[float | None, rules.seconds()] = None
     qmp: Annotated[Path | None, rules.socket()] = None
+    log: tuple[Annotated[str, rules.one_of(*LOG_ITEMS)], ...] = ()
+    logfile: Annotated[Path | None, rules.optional_path("a log")] = None
+    trace: tuple[Annotated[str, rules.trace_pattern()], ...] = ()
     perfmap: Annotated[bool, rules.flag()] = False
     symbols: Annotated[Path | None, rules.optional_path("a symbol table")] = None
 
@@ -160,6 +164,9 @@ def to_plain(config: Config) -> dict[str, Any]:
         "no_reboot": config.no_reboot,
         "timeout": config.timeout,
         "qmp": None if config.qmp is None else str(config.qmp),
+        "log": list(config.log),
+        "logfile": None if config.logfile is None else str(config.logfile),
+        "trace": list(config.trace),
         "perfmap": config.perfmap,
         "symbols": None if config.symbols is None else str(config.symbols),
     }
@@ -192,6 +199,9 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
         no_reboot=rest["no_reboot"],
         timeout=rest["timeout"],
         qmp=None if rest["qmp"] is None else Path(rest["qmp"]),
+        log=tuple(rest["log"]),
+        logfile=None if rest["logfile"] is None else Path(rest["logfile"]),
+        trace=tuple(rest["trace"]),
         perfmap=rest["perfmap"],
         symbols=None if rest["symbols"] is None else Path(rest["symbols"]),
     )

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 
+from mpvm.trace.control import trace
+
 
 class ExitNotifiers:
     """A stack of named clean-ups. Each runs once, even when another fails."""
@@ -19,6 +21,7 @@ class ExitNotifiers:
         failures = []
         while self._notifiers:
             name, notifier = self._notifiers.pop()
+            trace("exit_notifier", name)
             try:
                 notifier()
             except Exception as error:

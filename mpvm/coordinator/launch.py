@@ -15,6 +15,7 @@ from mpvm.coordinator.runtime_dir import RuntimeDir
 from mpvm.coordinator.shm import VmMemory
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
+from mpvm.trace.control import trace
 
 
 def endpoint(runtime_dir: RuntimeDir) -> str:
@@ -49,6 +50,7 @@ def launch(
     for vcpu, cpuset in zip(vcpus.vcpus, cpusets, strict=True):
         own = {**arguments, "cpuset": list(cpuset)}
         try:
+            trace("init_vcpu", vcpu.index)
             vcpu.start(server, accelerator.worker_module, str(runtime_dir.path), own, loop.doorbell)
         except OSError as error:
             raise _cannot_start(vcpu, error) from error
@@ -61,6 +63,7 @@ def wait_until_ready(vcpus: VcpuSet) -> None:
             vcpu.started()
         except (OSError, EOFError) as error:
             raise _cannot_start(vcpu, error) from error
+        trace("start_vcpu", vcpu.index, vcpu.pid)
         vcpus.watch(vcpu)
     try:
         vcpus.wait_for(VcpuState.CREATED)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from mpvm.abi.errors import StartError
 from mpvm.coordinator.loop import EventLoop
+from mpvm.trace.control import trace
 
 if TYPE_CHECKING:
     from mpvm.tools.qmp.server import QmpServer
@@ -43,6 +44,7 @@ class Monitor:
 
     def emit(self, event: str, data: Mapping[str, object] | None = None) -> None:
         """Tell every client of `event`."""
+        trace("qmp_event", event, data or {})
         if self._server is not None:
             self._server.emit(event, data)
 

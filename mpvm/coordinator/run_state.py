@@ -4,6 +4,7 @@ from typing import Final
 
 from mpvm.abi.errors import MpvmError
 from mpvm.abi.layout import RunState, VmPage
+from mpvm.trace.control import trace
 
 _NEXT: Final[dict[RunState, frozenset[RunState]]] = {
     RunState.PRELAUNCH: frozenset({RunState.RUNNING, RunState.SHUTDOWN}),
@@ -28,6 +29,7 @@ class RunStateMachine:
             raise MpvmError(f"the VM can't go from {self.state.name} to {state.name}")
         self.state = state
         self._page.run_state = state
+        trace("runstate_set", state.name.lower())
 
     @property
     def running(self) -> bool:

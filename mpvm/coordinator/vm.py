@@ -1,4 +1,4 @@
-"""A virtual machine from its configuration to its end: create, realize, start, run, and all of it undone."""
+"""A virtual machine: the steps of its life, and what may be asked of it while it runs."""
 
 import gc
 import signal
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from mpvm.abi.errors import ExitStatus, GuestCrash, MpvmError, WorkerError
 from mpvm.abi.layout import ResumeFlag, RunState, VcpuArea
-from mpvm.accel import Accelerator, accelerator
+from mpvm.accel import Accelerator
 from mpvm.config import Config
 from mpvm.coordinator import forkserver, runtime_dir, tsc
 from mpvm.coordinator.chardev.backends import Chardevs
 from mpvm.coordinator.clock import MonotonicClock
-from mpvm.coordinator.dispatch import Exit, deliver_posted, handle_exit
+from mpvm.coordinator.dispatch import Exit, deliver_posted, describe, handle_exit
 from mpvm.coordinator.exit_notifiers import ExitNotifiers
 from mpvm.coordinator.launch import endpoint, launch, wait_until_ready
 from mpvm.coordinator.loop import EventLoop
@@ -31,6 +31,7 @@ from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import TIME_LIMIT_SECONDS, VcpuSet
 from mpvm.hw.clock import NS_PER_SECOND
 from mpvm.memory.ram import ram_slots
+from mpvm.trace.control import trace, trace_enabled
 
 if TYPE_CHECKING:
     from mpvm.coordinator.outcome import Outcome
@@ -68,12 +69,12 @@ class End(NamedTuple):
         return self.reason.startswith("guest-")
 
 
-class _EndedEarly(Exception):  # noqa: N818 - no error: leaves the bring-up
+class EndedEarly(Exception):  # noqa: N818 - no error: leaves the bring-up
     """The run is to end before the guest has started."""
 
 
 class VirtualMachine:
-    """One run of the machine that `config` describes; `run` does it all.
+    """One run of the machine that `config` describes, in steps that `mpvm.coordinator.main` calls in order.
 
     The other methods are for whoever acts inside its event loop: devices, the console, the monitor.
     """
@@ -93,6 +94,7 @@ class VirtualMachine:
         self.config = config
         self._observer = observer or Observer()
         self._notifiers = ExitNotifiers()
+        self._notifiers.add("stopping the fork server", forkserver.stop)
         # What the main loop is to do between two events: a callback of the loop must not run the loop.
         self._actions: deque[Callable[[], None]] = deque()
         self._end: End | None = None
@@ -104,41 +106,13 @@ class VirtualMachine:
         self.clock = MonotonicClock()
         self.chardevs = Chardevs(self.quit)
 
-    def run(self) -> "Outcome":
-        """Bring the machine up, run it to its end and undo everything.
+    # What follows is in the order of a run, which is `mpvm.coordinator.main`'s.
 
-        Raises `MpvmError` when it can't be brought up and when a worker or a device fails.
-        """
-        try:
-            try:
-                self._create()
-                self._launch()
-                self._realize()
-                self._start()
-                self._main_loop()
-            except _EndedEarly:
-                pass
-            assert self._end is not None
-            self.vcpus.stop()
-            self._relay_stderr()
-            # Imported at the end: the bring-up has no use for it.
-            from mpvm.coordinator.outcome import Outcome, summarize
-
-            return Outcome(
-                status=self._end.status, cause=self._end.cause, summary=summarize(self.vcpus.vcpus)
-            )
-        finally:
-            self._notifiers.run_and_report()
-            self._observer.machine_stopped()
-
-    # What follows is in the order of a run.
-
-    def _create(self) -> None:
-        """The runtime directory, shared memory, the event loop and the vCPUs' socket."""
+    def create(self, accel: Accelerator) -> None:
+        """The runtime directory, shared memory, the event loop, and the vCPUs' and the monitor's sockets."""
+        trace("main_step", "create")
         config, undo = self.config, self._notifiers.add
-        undo("stopping the fork server", forkserver.stop)
-        self._accelerator = accelerator(config.machine.accel)
-        self._accelerator.check()
+        self._accelerator = accel
         self._directory = forkserver.take_runtime_dir()
         runtime_dir.sweep(self._directory.path.parent)
         smp, maxcpus, memory_bytes = (
@@ -159,7 +133,8 @@ class VirtualMachine:
         self._ring = PostedRing(self._memory.vm, lambda write: deliver_posted(write, self.machine))
         undo("closing the ring of posted writes", self._ring.close)
         socket = endpoint(self._directory)
-        self.vcpus = VcpuSet(self.loop, self._areas, socket, self._on_exit, self._on_vcpu)
+        on_exit = self._traced_exit if trace_enabled("vcpu_exit") else self._on_exit
+        self.vcpus = VcpuSet(self.loop, self._areas, socket, on_exit, self._on_vcpu)
         undo("closing the vCPUs' socket", self.vcpus.close)
         private = self._directory.path / PRIVATE_SOCKET
         self.monitor = Monitor(private, *([config.qmp] if config.qmp else []))
@@ -179,20 +154,22 @@ class VirtualMachine:
             },
         )
 
-    def _launch(self) -> None:
+    def launch(self) -> None:
         """The workers: they come up while the machine is built. Their first look at it is their reset."""
+        trace("main_step", "launch")
         self._notifiers.add("stopping the workers", self.vcpus.stop)
         config = self.config
         cpusets = place(self._areas, config.cputune)
         launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory, cpusets, config)
         self.vcpus.serve()
 
-    def _realize(self) -> None:
-        """The machine with its devices, reset, and its boot image in RAM."""
+    def create_machine(self, machine_class: "type[Machine]") -> None:
+        """A machine of the class `machine_class` with its backends; it has no devices yet."""
+        trace("main_step", "create_machine")
         # Imported here: the workers come up meanwhile.
         from mpvm.coordinator.build import machine_spec
         from mpvm.coordinator.dma import DmaEngine
-        from mpvm.machine import Host, machine_class
+        from mpvm.machine import Host
 
         self._notifiers.add("closing the chardevs", self.chardevs.close)
         memory = self._memory
@@ -214,14 +191,23 @@ class VirtualMachine:
         spec = machine_spec(self.config, self.chardevs, self._accelerator)
         if spec.cpu.warning is not None:
             self._observer.warning(spec.cpu.warning)
-        self.machine = machine_class(self.config.machine.type)(spec, host)
+        self.machine = machine_class(spec, host)
         self._notifiers.add("releasing guest RAM", self.machine.release)
+
+    def run_board_init(self) -> None:
+        """All its devices."""
+        trace("main_step", "run_board_init")
         self.machine.run_board_init()
+
+    def reset_machine(self) -> None:
+        """Its power-on state, with the boot image in RAM."""
+        trace("main_step", "reset_machine")
         self.machine.reset()
         self.machine.load_boot_image()
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """The workers' readiness, then the console, then the guest."""
+        trace("main_step", "start")
         try:
             wait_until_ready(self.vcpus)
         except MpvmError as error:
@@ -238,7 +224,9 @@ class VirtualMachine:
         self.monitor.serve(self.loop, self)
         self._notifiers.add("disconnecting the monitor's clients", self.monitor.disconnect)
 
-    def _main_loop(self) -> None:
+    def main_loop(self) -> None:
+        """Serve events until something has called `end`. Between two of them it runs actions."""
+        trace("main_step", "main_loop")
         if self.config.timeout is not None:
             timer = self.clock.timer(lambda: self._actions.append(self._time_limit))
             timer.arm(self.clock.now() + int(self.config.timeout * NS_PER_SECOND))
@@ -254,6 +242,26 @@ class VirtualMachine:
         self.state.set(RunState.SHUTDOWN)
         self.emit("SHUTDOWN", {"guest": self._end.guest, "reason": self._end.reason})
 
+    def outcome(self) -> "Outcome":
+        """How the run has ended; the workers are stopped first."""
+        trace("main_step", "outcome")
+        assert self._end is not None
+        self.vcpus.stop()
+        for vcpu in sorted(self.vcpus.vcpus, key=lambda vcpu: int(vcpu.area.first_entry_ns)):
+            if entered_ns := int(vcpu.area.first_entry_ns):
+                trace("vcpu_first_entry", vcpu.index, at_ns=entered_ns)
+        self._relay_stderr()
+        # Imported at the end: the bring-up has no use for it.
+        from mpvm.coordinator.outcome import Outcome, summarize
+
+        return Outcome(status=self._end.status, cause=self._end.cause, summary=summarize(self.vcpus.vcpus))
+
+    def cleanup(self) -> None:
+        """Undo everything, however far the run has come."""
+        trace("main_step", "cleanup")
+        self._notifiers.run_and_report()
+        self._observer.machine_stopped()
+
     def _drop(self) -> None:
         """Let go of all that refers to the shared memory; timers and chardevs do through the devices."""
         for name in ("machine", "vcpus", "state", "loop", "clock", "chardevs", "monitor", "_ring", "_areas"):
@@ -267,7 +275,7 @@ class VirtualMachine:
         if self._end is None:
             self._end = End(status, cause, reason)
             if self._bringing_up:
-                raise _EndedEarly
+                raise EndedEarly
 
     def quit(self) -> None:
         """The person at the console has had enough."""
@@ -316,8 +324,7 @@ class VirtualMachine:
         self._reset_requested = False
         if self._end is not None:
             return
-        self.machine.reset()
-        self.machine.load_boot_image()
+        self.reset_machine()
         self._resume_flags = _START_STATE
         self.emit("RESET", {"guest": reason.startswith("guest-"), "reason": reason})
         if was_running:
@@ -384,9 +391,15 @@ class VirtualMachine:
     def _on_vcpu(self, vcpu: Vcpu) -> None:
         since = time.monotonic_ns() - self._began_ns
         if vcpu.state is VcpuState.CREATED:
+            trace("vcpu_created", vcpu.index, vcpu.engine, vcpu.created_ns)
             self._observer.vcpu_created(vcpu.index, vcpu.pid, since)
         else:
+            trace("vcpu_ready", vcpu.index, vcpu.ready_ns)
             self._observer.vcpu_ready(vcpu.index, since)
+
+    def _traced_exit(self, exit_: Exit) -> None:
+        trace("vcpu_exit", exit_.vcpu, describe(exit_))
+        self._on_exit(exit_)
 
     def _on_exit(self, exit_: Exit) -> None:
         """Serve an exit: the posted writes that came before it first, then the exit, then its reply."""

@@ -3,7 +3,11 @@
 import bisect
 
 from mpvm.abi.errors import DeviceError
+from mpvm.abi.log import LogItem
 from mpvm.memory.region import Region
+from mpvm.trace.log import log_mask
+
+_NOBODY = "%s: a %s of %d bytes at %#x, where nothing answers"
 
 
 class AddressSpace:
@@ -54,18 +58,26 @@ class AddressSpace:
         found = self.find(address)
         if found is not None and address + size <= found[0] + found[1].size:
             return found[1].read(address - found[0], size) & ((1 << 8 * size) - 1)
-        if found is None and size == 1:
-            return 0xFF
-        if size == 1:
-            assert found is not None
-            return found[1].read(address - found[0], 1) & 0xFF
-        return sum(self.read(address + i, 1) << 8 * i for i in range(size))
+        if found is None:
+            log_mask(LogItem.GUEST_ERRORS, _NOBODY, self.name, "read", size, address)
+        return sum(self._read_byte(address + i) << 8 * i for i in range(size))
+
+    def _read_byte(self, address: int) -> int:
+        found = self.find(address)
+        return 0xFF if found is None else found[1].read(address - found[0], 1) & 0xFF
 
     def write(self, address: int, size: int, value: int) -> None:
         """Write `size` bytes at `address`, byte by byte where it leaves a region."""
         found = self.find(address)
         if found is not None and address + size <= found[0] + found[1].size:
             found[1].write(address - found[0], size, value)
-        elif size > 1:
-            for i in range(size):
-                self.write(address + i, 1, value >> 8 * i & 0xFF)
+            return
+        if found is None:
+            log_mask(LogItem.GUEST_ERRORS, _NOBODY, self.name, "write", size, address)
+        for i in range(size):
+            self._write_byte(address + i, value >> 8 * i & 0xFF)
+
+    def _write_byte(self, address: int, value: int) -> None:
+        found = self.find(address)
+        if found is not None:
+            found[1].write(address - found[0], 1, value)

@@ -14,6 +14,7 @@ from mpvm.tools.qmp.session import Session
 from mpvm.tools.qmp.stream import JsonStream
 from mpvm.tools.qmp.version import version
 from mpvm.tools.vm import Loop, Vm
+from mpvm.trace.control import trace
 
 _READ_BYTES: Final = 65536
 # A request that is longer, or never ends.
@@ -97,6 +98,7 @@ class _Client:
 
     def _execute(self, request: bytes) -> None:
         if self._open:
+            trace("handle_qmp_command", request.decode("utf-8", "replace"))
             self.send(self.session.execute(request))
 
     def _write(self) -> None:

@@ -34,6 +34,29 @@ def test_switches_override_with_true() -> None:
     ]
 
 
+def test_log_categories_and_trace_patterns_add_up() -> None:
+    arguments = options.parse(
+        ["c.yaml", "-d", "guest_errors,trace:run", "-d", "trace:exit", "--trace", "startup,vcpu_*"]
+    )
+    assert arguments.overrides == [
+        Override("log", ["guest_errors"], "-d"),
+        Override("trace", ["run", "exit", "startup", "vcpu_*"], "--trace"),
+    ]
+    assert options.parse(["c.yaml", "-d", "trace:run"]).overrides == [Override("trace", ["run"], "-d")]
+
+
+@pytest.mark.parametrize(
+    ("argv", "listed"), [(["-d", "help"], "guest_errors  "), (["--trace", "help"], "startup  vcpu_ready")]
+)
+def test_categories_and_events_are_listed(
+    argv: list[str], listed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        options.parse(argv)
+    assert end.value.code == 0
+    assert f"\n{listed}" in "\n" + capsys.readouterr().out
+
+
 def test_an_option_that_is_not_given_overrides_nothing() -> None:
     assert options.parse(["c.yaml"]) == options.RunArguments(Path("c.yaml"), [], quiet=False, json=None)
 

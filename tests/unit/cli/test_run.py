@@ -9,7 +9,8 @@ import pytest
 from mpvm.abi.errors import ExitStatus, WorkerError
 from mpvm.cli.main import main
 from mpvm.config import Config
-from mpvm.coordinator import forkserver, vm
+from mpvm.coordinator import forkserver
+from mpvm.coordinator import main as vl
 from mpvm.coordinator.observer import Observer
 from mpvm.coordinator.outcome import Outcome, VcpuSummary
 
@@ -40,21 +41,19 @@ VCPU = VcpuSummary(
 
 
 class Machine:
-    """Stands for `VirtualMachine`: notes its configuration, comes up and ends with `status`."""
+    """Stands for the main function: notes its configuration, comes up and ends with `status`."""
 
     configs: list[Config]
     status = 0
     failure: Exception | None = None
 
-    def __init__(self, config: Config, observer: Observer) -> None:
-        self.configs.append(config)
-        self._observer = observer
-
-    def run(self) -> Outcome:
-        self._observer.machine_started(1_000_000)
-        if self.failure is not None:
-            raise self.failure
-        return Outcome(status=self.status, cause="power off", summary=[VCPU])
+    @classmethod
+    def main(cls, config: Config, observer: Observer) -> Outcome:
+        cls.configs.append(config)
+        observer.machine_started(1_000_000)
+        if cls.failure is not None:
+            raise cls.failure
+        return Outcome(status=cls.status, cause="power off", summary=[VCPU])
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> type[Machine]:
         configs: list[Config] = []  # noqa: RUF012 - a class a test
 
     monkeypatch.setattr(forkserver, "start_early", lambda: None)
-    monkeypatch.setattr(vm, "VirtualMachine", Fresh)
+    monkeypatch.setattr(vl, "main", Fresh.main)
     return Fresh
 
 

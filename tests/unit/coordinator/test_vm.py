@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from mpvm.abi.layout import ResumeFlag, RunState
 from mpvm.abi.messages import Kind, Message
 from mpvm.config import Boot, ChardevSpec, Config, Machine
 from mpvm.coordinator import forkserver, vm
+from mpvm.coordinator import main as vl
 from mpvm.coordinator.launch import endpoint
 from mpvm.coordinator.observer import Observer
 from mpvm.coordinator.outcome import Outcome
@@ -107,7 +109,7 @@ class Bench:
             Config(machine=machine, boot=boot, serial=(chardev,), **config), self.observer
         )
         try:
-            return self.vm.run()
+            return vl.run(self.vm)
         finally:
             for worker in self.workers:
                 worker.join()
@@ -330,13 +332,13 @@ def test_an_unknown_machine_or_model_is_the_configurations_fault(bench: Bench) -
     bench.scripts = (ends_at_once,)
     config = Config(machine=Machine(type="pdp11", memory=16 << 20), boot=Boot(kernel=bench.kernel))
     with pytest.raises(ConfigError, match="machine type 'pdp11' is unknown, microvm or pc"):
-        VirtualMachine(config).run()
+        vl.main(config)
 
 
 def test_an_accelerator_that_is_not_there_is_refused(bench: Bench) -> None:
     config = Config(machine=Machine(accel="kvm", memory=16 << 20), boot=Boot(kernel=bench.kernel))
     with pytest.raises(StartError, match="kvm is not there yet"):
-        VirtualMachine(config).run()
+        vl.main(config)
 
 
 def test_actions_from_the_loop_may_pause_and_resume(bench: Bench) -> None:
@@ -423,6 +425,55 @@ def test_the_power_button_is_pressed_by_the_monitor(bench: Bench) -> None:
     bench.run(acts)
     # PM1_STS: PWRBTN_STS (ACPI 6.5, table 4.13)
     assert status[0] & 1 << 8
+
+
+def test_the_main_function_can_be_followed_step_by_step_and_vcpu_by_vcpu(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench.run(does(POWER_OFF), halts, trace=("main_step", "vcpu_created", "vcpu_ready"))
+    events = re.findall(r"^mpvm: trace: \d+\.\d{6} (.*)$", capfd.readouterr().err, re.MULTILINE)
+    steps = [event.partition("=")[2] for event in events if event.startswith("main_step")]
+    assert steps == [
+        "process_log_options",
+        "module_call_init(TRACE)",
+        "module_call_init(BLOCK)",
+        "module_call_init(OPTS)",
+        "module_call_init(QOM)",
+        "configure_accelerators",
+        "create",
+        "launch",
+        "select_machine",
+        "create_machine",
+        "run_board_init",
+        "reset_machine",
+        "start",
+        "main_loop",
+        "outcome",
+        "cleanup",
+    ]
+    # Each said so in its thread, before it ran: created 5 ns, ready 7 ns after its start.
+    told = sorted(event for event in events if event.startswith("vcpu_"))
+    assert told == [
+        "vcpu_created vcpu=0 engine='fake 1.0' took_ns=5",
+        "vcpu_created vcpu=1 engine='fake 1.0' took_ns=5",
+        "vcpu_ready vcpu=0 took_ns=7",
+        "vcpu_ready vcpu=1 took_ns=7",
+    ]
+
+
+def test_exit_notifiers_are_called_last_made_first(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    bench.run(does(POWER_OFF), trace=("exit_notifier",))
+    names = re.findall(r"exit_notifier name=(.*)$", capfd.readouterr().err, re.MULTILINE)
+    assert names[0] == '"disconnecting the monitor\'s clients"'
+    assert names[-2:] == ["'removing the shared memory'", "'stopping the fork server'"]
+    assert names.index("'stopping the workers'") < names.index('"closing the vCPUs\' socket"')
+
+
+def test_exits_are_traced_on_request(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    bench.run(does(out(0x3F8, 0x58), POWER_OFF), trace=("exit",))
+    lines = re.findall(r"vcpu_exit (.*)$", capfd.readouterr().err, re.MULTILINE)
+    assert lines[0] == "vcpu=0 exit='KVM_EXIT_IO out 0x3f8 size 1 data 0x58'"
+    assert len(lines) == 2
 
 
 def test_nothing_of_the_vm_is_left(bench: Bench, runtime_dir: Path) -> None:

@@ -20,6 +20,10 @@ class Accelerator(Protocol):
         """Run until the next exit; its `ExitReason`. What it is about is in the control block."""
         ...
 
+    def kick(self) -> None:
+        """From another thread: make `run` look at the vCPU's requests and its inbox."""
+        ...
+
     def save_state(self) -> None:
         """Write all architectural registers to the control block. Between two instructions only."""
         ...

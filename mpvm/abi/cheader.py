@@ -16,6 +16,7 @@ _C_NAMES = {
 
 _STRUCTS: tuple[type[ctypes.Structure], ...] = (
     layout.MemorySlot,
+    layout.MemoryBackend,
     layout.PostedWrite,
     layout.Shadow,
     layout.VmPage,
@@ -48,6 +49,7 @@ _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("STARTUP", layout.Startup),
     ("POSTED", layout.PostedKind),
     ("SHADOW", layout.ShadowKind),
+    ("SLOT", layout.SlotFlag),
     ("PIN_BASED", control_block.PinBased),
     ("PROCESSOR_BASED", control_block.ProcessorBased),
     ("SECONDARY", control_block.Secondary),

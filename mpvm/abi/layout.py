@@ -7,8 +7,10 @@ All integers are little-endian and naturally aligned; the generated header asser
 One shared-memory block, the *VM block*, holds in this order::
 
     VmPage | VcpuArea * smp | page map: holders u64 * npages | page map: writers u64 * npages
+    | dirty log: a bit a page
 
-and one more block holds guest RAM (`VmPage.slot` says which part of it lies where).
+Pages of the page map are numbered by their offset in guest RAM, which is one more shared-memory block or, in
+one process, any memory of it (`VmPage.backend`); `VmPage.slot` says which part of it the guest sees where.
 """
 
 import ctypes
@@ -21,7 +23,7 @@ ABI_VERSION = 1
 
 PAGE_SIZE = 4096
 MAX_VCPUS = 64
-MAX_MEMORY_SLOTS = 8
+MAX_MEMORY_SLOTS = 64
 MAX_CPUID_ENTRIES = 64
 MAX_EXIT_REASONS = 144
 POSTED_RING_ENTRIES = 1024
@@ -107,10 +109,27 @@ class ShadowKind(IntEnum):
     COUNTER = 2
 
 
+class SlotFlag(IntFlag):
+    """Flags of a memory slot, as KVM_MEM_<name>."""
+
+    LOG_DIRTY_PAGES = 1 << 0
+    READONLY = 1 << 1
+
+
 class MemorySlot(ctypes.Structure):
-    """A piece of guest RAM: `size` bytes at guest-physical `gpa`, found at `offset` of the RAM block."""
+    """A piece of guest RAM: `size` bytes at guest-physical `gpa`, found at `offset` of guest RAM."""
 
     _fields_ = [("gpa", u64), ("size", u64), ("offset", u64), ("flags", u64)]
+
+
+class MemoryBackend(ctypes.Structure):
+    """`size` bytes of guest RAM from `offset` on; no two backends overlap.
+
+    They lie at the same offset of the RAM block or, where `host` is not 0, at that address of the one
+    process that all vCPUs are in.
+    """
+
+    _fields_ = [("offset", u64), ("size", u64), ("host", u64)]
 
 
 class PostedWrite(ctypes.Structure):
@@ -145,7 +164,11 @@ class Shadow(ctypes.Structure):
 
 
 class VmPage(ctypes.Structure):
-    """State of the whole VM. `runnable` has a bit for each vCPU that has something to do."""
+    """State of the whole VM. `runnable` has a bit for each vCPU that has something to do.
+
+    Backends, slots and `dirty_logging` (whether any slot's dirty pages are logged) are changed only while no
+    vCPU runs; each takes them over on its way back into the guest when `memory_generation` has changed.
+    """
 
     _fields_ = [
         ("magic", u32),
@@ -172,7 +195,13 @@ class VmPage(ctypes.Structure):
         ("dma_page", u32),
         ("reserved0", u32),
         ("runnable", u64),
-        ("reserved", u8 * 40),
+        ("dirty_offset", u64),
+        ("memory_generation", u32),
+        ("backend_count", u32),
+        ("dirty_logging", u32),
+        ("reserved1", u32),
+        ("backend", MemoryBackend * MAX_MEMORY_SLOTS),
+        ("reserved", u8 * 16),
         ("posted_tail", u64),
         ("posted_pad0", u8 * 56),
         ("posted_head", u64),
@@ -325,7 +354,7 @@ VCPU_STRIDE = _round_up(ctypes.sizeof(VcpuArea), PAGE_SIZE) + PAGE_SIZE
 
 def vm_block_size(smp: int, ram_bytes: int) -> int:
     """Bytes of the VM block for `smp` vCPUs and `ram_bytes` of guest RAM."""
-    return writers_offset(smp, ram_bytes) + _round_up(ram_bytes // PAGE_SIZE * 8, PAGE_SIZE)
+    return dirty_offset(smp, ram_bytes) + _round_up(ram_bytes // PAGE_SIZE // 8, PAGE_SIZE)
 
 
 def holders_offset(smp: int) -> int:
@@ -336,3 +365,8 @@ def holders_offset(smp: int) -> int:
 def writers_offset(smp: int, ram_bytes: int) -> int:
     """Offset in the VM block of the page map's writer words."""
     return holders_offset(smp) + _round_up(ram_bytes // PAGE_SIZE * 8, PAGE_SIZE)
+
+
+def dirty_offset(smp: int, ram_bytes: int) -> int:
+    """Offset in the VM block of the dirty log."""
+    return writers_offset(smp, ram_bytes) + _round_up(ram_bytes // PAGE_SIZE * 8, PAGE_SIZE)

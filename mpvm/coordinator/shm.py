@@ -156,10 +156,13 @@ class VmMemory:
         page.vcpu_offset = layout.VCPU_OFFSET
         page.holders_offset = layout.holders_offset(maxcpus)
         page.writers_offset = layout.writers_offset(maxcpus, memory_bytes)
+        page.dirty_offset = layout.dirty_offset(maxcpus, memory_bytes)
         page.page_count = memory_bytes // layout.PAGE_SIZE
         page.ram_block_size = memory_bytes
         page.clock_base_ns = time.monotonic_ns()
         page.a20_mask = A20_ENABLED
+        page.backend_count = 1
+        page.backend[0] = layout.MemoryBackend(offset=0, size=memory_bytes)
         page.slot_count = len(slots)
         for entry, slot in zip(page.slot, slots, strict=False):
             entry.gpa, entry.size, entry.offset = slot.gpa, slot.size, slot.offset

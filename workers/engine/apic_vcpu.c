@@ -50,7 +50,7 @@ ENGINE_EXPORT void apic_reset(struct vcpu *vcpu, bool init)
     if (!init) {
         vcpu->tsc_adjust = 0;
         mail_discard(vcpu);
-        code_forget(vcpu);
+        claims_forget(vcpu);
     }
 }
 

@@ -19,53 +19,28 @@ static uint32_t mode_of(const struct mpvm_vcpu_area *area)
     return __atomic_load_n(&area->mode, __ATOMIC_SEQ_CST);
 }
 
-uint32_t page_of_ram_addr(const struct vcpu *vcpu, ram_addr_t address)
+static void claims_forget_of(struct vcpu *vcpu, uint64_t offset, uint64_t size)
 {
-    for (unsigned i = 0; i < vcpu->slot_count; i++) {
-        const struct ram_slot *slot = &vcpu->slot[i];
+    uint32_t first = (uint32_t)(offset >> PAGE_SHIFT), end = first + (uint32_t)(size >> PAGE_SHIFT);
 
-        if (address - slot->ram_addr < slot->size) {
-            return slot->first_page + (uint32_t)((address - slot->ram_addr) >> PAGE_SHIFT);
-        }
-    }
-    return NO_PAGE;
-}
-
-uint32_t page_of_gpa(const struct vcpu *vcpu, uint64_t gpa)
-{
-    for (unsigned i = 0; i < vcpu->slot_count; i++) {
-        const struct ram_slot *slot = &vcpu->slot[i];
-
-        if (gpa - slot->gpa < slot->size) {
-            return slot->first_page + (uint32_t)((gpa - slot->gpa) >> PAGE_SHIFT);
-        }
-    }
-    return NO_PAGE;
-}
-
-ram_addr_t ram_addr_of_page(const struct vcpu *vcpu, uint32_t page)
-{
-    for (unsigned i = 0; i < vcpu->slot_count; i++) {
-        const struct ram_slot *slot = &vcpu->slot[i];
-
-        if (page - slot->first_page < slot->size >> PAGE_SHIFT) {
-            return slot->ram_addr + ((uint64_t)(page - slot->first_page) << PAGE_SHIFT);
-        }
-    }
-    return UINT64_MAX;
-}
-
-void code_forget(struct vcpu *vcpu)
-{
-    uint32_t pages = (uint32_t)vcpu->vm->page_count;
-
-    for (uint32_t page = 0; page < pages; page++) {
+    for (uint32_t page = first; page < end; page++) {
         if (atomic_load_explicit(&vcpu->holders[page], memory_order_relaxed) & vcpu->bit) {
             atomic_fetch_and(&vcpu->holders[page], ~vcpu->bit);
         }
         if (atomic_load_explicit(&vcpu->writers[page], memory_order_relaxed) & vcpu->bit) {
             atomic_fetch_and(&vcpu->writers[page], ~vcpu->bit);
         }
+    }
+}
+
+void claims_forget(struct vcpu *vcpu)
+{
+    for (unsigned i = 0; i < vcpu->backend_count; i++) {
+        claims_forget_of(vcpu, vcpu->backend[i].offset, vcpu->backend[i].size);
+    }
+    if (vcpu->engine == NULL) {
+        /* An engine's, which this vCPU had before. */
+        claims_forget_of(vcpu, 0, vcpu->vm->page_count << PAGE_SHIFT);
     }
 }
 
@@ -102,20 +77,20 @@ bool mail_waiting(const struct vcpu *vcpu)
     return letter_waiting(box) || __atomic_load_n(&box->overflow, __ATOMIC_ACQUIRE) != 0;
 }
 
-/* More mail came than the box holds: do for all pages what any of it may have asked. Not a TB flush,
+/* More mail came than the box holds, or slots have changed: do for all pages what any mail may ask. Not a TB flush,
  * since this may run in the middle of a block, whose unwinding data must stay. */
-static void mail_overflow(struct vcpu *vcpu)
+void code_and_claims_forget(struct vcpu *vcpu)
 {
     tb_jumps_forget(vcpu);
-    for (unsigned i = 0; i < vcpu->slot_count; i++) {
-        const struct ram_slot *slot = &vcpu->slot[i];
+    for (unsigned i = 0; i < vcpu->backend_count; i++) {
+        const struct ram_backend *backend = &vcpu->backend[i];
 
-        uc.tb_invalidate_phys_range(vcpu->engine, slot->ram_addr, slot->ram_addr + slot->size);
+        uc.tb_invalidate_phys_range(vcpu->engine, backend->ram_addr, backend->ram_addr + backend->size);
         /* Nor a TLB flush, which may move the table under a store that is looking for its entry. */
-        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)slot->host, slot->size);
+        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)backend->host, backend->size);
     }
     tlb_all_watched(vcpu);
-    code_forget(vcpu);
+    claims_forget(vcpu);
 }
 
 /* Tell whoever sleeps on us that our mode or our mailbox has changed. */
@@ -164,7 +139,7 @@ void mail_read(struct vcpu *vcpu)
     }
     STEP(mail_overflow);
     if (__atomic_load_n(&box->overflow, __ATOMIC_SEQ_CST) != 0) {
-        mail_overflow(vcpu);
+        code_and_claims_forget(vcpu);
         STEP(mail_overflow_done);
         __atomic_store_n(&box->overflow, 0, __ATOMIC_SEQ_CST);
     }
@@ -366,6 +341,9 @@ bool write_claim(struct vcpu *vcpu, uint32_t page)
         }
         lock_release(vcpu);
         held = atomic_load(&vcpu->holders[page]);
+    }
+    if (vcpu->dirty_logging) {
+        dirty_mark(vcpu->vm, page);
     }
     STEP(write_claimed);
     return (held & vcpu->bit) == 0;

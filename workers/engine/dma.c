@@ -6,10 +6,15 @@
 
 #include <string.h>
 
-struct patience {
-    uint64_t until_ns;
-    struct timespec until;
-};
+struct patience patience_of(uint64_t ns)
+{
+    uint64_t until_ns = monotonic_ns() + ns;
+
+    return (struct patience){
+        .until_ns = until_ns,
+        .until = {.tv_sec = (time_t)(until_ns / 1000000000u), .tv_nsec = (long)(until_ns % 1000000000u)},
+    };
+}
 
 static bool is_over(const struct patience *patience)
 {
@@ -18,7 +23,7 @@ static bool is_over(const struct patience *patience)
 
 /* Take the lock from nobody or from one who has lent it; it goes back as it was found. A vCPU in an exit that
  * waits for us has lent it if it has it at all. */
-static bool lock_acquire(uint32_t *lock, uint32_t *found, const struct patience *patience)
+bool machine_lock(uint32_t *lock, uint32_t *found, const struct patience *patience)
 {
     if (lock_try(lock)) {
         *found = LOCK_FREE;
@@ -56,6 +61,32 @@ static bool await(struct mpvm_vcpu_area *area, const struct patience *patience)
     }
 }
 
+/* Mail `targets`, and kick those in the guest. Called with the lock held. */
+void machine_ask(struct mpvm_vm_page *vm, uint64_t targets, uint32_t kind, uint32_t page)
+{
+    mail_post(vm, targets, kind, page);
+    STEP(dma_kick);
+    for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
+        struct mpvm_vcpu_area *area = area_of(vm, (unsigned)__builtin_ctzll(rest));
+
+        if (!outside_or_answered(area)) {
+            kick_area(area);
+        }
+    }
+}
+
+/* Wait until all `targets`, which have been asked, are outside or have answered. */
+bool machine_await(struct mpvm_vm_page *vm, uint64_t targets, const struct patience *patience)
+{
+    for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
+        STEP(dma_await);
+        if (!await(area_of(vm, (unsigned)__builtin_ctzll(rest)), patience)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* No vCPU runs a translation of `page` any more. Who claims it from now on waits for the lock. */
 static bool code_take_away(struct mpvm_vm_page *vm, uint32_t page, const struct patience *patience)
 {
@@ -65,20 +96,9 @@ static bool code_take_away(struct mpvm_vm_page *vm, uint32_t page, const struct 
     if (targets == 0) {
         return true;
     }
-    mail_post(vm, targets, MPVM_MAIL_DROP_CODE, page);
-    STEP(dma_kick);
-    for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
-        struct mpvm_vcpu_area *area = area_of(vm, (unsigned)__builtin_ctzll(rest));
-
-        if (!outside_or_answered(area)) {
-            kick_area(area);
-        }
-    }
-    for (uint64_t rest = targets; rest != 0; rest &= rest - 1) {
-        STEP(dma_await);
-        if (!await(area_of(vm, (unsigned)__builtin_ctzll(rest)), patience)) {
-            return false;
-        }
+    machine_ask(vm, targets, MPVM_MAIL_DROP_CODE, page);
+    if (!machine_await(vm, targets, patience)) {
+        return false;
     }
     STEP(dma_answered);
     atomic_fetch_and(holders, ~targets);
@@ -114,7 +134,7 @@ static bool page_store(struct mpvm_vm_page *vm, uint32_t page, void *to, const v
     uint32_t found;
     bool done;
 
-    if (!lock_acquire(&vm->coherence_lock, &found, patience)) {
+    if (!machine_lock(&vm->coherence_lock, &found, patience)) {
         return false;
     }
     STEP(dma_lock_held);
@@ -124,6 +144,9 @@ static bool page_store(struct mpvm_vm_page *vm, uint32_t page, void *to, const v
     if (done) {
         memory_store(to, from, length);
         STEP(dma_stored);
+        if (vm->dirty_logging) {
+            dirty_mark(vm, page);
+        }
     }
     __atomic_store_n(&vm->dma_page, 0, __ATOMIC_SEQ_CST);
     STEP(dma_unlock);
@@ -136,11 +159,7 @@ static bool page_store(struct mpvm_vm_page *vm, uint32_t page, void *to, const v
 ENGINE_EXPORT uint64_t engine_dma_write(void *vm_block, uint8_t *ram, uint64_t offset, const uint8_t *data,
                                         uint64_t length, uint64_t patience_ns)
 {
-    uint64_t until_ns = monotonic_ns() + patience_ns;
-    struct patience patience = {
-        .until_ns = until_ns,
-        .until = {.tv_sec = (time_t)(until_ns / 1000000000u), .tv_nsec = (long)(until_ns % 1000000000u)},
-    };
+    struct patience patience = patience_of(patience_ns);
     uint64_t done = 0;
 
     while (done < length) {

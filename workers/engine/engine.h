@@ -1,6 +1,6 @@
 /* The engine core: what joins one vCPU to its machine.
  *
- * One `struct vcpu` a process (thread-local, so that several fit into one process later). Guest code
+ * A process has one `struct vcpu` or several, each run by a thread of its own (`self`). Guest code
  * runs on a stack of its own: an exit in the middle of an instruction (port I/O, MMIO) switches
  * back to the caller of engine_run(), and the next engine_run() goes on where the instruction stood.
  */
@@ -35,13 +35,26 @@
 #define PAGE_BYTES 4096u
 #define NO_PAGE UINT32_MAX
 
-/* A piece of guest RAM as this process maps it. */
+/* What a guest can address, and where RAM begins behind that in the engine's own map of physical memory. */
+#define PHYSICAL_LIMIT (1ull << 40)
+#define ENGINE_RAM_BASE PHYSICAL_LIMIT
+
+/* A piece of guest RAM as this process has it. */
+struct ram_backend {
+    uint64_t offset; /* in guest RAM: that of its pages in the page map */
+    uint64_t size;
+    uint8_t *host;
+    ram_addr_t ram_addr; /* the engine's own number for its first byte */
+};
+
+/* Where the guest sees a part of a backend. */
 struct ram_slot {
     uint64_t gpa;
     uint64_t size;
     uint8_t *host;
-    ram_addr_t ram_addr; /* the engine's own number for its first byte */
-    uint32_t first_page; /* its first page in the page map */
+    ram_addr_t ram_addr;
+    uint32_t first_page; /* in the page map */
+    bool read_only;      /* stores are exits, as to a device's register */
 };
 
 struct vcpu {
@@ -56,6 +69,10 @@ struct vcpu {
     _Atomic uint64_t *writers;
     struct ram_slot slot[MPVM_MAX_MEMORY_SLOTS];
     unsigned slot_count;
+    struct ram_backend backend[MPVM_MAX_MEMORY_SLOTS];
+    unsigned backend_count;
+    uint32_t memory_generation; /* VmPage.memory_generation that these are of */
+    bool dirty_logging;
 
     unsigned index;
     unsigned smp;
@@ -90,6 +107,7 @@ struct vcpu {
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
 
     timer_t timer;
+    uint32_t tid;  /* of the thread that runs it, and that the timer signals; 0: there is no timer yet */
     int doorbell; /* eventfd of the coordinator */
     bool takes_interrupts, takes_nmi; /* without an engine, halted: what its registers say */
     int owed_eoi;                    /* without an engine: a vector that the full ring did not take, or NO_EOI */
@@ -131,6 +149,7 @@ uint64_t tsc_to_ns(struct vcpu *vcpu, uint64_t ticks);
 
 /* kick.c */
 bool kick_init(struct vcpu *vcpu);
+bool kick_adopt(struct vcpu *vcpu);
 void kick_deinit(struct vcpu *vcpu);
 SIGNAL_SAFE void attention_raise(struct vcpu *vcpu);
 bool attention_share(struct vcpu *vcpu);
@@ -177,14 +196,33 @@ void exclusive_begin(struct vcpu *vcpu);
 void exclusive_end(struct vcpu *vcpu);
 void exclusive_lend(struct vcpu *vcpu);
 void exclusive_take_back(struct vcpu *vcpu);
-uint32_t page_of_ram_addr(const struct vcpu *vcpu, ram_addr_t address);
-uint32_t page_of_gpa(const struct vcpu *vcpu, uint64_t gpa);
-ram_addr_t ram_addr_of_page(const struct vcpu *vcpu, uint32_t page);
 void code_claim(struct vcpu *vcpu, uint32_t page);
 bool code_claimed(struct vcpu *vcpu, uint32_t page);
 bool write_claim(struct vcpu *vcpu, uint32_t page);
 void code_drop(struct vcpu *vcpu, uint32_t page);
-void code_forget(struct vcpu *vcpu);
+void claims_forget(struct vcpu *vcpu);
+void code_and_claims_forget(struct vcpu *vcpu);
+
+/* memory.c */
+const struct ram_slot *slot_of_gpa(const struct vcpu *vcpu, uint64_t gpa);
+uint32_t page_of_ram_addr(const struct vcpu *vcpu, ram_addr_t address);
+ram_addr_t ram_addr_of_page(const struct vcpu *vcpu, uint32_t page);
+uint8_t *host_of_page(const struct vcpu *vcpu, uint32_t page);
+bool memory_take(struct vcpu *vcpu);
+bool memory_map(struct vcpu *vcpu);
+
+/* dma.c: the machine's end of the protocol */
+struct patience {
+    uint64_t until_ns;
+    struct timespec until;
+};
+struct patience patience_of(uint64_t ns);
+bool machine_lock(uint32_t *lock, uint32_t *found, const struct patience *patience);
+void machine_ask(struct mpvm_vm_page *vm, uint64_t targets, uint32_t kind, uint32_t page);
+bool machine_await(struct mpvm_vm_page *vm, uint64_t targets, const struct patience *patience);
+
+/* dirty_log.c */
+void dirty_mark(struct mpvm_vm_page *vm, uint32_t page);
 
 /* What a page walk has found. */
 struct translation {
@@ -198,7 +236,7 @@ struct translation {
 /* tlb.c */
 bool tlb_init(struct vcpu *vcpu);
 void tlb_deinit(struct vcpu *vcpu);
-void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page, int mmu_index);
+void tlb_enter(struct vcpu *vcpu, const struct translation *found, const struct ram_slot *slot, int mmu_index);
 struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int mmu_index);
 void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes);
 void tlb_flush_local(struct vcpu *vcpu);
@@ -272,8 +310,8 @@ void segment_load(CPUX86State *env, int reg, uint32_t selector, uint64_t base, u
 /* io.c */
 uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr);
 void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr);
-uint64_t mmio_read(uc_engine *engine, uint64_t offset, unsigned size, void *base);
-void mmio_write(uc_engine *engine, uint64_t offset, unsigned size, uint64_t value, void *base);
+uint64_t mmio_read(uc_engine *engine, uint64_t address, unsigned size, void *data);
+void mmio_write(uc_engine *engine, uint64_t address, unsigned size, uint64_t value, void *data);
 bool port_read_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t *value);
 bool port_write_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value);
 bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value);

@@ -213,24 +213,25 @@ bool apic_page_write(struct vcpu *vcpu, uint64_t address, uint64_t value)
     return true;
 }
 
-uint64_t mmio_read(uc_engine *engine, uint64_t offset, unsigned size, void *base)
+uint64_t mmio_read(uc_engine *engine, uint64_t address, unsigned size, void *data)
 {
     struct vcpu *vcpu = self;
-    uint64_t address = (uintptr_t)base + offset, value;
+    uint64_t value;
 
     (void)engine;
+    (void)data;
     if (apic_page_read(vcpu, address, &value)) {
         return value;
     }
     return exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_IN, address, size, 0);
 }
 
-void mmio_write(uc_engine *engine, uint64_t offset, unsigned size, uint64_t value, void *base)
+void mmio_write(uc_engine *engine, uint64_t address, unsigned size, uint64_t value, void *data)
 {
     struct vcpu *vcpu = self;
-    uint64_t address = (uintptr_t)base + offset;
 
     (void)engine;
+    (void)data;
     if (!apic_page_write(vcpu, address, value)) {
         exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_OUT, address, size, value);
     }

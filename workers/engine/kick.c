@@ -10,9 +10,12 @@
 #include <unistd.h>
 
 #define KICK_SIGNAL SIGUSR1
+/* The engine's own, so that a program that has several vCPUs in its threads may use the other as it likes. */
+#define TIMER_SIGNAL (SIGRTMIN + 8)
 
-/* `self` is thread-local; the handler may run in any thread of the process, so it has its own copy. */
-static struct vcpu *kicked_vcpu;
+/* `self` is thread-local, and a worker process's kick may come to any of its threads: this is its one vCPU. */
+static struct vcpu *only_vcpu;
+static _Thread_local uint32_t this_tid;
 
 SIGNAL_SAFE void attention_raise(struct vcpu *vcpu)
 {
@@ -73,7 +76,7 @@ static void attention_raise_in(struct mpvm_vcpu_area *area)
 
 SIGNAL_SAFE static void kick_handler(int signal_number)
 {
-    struct vcpu *vcpu = kicked_vcpu;
+    struct vcpu *vcpu = self != NULL ? self : only_vcpu;
 
     (void)signal_number;
     if (vcpu == NULL) {
@@ -86,30 +89,68 @@ SIGNAL_SAFE static void kick_handler(int signal_number)
     attention_raise(vcpu);
 }
 
-bool kick_init(struct vcpu *vcpu)
+/* This thread runs the vCPU from now on: its timer has to signal it. */
+bool kick_adopt(struct vcpu *vcpu)
 {
-    /* No SA_RESTART: who sleeps on a futex has to look whether it shall stop. */
-    struct sigaction action = {.sa_handler = kick_handler};
     struct sigevent event;
+    uint64_t deadline_ns = vcpu->timer_armed_ns;
 
-    kicked_vcpu = vcpu;
-    vcpu->area->tid = (uint32_t)syscall(SYS_gettid);
-    vcpu->area->pid = (uint32_t)getpid();
-    sigemptyset(&action.sa_mask);
-    if (sigaction(KICK_SIGNAL, &action, NULL) != 0) {
-        return false;
+    if (this_tid == 0) {
+        this_tid = (uint32_t)syscall(SYS_gettid);
+    }
+    if (vcpu->tid == this_tid) {
+        return true;
     }
     memset(&event, 0, sizeof(event));
     event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = KICK_SIGNAL;
-    event._sigev_un._tid = (pid_t)vcpu->area->tid;
-    return timer_create(CLOCK_MONOTONIC, &event, &vcpu->timer) == 0;
+    event.sigev_signo = vcpu->engine != NULL ? TIMER_SIGNAL : KICK_SIGNAL;
+    event._sigev_un._tid = (pid_t)this_tid;
+    if (vcpu->tid != 0) {
+        timer_delete(vcpu->timer);
+    }
+    vcpu->tid = timer_create(CLOCK_MONOTONIC, &event, &vcpu->timer) == 0 ? this_tid : 0;
+    vcpu->area->tid = vcpu->tid;
+    vcpu->timer_armed_ns = 0;
+    if (vcpu->tid != 0) {
+        timer_arm(vcpu, deadline_ns);
+    }
+    return vcpu->tid != 0;
+}
+
+bool kick_init(struct vcpu *vcpu)
+{
+    /* No SA_RESTART: who sleeps on a futex has to look whether it shall stop. */
+    struct sigaction action = {.sa_handler = kick_handler}, old;
+
+    if (only_vcpu == NULL) {
+        only_vcpu = vcpu;
+    }
+    vcpu->area->pid = (uint32_t)getpid();
+    sigemptyset(&action.sa_mask);
+    if (sigaction(TIMER_SIGNAL, &action, NULL) != 0 || sigaction(KICK_SIGNAL, NULL, &old) != 0) {
+        return false;
+    }
+    /* Who has a handler for it is a program that kicks by engine_kick(). */
+    if (old.sa_handler == SIG_DFL && sigaction(KICK_SIGNAL, &action, NULL) != 0) {
+        return false;
+    }
+    return kick_adopt(vcpu);
 }
 
 void kick_deinit(struct vcpu *vcpu)
 {
-    kicked_vcpu = NULL;
-    timer_delete(vcpu->timer);
+    if (only_vcpu == vcpu) {
+        only_vcpu = NULL;
+    }
+    if (vcpu->tid != 0) {
+        timer_delete(vcpu->timer);
+    }
+}
+
+/* From another thread: look at the requests and the inbox. */
+ENGINE_EXPORT void engine_kick(struct vcpu *vcpu)
+{
+    kick_area(vcpu->area);
 }
 
 /* Make another vCPU look at its inbox and its mail, wherever it is. */

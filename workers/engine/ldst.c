@@ -61,7 +61,7 @@ static inline void *store_host(CPUX86State *env, uint64_t address, unsigned size
     entry = entry_get(vcpu, env, address, MMU_DATA_STORE, mmu_index, retaddr);
     host = (uint8_t *)(uintptr_t)(address + entry->addend);
     if (entry->addr_write & TLB_FLAG_BITS) {
-        uint64_t page = (uint64_t)(host - vcpu->ram) >> PAGE_SHIFT;
+        uint64_t page = (entry->paddr - ENGINE_RAM_BASE) >> PAGE_SHIFT;
 
         if ((entry->addr_write & TLB_FLAG_BITS & ~(uint64_t)TLB_NOTDIRTY_BIT) || page >= vcpu->vm->page_count ||
             !write_claim(vcpu, (uint32_t)page)) {

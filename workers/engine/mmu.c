@@ -44,24 +44,32 @@ struct walk {
 
 enum walk_result { WALK_OK, WALK_FAULT, WALK_AGAIN };
 
-/* Where a page-table entry of `bytes` lies in this process; NULL outside RAM. */
-static void *entry_host(const struct vcpu *vcpu, uint64_t gpa)
-{
-    gpa &= (uint64_t)(int64_t)ENV_A20_MASK(vcpu->env);
-    for (unsigned i = 0; i < vcpu->slot_count; i++) {
-        const struct ram_slot *slot = &vcpu->slot[i];
+/* Where a page-table entry lies: in this process, and in the page map. */
+struct entry_place {
+    void *host;    /* NULL outside RAM */
+    uint32_t page; /* NO_PAGE where nothing is stored: outside RAM, in a read-only slot */
+};
 
-        if (gpa - slot->gpa < slot->size) {
-            return slot->host + (gpa - slot->gpa);
-        }
+static struct entry_place entry_place(const struct vcpu *vcpu, uint64_t gpa)
+{
+    const struct ram_slot *slot;
+
+    gpa &= (uint64_t)(int64_t)ENV_A20_MASK(vcpu->env);
+    slot = slot_of_gpa(vcpu, gpa);
+    if (slot == NULL) {
+        return (struct entry_place){NULL, NO_PAGE};
     }
-    return NULL;
+    return (struct entry_place){
+        .host = slot->host + (gpa - slot->gpa),
+        .page = slot->read_only ? NO_PAGE : slot->first_page + (uint32_t)((gpa - slot->gpa) >> PAGE_SHIFT),
+    };
 }
 
-static uint64_t entry_load(const void *host, bool wide)
+static uint64_t entry_load(struct entry_place place, bool wide)
 {
     /* Nobody's memory reads as ones. */
     static const uint64_t nobody = UINT64_MAX;
+    const void *host = place.host;
 
     if (host == NULL) {
         host = &nobody;
@@ -71,18 +79,17 @@ static uint64_t entry_load(const void *host, bool wide)
 }
 
 /* Set `bits` in an entry that still reads `seen`. */
-static bool entry_mark(struct vcpu *vcpu, void *host, bool wide, uint64_t seen, uint64_t bits)
+static bool entry_mark(struct vcpu *vcpu, struct entry_place place, bool wide, uint64_t seen, uint64_t bits)
 {
     uint32_t seen32 = (uint32_t)seen;
-    uint32_t page;
+    void *host = place.host;
 
-    if (host == NULL || (seen & bits) == bits) {
+    if (place.page == NO_PAGE || (seen & bits) == bits) {
         return true;
     }
     STEP(entry_mark);
-    page = (uint32_t)(((uint8_t *)host - vcpu->ram) >> PAGE_SHIFT);
-    if (!write_claim(vcpu, page)) {
-        code_drop(vcpu, page);
+    if (!write_claim(vcpu, place.page)) {
+        code_drop(vcpu, place.page);
         attention_raise(vcpu); /* the block that runs may be one of those, and jump to others */
     }
     return wide ? __atomic_compare_exchange_n((uint64_t *)host, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
@@ -133,7 +140,7 @@ static enum walk_result leaf_check(struct vcpu *vcpu, struct walk *walk, int mmu
 }
 
 /* `rights` keeps NX inverted, so that all rights combine by AND. */
-static enum walk_result leaf(struct vcpu *vcpu, struct walk *walk, int mmu_index, void *host, bool wide,
+static enum walk_result leaf(struct vcpu *vcpu, struct walk *walk, int mmu_index, struct entry_place place, bool wide,
                              uint64_t pte, uint64_t rights, uint64_t reserved, uint64_t frame)
 {
     uint64_t bits = PTE_A;
@@ -150,7 +157,7 @@ static enum walk_result leaf(struct vcpu *vcpu, struct walk *walk, int mmu_index
         bits |= PTE_D;
     }
     if (walk->set_bits) {
-        if (!entry_mark(vcpu, host, wide, pte, bits)) {
+        if (!entry_mark(vcpu, place, wide, pte, bits)) {
             return WALK_AGAIN;
         }
         pte |= bits;
@@ -168,28 +175,28 @@ static enum walk_result leaf(struct vcpu *vcpu, struct walk *walk, int mmu_index
 static enum walk_result walk_32bit(struct vcpu *vcpu, struct walk *walk, int mmu_index)
 {
     uint64_t directory = ENV_CR(vcpu->env)[3] & 0xfffff000u;
-    void *host = entry_host(vcpu, directory + (walk->address >> 20 & 0xffc));
-    uint64_t entry = entry_load(host, false), rights;
+    struct entry_place place = entry_place(vcpu, directory + (walk->address >> 20 & 0xffc));
+    uint64_t entry = entry_load(place, false), rights;
 
     if (!(entry & PTE_P)) {
         return WALK_FAULT;
     }
     if ((entry & PTE_PS) && (ENV_CR(vcpu->env)[4] & CR4_PSE)) {
         walk->page_size = 4u << 20;
-        return leaf(vcpu, walk, mmu_index, host, false, entry, entry | PTE_NX, PSE36_RESERVED,
+        return leaf(vcpu, walk, mmu_index, place, false, entry, entry | PTE_NX, PSE36_RESERVED,
                     (entry & 0xffc00000u) | (entry & 0x1fe000u) << 19);
     }
-    if (walk->set_bits && !entry_mark(vcpu, host, false, entry, PTE_A)) {
+    if (walk->set_bits && !entry_mark(vcpu, place, false, entry, PTE_A)) {
         return WALK_AGAIN;
     }
     rights = entry | PTE_NX;
-    host = entry_host(vcpu, (entry & 0xfffff000u) + (walk->address >> 10 & 0xffc));
-    entry = entry_load(host, false);
+    place = entry_place(vcpu, (entry & 0xfffff000u) + (walk->address >> 10 & 0xffc));
+    entry = entry_load(place, false);
     if (!(entry & PTE_P)) {
         return WALK_FAULT;
     }
     walk->page_size = PAGE_BYTES;
-    return leaf(vcpu, walk, mmu_index, host, false, entry, rights & (entry | PTE_NX), 0, entry & 0xfffff000u);
+    return leaf(vcpu, walk, mmu_index, place, false, entry, rights & (entry | PTE_NX), 0, entry & 0xfffff000u);
 }
 
 /* PAE (3 levels from the PDPTE) and long mode (4 levels). */
@@ -204,8 +211,8 @@ static enum walk_result walk_64bit(struct vcpu *vcpu, struct walk *walk, int mmu
         int shift = 12 + 9 * (level - 1);
         bool pdpte = level == 3 && !long_mode;
         uint64_t index = walk->address >> shift & (pdpte ? 3 : 511);
-        void *host = entry_host(vcpu, table + index * 8);
-        uint64_t entry = entry_load(host, true), frame_mask;
+        struct entry_place place = entry_place(vcpu, table + index * 8);
+        uint64_t entry = entry_load(place, true), frame_mask;
 
         if (!(entry & PTE_P)) {
             return WALK_FAULT;
@@ -226,10 +233,10 @@ static enum walk_result walk_64bit(struct vcpu *vcpu, struct walk *walk, int mmu
         if (level == 1 || (entry & PTE_PS)) {
             walk->page_size = 1ull << shift;
             frame_mask = PTE_ADDRESS & ~(walk->page_size - 1);
-            return leaf(vcpu, walk, mmu_index, host, true, entry, rights,
+            return leaf(vcpu, walk, mmu_index, place, true, entry, rights,
                         level == 1 ? 0 : (walk->page_size - 1) & PTE_ADDRESS & ~PTE_PAT_LARGE, entry & frame_mask);
         }
-        if (walk->set_bits && !entry_mark(vcpu, host, true, entry, PTE_A)) {
+        if (walk->set_bits && !entry_mark(vcpu, place, true, entry, PTE_A)) {
             return WALK_AGAIN;
         }
         table = entry & PTE_ADDRESS;
@@ -279,7 +286,8 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
     struct walk walk = {.address = address, .access = access, .user = mmu_index == MMU_USER_IDX, .set_bits = true};
     enum walk_result result;
     struct translation found;
-    uint32_t page;
+    const struct ram_slot *slot;
+    uint32_t page = NO_PAGE;
     bool let_stores;
 
     ENV_RETADDR(env) = retaddr;
@@ -309,7 +317,10 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
         /* The engine would keep an entry that can be executed from on the slow path of stores. */
         walk.prot &= access == MMU_INST_FETCH ? ~PROT_W : ~PROT_X;
     }
-    page = page_of_gpa(vcpu, walk.physical);
+    slot = slot_of_gpa(vcpu, walk.physical);
+    if (slot != NULL && !slot->read_only) {
+        page = slot->first_page + (uint32_t)((walk.physical - slot->gpa) >> PAGE_SHIFT);
+    }
     let_stores = page != NO_PAGE && (walk.prot & PROT_W) &&
                  (access == MMU_DATA_STORE ||
                   (atomic_load_explicit(&vcpu->writers[page], memory_order_relaxed) & vcpu->bit)) &&
@@ -321,7 +332,7 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
         .prot = walk.prot,
         .global = walk.global,
     };
-    tlb_enter(vcpu, &found, page, mmu_index);
+    tlb_enter(vcpu, &found, slot, mmu_index);
     if (let_stores) {
         tlb_let_stores(vcpu, tlb_entry_at(env, address, (unsigned)mmu_index), page, address);
     }
@@ -363,7 +374,7 @@ void mmu_pdptes(struct vcpu *vcpu, uint64_t pdpte[4])
     bool pae = (ENV_CR(env)[0] & CR0_PG) && (ENV_CR(env)[4] & CR4_PAE) && !(ENV_HFLAGS(env) & HF_LMA_MASK);
 
     for (unsigned i = 0; i < 4; i++) {
-        pdpte[i] = pae ? entry_load(entry_host(vcpu, (ENV_CR(env)[3] & CR3_PDPT) + 8 * i), true) : 0;
+        pdpte[i] = pae ? entry_load(entry_place(vcpu, (ENV_CR(env)[3] & CR3_PDPT) + 8 * i), true) : 0;
     }
 }
 

@@ -9,7 +9,6 @@
 
 #define GUEST_STACK_BYTES (2u << 20)
 #define CODE_BUFFER_BYTES (256u << 20)
-#define PHYSICAL_LIMIT (1ull << 40)
 
 _Thread_local struct vcpu *self __attribute__((tls_model("initial-exec")));
 
@@ -129,7 +128,13 @@ static void guest_main(void)
             exit_with_state(vcpu, MPVM_EXIT_INTERNAL_ERROR);
         } else if (CPU_HALTED(vcpu->cpu)) {
             area->counters.halts++;
-            area->counters.exits[MPVM_EXIT_HLT]++;
+            if (area->control.execution.processor_based & MPVM_PROCESSOR_BASED_HLT_EXITING) {
+                /* As KVM without an interrupt controller of its own: it goes on behind the instruction. */
+                CPU_HALTED(vcpu->cpu) = 0;
+                exit_with_state(vcpu, MPVM_EXIT_HLT);
+            } else {
+                area->counters.exits[MPVM_EXIT_HLT]++;
+            }
         } else if (vcpu->exclusive_wanted) {
             run_alone(vcpu);
         }
@@ -138,45 +143,6 @@ static void guest_main(void)
             cpu_init_signal(vcpu);
         }
     }
-}
-
-/* Registers, and addresses that nobody answers, from `base` on. Code can be fetched from there, too: it reads what
- * a load would. */
-static bool map_io(struct vcpu *vcpu, uint64_t base, uint64_t size)
-{
-    return uc.uc_mmio_map(vcpu->engine, base, size, (void *)mmio_read, (void *)(uintptr_t)base, (void *)mmio_write,
-                          (void *)(uintptr_t)base) == 0 &&
-           uc.uc_mem_protect(vcpu->engine, base, size, UC_PROT_ALL) == 0;
-}
-
-static bool map_memory(struct vcpu *vcpu)
-{
-    uint64_t next = 0;
-    uint32_t page = 0;
-
-    for (unsigned i = 0; i < vcpu->vm->slot_count; i++) {
-        const struct mpvm_memory_slot *from = &vcpu->vm->slot[i];
-        struct ram_slot *slot = &vcpu->slot[i];
-
-        *slot = (struct ram_slot){
-            .gpa = from->gpa,
-            .size = from->size,
-            .host = vcpu->ram + from->offset,
-            .first_page = (uint32_t)(from->offset >> PAGE_SHIFT),
-        };
-        page = slot->first_page + (uint32_t)(slot->size >> PAGE_SHIFT);
-        if (page > vcpu->vm->page_count ||
-            uc.uc_mem_map_ptr(vcpu->engine, slot->gpa, slot->size, UC_PROT_ALL, slot->host) != 0) {
-            return false;
-        }
-        slot->ram_addr = uc.qemu_ram_addr_from_host(vcpu->engine, slot->host);
-        vcpu->slot_count = i + 1;
-        if (slot->gpa > next && !map_io(vcpu, next, slot->gpa - next)) {
-            return false;
-        }
-        next = slot->gpa + slot->size;
-    }
-    return map_io(vcpu, next, PHYSICAL_LIMIT - next);
 }
 
 /* Load the wheel's library behind ours. NULL, or what is wrong with it. */
@@ -250,7 +216,7 @@ static const char *engine_open(struct vcpu *vcpu)
     if (wrong != NULL) {
         return wrong;
     }
-    return map_memory(vcpu) ? NULL : "guest RAM could not be mapped into the engine";
+    return memory_map(vcpu) ? NULL : "guest RAM could not be mapped into the engine";
 }
 
 /* What any vCPU has, with an engine or without. NULL, or what is wrong. */
@@ -336,8 +302,10 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
     mail_discard(vcpu);
     REPLACEMENT(tb_flush)(vcpu->cpu);
     uc.tlb_flush(vcpu->cpu);
-    code_forget(vcpu);
-    memset(vcpu->flips, 0, vcpu->vm->page_count);
+    claims_forget(vcpu);
+    for (unsigned i = 0; i < vcpu->backend_count; i++) {
+        memset(vcpu->flips + (vcpu->backend[i].offset >> PAGE_SHIFT), 0, vcpu->backend[i].size >> PAGE_SHIFT);
+    }
     lapic_reset(vcpu, false);
     vcpu->area->mp_state = vcpu->area->is_bsp ? MPVM_MODE_IN_GUEST : MPVM_MODE_WAIT_FOR_SIPI;
     if (load_state && vcpu->area->is_bsp) {
@@ -358,6 +326,16 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
 ENGINE_EXPORT uint32_t engine_run(struct vcpu *vcpu)
 {
     self = vcpu;
+    if (!kick_adopt(vcpu)) {
+        snprintf(vcpu->error, sizeof(vcpu->error), "no timer for the local APIC: %s", strerror(errno));
+        vcpu->area->control.exit.reason = MPVM_EXIT_INTERNAL_ERROR;
+        return MPVM_EXIT_INTERNAL_ERROR;
+    }
+    if (vcpu->memory_generation != vcpu->vm->memory_generation && !memory_take(vcpu)) {
+        snprintf(vcpu->error, sizeof(vcpu->error), "the memory slots can't be mapped into the engine");
+        vcpu->area->control.exit.reason = MPVM_EXIT_INTERNAL_ERROR;
+        return MPVM_EXIT_INTERNAL_ERROR;
+    }
     swapcontext(&vcpu->host_context, &vcpu->guest_context);
     return vcpu->area->control.exit.reason;
 }

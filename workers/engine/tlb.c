@@ -342,7 +342,7 @@ void tlb_watch_stores(struct vcpu *vcpu, uint32_t page)
         }
     }
     if (walk) {
-        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)vcpu->ram + ((uint64_t)page << PAGE_SHIFT), PAGE_BYTES);
+        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)host_of_page(vcpu, page), PAGE_BYTES);
     }
 }
 
@@ -391,14 +391,15 @@ static void place_clear(struct vcpu *vcpu, struct tlb_mode *mode, struct tlb_des
     entry_clear(desc, entry);
 }
 
-/* Enter what a page walk has found. `page` is the frame's in the page map, NO_PAGE outside RAM. Stores ask. */
-void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page, int mmu_index)
+/* Enter what a page walk has found in `slot`, NULL outside RAM. Stores ask; those to a read-only slot are a
+ * register's, while its loads are RAM's. */
+void tlb_enter(struct vcpu *vcpu, const struct translation *found, const struct ram_slot *slot, int mmu_index)
 {
     CPUX86State *env = vcpu->env;
     struct tlb_mode *mode = &vcpu->tlb->mode[mmu_index];
     struct tlb_desc *desc = ENV_TLB_DESC(env, mmu_index);
     const struct tlb_table *table = ENV_TLB_TABLE(env, mmu_index);
-    uint64_t virtual = page_address(found->address), physical = page_address(found->physical), ram_addr;
+    uint64_t virtual = page_address(found->address), physical = page_address(found->physical), ram_addr, in_slot;
     uint64_t watched_load, watched_store;
     int breakpoints = data_breakpoints_in(env, virtual, PAGE_BYTES);
     size_t place = virtual >> PAGE_SHIFT & table->mask / sizeof(struct tlb_entry);
@@ -414,15 +415,26 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page
         local_add(mode, virtual);
     }
     place_clear(vcpu, mode, desc, table, virtual);
-    if (page == NO_PAGE) {
+    if (slot == NULL || (slot->read_only && (found->prot & PROT_W))) {
         /* Registers, or nobody: the engine's own entry has the section of its memory map. */
         uc.tlb_set_page_with_attrs(vcpu->cpu, virtual, physical, (MemTxAttrs){0}, found->prot, mmu_index, PAGE_BYTES);
         entry->ram_addr = lifetime == LOCAL ? TLB_LOCAL : 0;
+        if (slot == NULL) {
+            return;
+        }
+        in_slot = physical - slot->gpa;
+        entry->addr_read = !(found->prot & PROT_R) ? UINT64_MAX
+                           : breakpoints & BP_MEM_READ ? virtual | TLB_WATCHPOINT_BIT
+                                                       : virtual;
+        entry->addr_code = found->prot & PROT_X ? virtual : UINT64_MAX;
+        entry->addend = (uintptr_t)slot->host + in_slot - virtual;
+        entry->ram_addr |= slot->ram_addr + in_slot;
         return;
     }
     ENV_TLB_DIRTY(env) |= (uint16_t)(1u << mmu_index);
     desc->n_used_entries++;
-    ram_addr = ram_addr_of_page(vcpu, page);
+    in_slot = physical - slot->gpa;
+    ram_addr = slot->ram_addr + in_slot;
     watched_load = breakpoints & BP_MEM_READ ? TLB_WATCHPOINT_BIT : 0;
     watched_store = breakpoints & BP_MEM_WRITE ? TLB_WATCHPOINT_BIT : 0;
     desc->iotlb[place] = (struct iotlb_entry){.addr = ram_addr - virtual};
@@ -430,8 +442,8 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, uint32_t page
         .addr_read = found->prot & PROT_R ? virtual | watched_load : UINT64_MAX,
         .addr_write = found->prot & PROT_W ? virtual | TLB_NOTDIRTY_BIT | watched_store : UINT64_MAX,
         .addr_code = found->prot & PROT_X ? virtual : UINT64_MAX,
-        .paddr = physical,
-        .addend = (uintptr_t)vcpu->ram + ((uint64_t)page << PAGE_SHIFT) - virtual,
+        .paddr = ENGINE_RAM_BASE + ((uint64_t)slot->first_page << PAGE_SHIFT) + in_slot,
+        .addend = (uintptr_t)slot->host + in_slot - virtual,
         .ram_addr = ram_addr | (lifetime == LOCAL ? TLB_LOCAL : 0),
     };
 }

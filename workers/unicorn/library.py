@@ -53,6 +53,8 @@ def load() -> ctypes.CDLL:
         ctypes.c_size_t,
     ]
     core.engine_perf_map.restype = ctypes.c_char_p
+    core.engine_kick.argtypes = [handle]
+    core.engine_kick.restype = None
     core.engine_save_state.argtypes = [handle]
     core.engine_save_state.restype = None
     core.engine_load_state.argtypes = [handle]

@@ -42,6 +42,10 @@ class Vcpu:
         """Run the guest until the next exit; its `ExitReason`."""
         return int(_core.engine_run(self._handle))
 
+    def kick(self) -> None:
+        """From another thread: make `run` look at the requests and the inbox."""
+        _core.engine_kick(self._handle)
+
     def save_state(self) -> None:
         """Write all architectural registers to the control block."""
         _core.engine_save_state(self._handle)

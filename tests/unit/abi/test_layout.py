@@ -33,7 +33,9 @@ def test_the_parts_of_the_vm_block_do_not_overlap() -> None:
     assert ctypes.sizeof(layout.VcpuArea) <= layout.VCPU_STRIDE
     assert layout.VCPU_OFFSET + smp * layout.VCPU_STRIDE <= holders
     assert holders + ram // layout.PAGE_SIZE * 8 <= writers
-    assert writers + ram // layout.PAGE_SIZE * 8 <= layout.vm_block_size(smp, ram)
+    dirty = layout.dirty_offset(smp, ram)
+    assert writers + ram // layout.PAGE_SIZE * 8 <= dirty
+    assert dirty + ram // layout.PAGE_SIZE // 8 <= layout.vm_block_size(smp, ram)
 
 
 def test_a_bit_a_vcpu_fits_into_a_page_map_word() -> None:

@@ -95,8 +95,11 @@ class Machine:
         vm.vcpu_stride, vm.vcpu_offset = layout.VCPU_STRIDE, layout.VCPU_OFFSET
         vm.holders_offset = layout.holders_offset(SMP)
         vm.writers_offset = layout.writers_offset(SMP, RAM_BYTES)
+        vm.dirty_offset = layout.dirty_offset(SMP, RAM_BYTES)
         vm.page_count, vm.ram_block_size = RAM_BYTES // layout.PAGE_SIZE, RAM_BYTES
         vm.a20_mask = a20_mask
+        vm.backend_count = 1
+        vm.backend[0] = layout.MemoryBackend(offset=0, size=RAM_BYTES)
         vm.slot_count = 2
         vm.slot[0] = layout.MemorySlot(gpa=0, size=0xA0000, offset=0)
         vm.slot[1] = layout.MemorySlot(gpa=0xC0000, size=RAM_BYTES - 0xC0000, offset=0xC0000)

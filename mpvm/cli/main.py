@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "run a virtual machine in this terminal",
     "qom": "look at the objects of a running virtual machine, and set their properties",
+    "cpu": "list, show and compare CPU models",
     "version": "print the versions of mpvm and of what it stands on",
 }
 

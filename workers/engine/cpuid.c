@@ -25,6 +25,14 @@ static const struct mpvm_cpuid_entry *find(const struct vcpu *vcpu, uint32_t fun
     return NULL;
 }
 
+/* Only AMD's CPUs name their vendor in the first extended leaf (APM vol. 3, E.4.1). */
+bool cpuid_is_amd(const struct vcpu *vcpu)
+{
+    const struct mpvm_cpuid_entry *entry = find(vcpu, 0x80000000u, 0);
+
+    return entry != NULL && entry->ebx != 0;
+}
+
 /* The size of the XSAVE area for what XCR0 enables now (SDM vol. 1, 13.2). */
 static uint32_t xsave_size(const struct vcpu *vcpu)
 {

@@ -301,6 +301,7 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 void msr_state_save(struct vcpu *vcpu);
 void msr_state_load(struct vcpu *vcpu);
 void cpuid_lookup(struct vcpu *vcpu, uint32_t function, uint32_t index, uint32_t out[4]);
+bool cpuid_is_amd(const struct vcpu *vcpu);
 
 /* syscall.c */
 void syscall_enter(struct vcpu *vcpu, int length, uintptr_t retaddr);

@@ -29,6 +29,12 @@ enum {
 };
 #define MSR_EFER 0xc0000080u
 #define MSR_TSC_AUX 0xc0000103u
+/* AMD's (APM vol. 2, appendix A): kernels for its CPUs take them for there. */
+#define MSR_AMD_SYSCFG 0xc0010010u
+#define MSR_AMD_HWCR 0xc0010015u
+#define MSR_AMD_NB_CFG 0xc001001fu
+#define MSR_AMD_INT_PENDING 0xc0010055u
+#define HWCR_TSC_FREQ_SEL (1u << 24) /* the TSC counts at the rate of state P0 */
 #define MSR_MC0_CTL 0x400u
 #define MC_BANK_REGISTERS 4u
 #define MC_BANKS 10u
@@ -211,6 +217,14 @@ enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *valu
     case MSR_BIOS_SIGN_ID:
         *value = 1ull << 32; /* microcode revision 1 */
         return MSR_DONE;
+    case MSR_AMD_SYSCFG:
+    case MSR_AMD_NB_CFG:
+    case MSR_AMD_INT_PENDING:
+        *value = 0;
+        return done_if(cpuid_is_amd(vcpu));
+    case MSR_AMD_HWCR:
+        *value = HWCR_TSC_FREQ_SEL;
+        return done_if(cpuid_is_amd(vcpu));
     case MSR_TSC_DEADLINE:
         *value = vcpu->area->lapic.tsc_deadline;
         return done_if(vcpu->area->features[FEATURE_WORD_1_ECX] & CPUID_1_ECX_TSC_DEADLINE);
@@ -240,6 +254,11 @@ enum msr_answer machine_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t valu
         return done_if(((features & CPUID_1_ECX_X2APIC) || !(value & 1u << 10)) && lapic_base_write(vcpu, value));
     case MSR_BIOS_SIGN_ID:
         return MSR_DONE; /* written before CPUID, to make the CPU load its revision */
+    case MSR_AMD_SYSCFG:
+    case MSR_AMD_NB_CFG:
+    case MSR_AMD_INT_PENDING:
+    case MSR_AMD_HWCR:
+        return done_if(cpuid_is_amd(vcpu)); /* nothing of what they switch is here */
     case MSR_TSC_DEADLINE:
         if (!(features & CPUID_1_ECX_TSC_DEADLINE)) {
             return MSR_FAULT;

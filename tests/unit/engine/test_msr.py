@@ -218,3 +218,21 @@ def test_cr4_tsd_keeps_the_tsc_from_programs(long_mode: LongModeMachine, instruc
     assert (event.vector, event.error_code, event.rip) == (GP, 0, long_mode.program.origin)
     long_mode.boot(f"{instruction}; done", cr4=0x624)
     long_mode.finish()
+
+
+SYSCFG, HWCR, NB_CFG, INT_PENDING = 0xC0010010, 0xC0010015, 0xC001001F, 0xC0010055
+
+
+@pytest.mark.parametrize(("number", "value"), [(SYSCFG, 0), (HWCR, 1 << 24), (NB_CFG, 0), (INT_PENDING, 0)])
+def test_amd_cpus_have_the_msrs_that_kernels_take_for_there(
+    make_long_mode: Callable[..., LongModeMachine], number: int, value: int
+) -> None:
+    machine = make_long_mode(model="EPYC")
+    machine.boot(msr_write(number, 1 << 46) + msr_read(number, "rbx") + "done")
+    assert machine.finish().rbx == value
+
+
+@pytest.mark.parametrize("number", [SYSCFG, HWCR, NB_CFG, INT_PENDING])
+def test_other_cpus_do_not_have_amds_msrs(long_mode: LongModeMachine, number: int) -> None:
+    assert fault(long_mode, msr_read(number, "rbx")).vector == GP
+    assert fault(long_mode, msr_write(number, 0)).vector == GP

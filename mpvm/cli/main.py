@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "run a virtual machine in this terminal",
     "qom": "look at the objects of a running virtual machine, and set their properties",
     "cpu": "list, show and compare CPU models",
+    "types": "list the types of machines, devices and accelerators",
     "version": "print the versions of mpvm and of what it stands on",
 }
 

@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from mpvm.abi.errors import ConfigError
 from mpvm.config import Override
@@ -23,7 +23,7 @@ _OPTIONS = (
     _Option("--initrd", "boot.initrd", "FILE", "initial RAM disk"),
     _Option("--append", "boot.append", "TEXT", "the kernel's command line"),
     _Option("--protocol", "boot.protocol", "NAME", "auto, linux, multiboot, elf or flat"),
-    _Option("--machine", "machine.type", "NAME", "pc or microvm"),
+    _Option("--machine", "machine.type", "NAME", "a machine class such as pc or microvm; `help` lists them"),
     _Option(
         "--smp",
         "machine.smp",
@@ -77,6 +77,7 @@ def parse(argv: Sequence[str]) -> RunArguments:
     # argparse can't tell an option's optional value from the next argument: only --json=FILE has one.
     words = ["--json=-" if word == "--json" else word for word in argv]
     found = vars(_parser().parse_args(words))
+    _answer_help(found)
     overrides = [
         Override(option.key, _value(option.key, found[option.key]), option.flag)
         for option in _OPTIONS
@@ -84,6 +85,11 @@ def parse(argv: Sequence[str]) -> RunArguments:
     ]
     if found["serial"] is not None:
         overrides.append(Override("serial", found["serial"], "--serial"))
+    if found["device"]:
+        overrides.append(Override("devices", found["device"], "--device", adds=True))
+    if found["global"]:
+        defaults = dict(_global(text) for text in found["global"])
+        overrides.append(Override("globals", defaults, "--global", adds=True))
     for key in ("no_reboot", "isa_debug_exit", "perfmap"):
         if found[key]:
             overrides.append(Override(key, True, f"--{key.replace('_', '-')}"))
@@ -134,6 +140,31 @@ def _list_trace_events() -> NoReturn:
     raise SystemExit(0)
 
 
+def _answer_help(found: dict[str, Any]) -> None:
+    """What QEMU's `-machine help`, `-device help` and `-device DRIVER,help` do; `SystemExit` then."""
+    devices = [text for text in found["device"] or () if text == "help" or text.endswith(",help")]
+    if found["machine.type"] != "help" and not devices:
+        return
+    from mpvm.cli import types
+
+    if not devices:
+        lines = types.machines()
+    elif devices[0] == "help":
+        lines = types.devices()
+    else:
+        lines = types.describe(devices[0].removesuffix(",help"))
+    for line in lines:
+        print(line)
+    raise SystemExit(0)
+
+
+def _global(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--global: {text} has no value, driver.property=value is right")
+    return key, value
+
+
 def _value(key: str, text: str) -> object:
     """`text` as YAML would read it for `key`; what is no number stays a text for the schema to refuse."""
     if key not in _NUMBERS:
@@ -167,6 +198,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--trace", action="append", metavar="PATTERN", help="trace these events, --trace help lists them"
+    )
+    parser.add_argument(
+        "--device",
+        action="append",
+        metavar="DRIVER[,PROP=VALUE...]",
+        help="add a device; `mpvm types` lists them; repeatable",
+    )
+    parser.add_argument(
+        "--global",
+        action="append",
+        metavar="DRIVER.PROP=VALUE",
+        help="another default for all devices of a type; repeatable",
     )
     parser.add_argument("--no-reboot", action="store_true", help="end where the guest asks for a reset")
     parser.add_argument("--isa-debug-exit", action="store_true", help="port 0xf4 ends with (value << 1) | 1")

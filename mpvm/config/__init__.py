@@ -5,7 +5,18 @@ YAML and pydantic are loaded when a text has to be checked that was not checked 
 """
 
 from mpvm.config.load import Override, load_config
-from mpvm.config.types import Boot, ChardevSpec, Config, Cpu, CpuTune, Machine, Module, VcpuPin
+from mpvm.config.types import (
+    Boot,
+    ChardevSpec,
+    Config,
+    Cpu,
+    CpuTune,
+    Device,
+    Global,
+    Machine,
+    Module,
+    VcpuPin,
+)
 
 __all__ = [
     "Boot",
@@ -13,6 +24,8 @@ __all__ = [
     "Config",
     "Cpu",
     "CpuTune",
+    "Device",
+    "Global",
     "Machine",
     "Module",
     "Override",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpvm.abi.errors import ConfigError
 from mpvm.config import cache
-from mpvm.config.types import BUILTIN, ChardevSpec, Config
+from mpvm.config.types import BUILTIN, ChardevSpec, Config, Device
 
 if TYPE_CHECKING:
     from mpvm.config.document import Document, Key
@@ -26,6 +26,8 @@ class Override(NamedTuple):
     key: str
     value: object
     origin: str
+    # Added to the file's list or section, instead of in its place.
+    adds: bool = False
 
 
 def load_config(path: Path | None, overrides: Sequence[Override] = ()) -> Config:
@@ -70,7 +72,9 @@ class _Source:
         """The command-line option that gave the value at `key`."""
         for override in self.overrides:
             path = tuple(override.key.split("."))
-            if key[: len(path)] == path:
+            # An addition is behind what the file has; only the file's keys have lines.
+            added = not override.adds or key[: len(path) + 1] not in self.document().lines
+            if key[: len(path)] == path and added:
                 return override.origin
         return None
 
@@ -135,7 +139,13 @@ def _put(data: dict[str, Any], override: Override) -> None:
             # Left as it is: validation says what is wrong with it.
             return
         data = inner
-    data[last] = override.value
+    known = data.get(last)
+    if override.adds and isinstance(known, list) and isinstance(override.value, list):
+        data[last] = known + override.value
+    elif override.adds and isinstance(known, dict) and isinstance(override.value, dict):
+        data[last] = {**known, **override.value}
+    else:
+        data[last] = override.value
 
 
 def _resolve(config: Config, source: _Source) -> Config:
@@ -150,7 +160,9 @@ def _resolve(config: Config, source: _Source) -> Config:
     boot = replace(boot, kernel=kernel, initrd=initrd, modules=modules)
     serial = tuple(_chardev(source, ("serial", index), spec) for index, spec in enumerate(config.serial))
     debugcon = _chardev(source, ("debugcon",), config.debugcon)
-    _one_stdio(source, serial, debugcon)
+    devices = tuple(_device(source, ("devices", index), each) for index, each in enumerate(config.devices))
+    _one_stdio(source, serial, debugcon, devices)
+    _one_name(source, devices)
     _check_cpu(source, config.cpu.model)
     _check_cputune(source, config)
     qmp = config.qmp and _socket(source, ("qmp",), config.qmp)
@@ -159,7 +171,14 @@ def _resolve(config: Config, source: _Source) -> Config:
     if symbols and not config.perfmap:
         raise source.error(("symbols",), "nothing asks for symbols, perfmap: true or --perfmap is right")
     return replace(
-        config, boot=boot, serial=serial, debugcon=debugcon, qmp=qmp, logfile=logfile, symbols=symbols
+        config,
+        boot=boot,
+        serial=serial,
+        debugcon=debugcon,
+        devices=devices,
+        qmp=qmp,
+        logfile=logfile,
+        symbols=symbols,
     )
 
 
@@ -213,10 +232,29 @@ def _new_file(source: _Source, key: "Key", path: Path) -> Path:
     return path
 
 
-def _one_stdio(source: _Source, serial: tuple[ChardevSpec, ...], debugcon: ChardevSpec) -> None:
+def _device(source: _Source, key: "Key", device: Device) -> Device:
+    """`device` with absolute paths."""
+    resolved = {name: _chardev(source, (*key, name), spec) for name, spec in device.chardevs().items()}
+    properties = tuple((name, resolved.get(name, value)) for name, value in device.properties)
+    return replace(device, properties=properties)
+
+
+def _one_name(source: _Source, devices: tuple[Device, ...]) -> None:
+    names: set[str] = set()
+    for index, device in enumerate(devices):
+        if device.id in names:
+            raise source.error(("devices", index, "id"), f"there are two {device.id}, one is right")
+        names |= {device.id} if device.id is not None else set()
+
+
+def _one_stdio(
+    source: _Source, serial: tuple[ChardevSpec, ...], debugcon: ChardevSpec, devices: tuple[Device, ...]
+) -> None:
     owners: list[Key] = [("serial", index) for index, spec in enumerate(serial) if spec.kind == "stdio"]
     if debugcon.kind == "stdio":
         owners.append(("debugcon",))
+    for index, device in enumerate(devices):
+        owners += [("devices", index, n) for n, spec in device.chardevs().items() if spec.kind == "stdio"]
     if len(owners) > 1:
         from mpvm.config.document import dotted
 

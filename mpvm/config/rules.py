@@ -25,10 +25,21 @@ MEMORY_MIN = 1 << 20
 MEMORY_MAX = 512 << 30
 
 
-class Rule:
-    """A field's parser and its description: `parse` raises `ValueError` for what is not `right`."""
+class WholeError(ValueError):
+    """A problem that says itself what would be right."""
 
-    def __init__(self, parse: Callable[[Any], Any], right: str) -> None:
+
+class BareError(WholeError):
+    """One that names the value itself, too."""
+
+
+class Rule:
+    """A field's parser and its description: `parse` raises `ValueError` for what is not `right`.
+
+    `right` is a function where what is right has to be looked up.
+    """
+
+    def __init__(self, parse: Callable[[Any], Any], right: str | Callable[[], str]) -> None:
         self.parse = parse
         self.right = right
 
@@ -42,14 +53,11 @@ class Rule:
         """The parsed `value`; `ValueError` with what is wrong and what would be right."""
         try:
             return self.parse(value)
-        except _WholeError:
+        except WholeError:
             raise
         except ValueError as error:
-            raise ValueError(f"{str(error) or 'is not accepted'}, {self.right} is right") from None
-
-
-class _WholeError(ValueError):
-    """A problem that says itself what would be right."""
+            right = self.right if isinstance(self.right, str) else self.right()
+            raise ValueError(f"{str(error) or 'is not accepted'}, {right} is right") from None
 
 
 def _wrong(problem: str = "") -> ValueError:
@@ -98,7 +106,7 @@ def _parse_smp(value: object) -> Topology:
     for name, count in section.items():
         subject = "" if section.keys() == {"cpus"} else f"has {name} "
         if name not in _SMP_LEVELS:
-            raise _WholeError(f"has an unknown key {name}, {', '.join(_SMP_LEVELS)} are right")
+            raise WholeError(f"has an unknown key {name}, {', '.join(_SMP_LEVELS)} are right")
         if type(count) is not int:
             raise _wrong(f"{subject}not an integer" if subject else "is not an integer")
         if not 1 <= count <= MAX_VCPUS:
@@ -106,7 +114,7 @@ def _parse_smp(value: object) -> Topology:
     try:
         return topology(**section)  # type: ignore[arg-type]
     except ConfigError as error:
-        raise _WholeError(f"can't be: {error}") from error
+        raise WholeError(f"can't be: {error}") from error
 
 
 def smp() -> Rule:

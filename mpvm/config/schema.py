@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from mpvm.config import types
 from mpvm.config.document import Key
+from mpvm.config.rules import BareError
 
 # What a key takes whose value is not a single one, and what is missing where a key has no default.
 _RIGHT = {
@@ -71,7 +72,10 @@ def _problem(details: ErrorDetails) -> Problem:
     if kind == "missing":
         return Problem(key, _MISSING[str(key[-1])])
     if kind == "value_error":
-        text = str(details["ctx"]["error"])
+        error = details["ctx"]["error"]
+        text = str(error)
+        if isinstance(error, BareError):
+            return Problem(key, text.encode("unicode_escape").decode("ascii"))
     else:
         text = _RIGHT.get(kind, "is not accepted: " + details["msg"])
         text = text.format(keys=", ".join(keys_of(key)) if kind == "dataclass_type" else "")

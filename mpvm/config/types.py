@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mpvm.config import rules
+from mpvm.config.devices import device, global_properties, machine_type
 from mpvm.cpu.topology import Topology, single_socket
 from mpvm.trace.log import LOG_ITEMS
 
@@ -49,7 +50,7 @@ _CHARDEV = rules.Rule(ChardevSpec.parse, "stdio, null or file:PATH")
 class Machine:
     """The board: its class, vCPUs and how they are arranged, bytes of RAM, accelerators to try in order."""
 
-    type: Annotated[str, rules.one_of("pc", "microvm")] = "pc"
+    type: Annotated[str, machine_type()] = "pc"
     smp: Annotated[Topology, rules.smp()] = _ONE_VCPU
     memory: Annotated[int, rules.memory_size()] = 128 << 20
     accel: Annotated[str, rules.list_of_names("unicorn", "kvm")] = "unicorn"
@@ -111,6 +112,28 @@ class Boot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device that the user adds: its type, its name, and (property, value) pairs."""
+
+    driver: str
+    id: str | None = None
+    properties: tuple[tuple[str, str | float | ChardevSpec], ...] = ()
+
+    def chardevs(self) -> dict[str, ChardevSpec]:
+        """The properties that are chardevs."""
+        return {name: value for name, value in self.properties if isinstance(value, ChardevSpec)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Global:
+    """Another default for a property of all devices of a type."""
+
+    driver: str
+    property: str
+    value: str | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A machine as a user describes it. `timeout` is in seconds of wall-clock time."""
 
@@ -122,6 +145,8 @@ class Config:
     serial: tuple[Annotated[ChardevSpec, _CHARDEV], ...] = (ChardevSpec("stdio"),)
     debugcon: Annotated[ChardevSpec, _CHARDEV] = ChardevSpec("null")
     isa_debug_exit: Annotated[bool, rules.flag()] = False
+    devices: tuple[Annotated[Device, device()], ...] = ()
+    globals: Annotated[tuple[Global, ...], global_properties()] = ()
     no_reboot: Annotated[bool, rules.flag()] = False
     timeout: Annotated[float | None, rules.seconds()] = None
     qmp: Annotated[Path | None, rules.socket()] = None
@@ -161,6 +186,16 @@ def to_plain(config: Config) -> dict[str, Any]:
         "serial": [str(chardev) for chardev in config.serial],
         "debugcon": str(config.debugcon),
         "isa_debug_exit": config.isa_debug_exit,
+        "devices": [
+            {
+                "driver": device.driver,
+                "id": device.id,
+                "properties": [[n, v] for n, v in device.properties if not isinstance(v, ChardevSpec)],
+                "chardevs": {name: str(spec) for name, spec in device.chardevs().items()},
+            }
+            for device in config.devices
+        ],
+        "globals": [[each.driver, each.property, each.value] for each in config.globals],
         "no_reboot": config.no_reboot,
         "timeout": config.timeout,
         "qmp": None if config.qmp is None else str(config.qmp),
@@ -196,6 +231,8 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
         serial=tuple(ChardevSpec.parse(chardev) for chardev in rest.pop("serial")),
         debugcon=ChardevSpec.parse(rest.pop("debugcon")),
         isa_debug_exit=rest["isa_debug_exit"],
+        devices=tuple(_device(device) for device in rest["devices"]),
+        globals=tuple(Global(driver=d, property=p, value=v) for d, p, v in rest["globals"]),
         no_reboot=rest["no_reboot"],
         timeout=rest["timeout"],
         qmp=None if rest["qmp"] is None else Path(rest["qmp"]),
@@ -205,3 +242,9 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
         perfmap=rest["perfmap"],
         symbols=None if rest["symbols"] is None else Path(rest["symbols"]),
     )
+
+
+def _device(plain: Mapping[str, Any]) -> Device:
+    chardevs = {name: ChardevSpec.parse(text) for name, text in plain["chardevs"].items()}
+    properties = {**dict(plain["properties"]), **chardevs}
+    return Device(driver=plain["driver"], id=plain["id"], properties=tuple(properties.items()))

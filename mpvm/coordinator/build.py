@@ -1,10 +1,11 @@
 """From a configuration to a machine's specification."""
 
 from mpvm.accel import Accelerator
-from mpvm.config import Config
+from mpvm.config import Config, Device
 from mpvm.coordinator.chardev.backends import Chardevs
 from mpvm.cpu.resolve import resolve_model
-from mpvm.machine import BootSpec, MachineSpec
+from mpvm.machine import BootSpec, DeviceSpec, MachineSpec
+from mpvm.qom.globals import GlobalProperty
 
 
 def machine_spec(config: Config, chardevs: Chardevs, accelerator: Accelerator) -> MachineSpec:
@@ -24,4 +25,12 @@ def machine_spec(config: Config, chardevs: Chardevs, accelerator: Accelerator) -
         serial=tuple(chardevs.make(spec) for spec in config.serial),
         debugcon=chardevs.make(config.debugcon),
         isa_debug_exit=config.isa_debug_exit,
+        devices=[device_spec(device, chardevs) for device in config.devices],
+        globals=[GlobalProperty(each.driver, each.property, each.value) for each in config.globals],
     )
+
+
+def device_spec(device: Device, chardevs: Chardevs) -> DeviceSpec:
+    """The device of the user's that `device` describes, with its backends made."""
+    made = {name: chardevs.make(spec) for name, spec in device.chardevs().items()}
+    return DeviceSpec(device.driver, device.id, {**dict(device.properties), **made})

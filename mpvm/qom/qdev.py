@@ -7,13 +7,18 @@ number of resets, and `qdev_unrealize` for one that goes before its machine does
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from mpvm.abi.errors import ConfigError, DeviceError, PropertyError
+from mpvm.abi.errors import ConfigError, DeviceError, ObjectTypeError, PropertyError
 from mpvm.qom import properties
 from mpvm.qom.globals import GlobalProperties
 from mpvm.qom.object import Object
 from mpvm.qom.properties import REQUIRED
 from mpvm.qom.resettable import Resettable, resettable_reset
-from mpvm.qom.type_info import instantiate, object_class_by_name, register_type
+from mpvm.qom.type_info import (
+    instantiate,
+    object_class_by_name,
+    object_class_get_list,
+    register_type,
+)
 
 
 @register_type("bus", abstract=True, description="what devices are plugged into")
@@ -156,3 +161,15 @@ def _leave(device: Device) -> None:
     if bus is not None:
         bus.unplug(device)
         device.property_values[Device.parent_bus.name] = None
+
+
+def user_creatable_class(driver: str) -> type[Device]:
+    """The type `driver`; `ObjectTypeError` when there is none, or when it is a board's alone."""
+    cls: type[Device] = object_class_by_name(driver, "device", "device")
+    if cls.abstract or not cls.user_creatable:
+        import difflib
+
+        names = [each.type_name for each in object_class_get_list("device") if each.user_creatable]
+        right = difflib.get_close_matches(driver, names, n=1) or names
+        raise ObjectTypeError(f"device {driver!r} is for boards alone, {' or '.join(right)} is right")
+    return cls

@@ -98,7 +98,10 @@ def unknown_type(name: str, what: str, implements: str) -> ObjectTypeError:
 
 
 def object_class_get_list(implements: str = "object", include_abstract: bool = False) -> list[type[Any]]:
-    """Every type there is that is `implements` or below it, plug-ins' too, sorted by name."""
+    """Every type there is that is `implements` or below it, plug-ins' too, sorted by name.
+
+    For the root, object, that is all, interfaces too.
+    """
     from mpvm.qom import loading
 
     loading.load_all()
@@ -111,7 +114,8 @@ def registered_types(implements: str = "object", include_abstract: bool = False)
     return [
         cls
         for _name, cls in sorted(_types.items())
-        if class_is_a(cls, implements) and (include_abstract or not cls.abstract)
+        if (implements == Object.type_name or class_is_a(cls, implements))
+        and (include_abstract or not cls.abstract)
     ]
 
 

@@ -24,7 +24,10 @@ def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture
 
 def test_an_unknown_command_is_named_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fly"]) == ExitStatus.BAD_CONFIGURATION
-    assert capsys.readouterr() == ("", "mpvm: fly: no such command, run or qom or cpu or version is right\n")
+    assert capsys.readouterr() == (
+        "",
+        "mpvm: fly: no such command, run or qom or cpu or types or version is right\n",
+    )
 
 
 @pytest.mark.parametrize("argv", [["version"], ["--version"]])

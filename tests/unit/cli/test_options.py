@@ -25,6 +25,16 @@ def test_serial_lines_add_up() -> None:
     assert arguments.overrides == [Override("serial", ["null", "file:log"], "--serial")]
 
 
+def test_devices_and_globals_are_added() -> None:
+    arguments = options.parse(["c.yaml", "--device", "a,b=1", "--device", "c", "--global", "d.e=f=g"])
+    assert arguments.overrides == [
+        Override("devices", ["a,b=1", "c"], "--device", adds=True),
+        Override("globals", {"d.e": "f=g"}, "--global", adds=True),
+    ]
+    with pytest.raises(ConfigError, match=r"--global: d\.e has no value, driver.property=value is right"):
+        options.parse(["c.yaml", "--global", "d.e"])
+
+
 def test_switches_override_with_true() -> None:
     arguments = options.parse(["c.yaml", "--no-reboot", "--isa-debug-exit", "--perfmap"])
     assert arguments.overrides == [

@@ -32,6 +32,13 @@ class Accelerator(Protocol):
         """Take over all architectural registers from the control block. Between two instructions only."""
         ...
 
+    def log(self, fd: int, mask: int) -> None:
+        """Log the categories in `mask` (`mpvm.abi.log.LogItem`) to `fd`, which appends.
+
+        Raises `StartError` for one that it can't see.
+        """
+        ...
+
     def write_perf_map(self, fd: int, symbols: Symbols) -> None:
         """Name translated code in the file `fd` (`workers.perf_map`)."""
         ...

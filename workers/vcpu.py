@@ -124,6 +124,14 @@ def _take_place(index: int, cpuset: Sequence[int], nice: int | None) -> None:
             raise StartError(f"vCPU {index}: can't have the niceness {nice}: {error.strerror}") from error
 
 
+def _open_log(path: str) -> int:
+    """The coordinator has made the file, and all append to it."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    except OSError as error:
+        raise StartError(f"logfile: {path}: {error.strerror}, a file that can be written is right") from error
+
+
 def main(
     index: int,
     vm_block: str,
@@ -135,8 +143,11 @@ def main(
     accel: str,
     cpuset: Sequence[int],
     nice: int | None,
+    log_mask: int,
+    log_file: str | None,
     perfmap: bool,
     symbol_table: str | None,
+    log_stderr: int = -1,
 ) -> int:
     """Be vCPU `index` until told to stop; the process's exit status."""
     started = time.monotonic_ns()
@@ -151,6 +162,8 @@ def main(
         before = time.monotonic_ns()
         module = importlib.import_module(f"workers.{accel}.vcpu")
         accelerator: Accelerator = module.Vcpu(shm.address(vm), shm.address(ram), index, doorbell_fd)
+        if log_mask:
+            accelerator.log(log_stderr if log_file is None else _open_log(log_file), log_mask)
         if perfmap:
             known = symbols.NO_SYMBOLS if symbol_table is None else symbols.read(Path(symbol_table))
             accelerator.write_perf_map(perf_map.create(os.getpid()), known)

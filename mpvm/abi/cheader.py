@@ -4,7 +4,7 @@ import ctypes
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from mpvm.abi import control_block, exits, layout
+from mpvm.abi import control_block, exits, layout, log
 
 _C_NAMES = {
     ctypes.c_uint8: "uint8_t",
@@ -42,6 +42,7 @@ _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("EXIT", exits.ExitReason),
     ("IO", exits.IoDirection),
     ("EXTINT", exits.ExtInt),
+    ("LOG", log.LogItem),
     ("RUN", layout.RunState),
     ("MODE", layout.VcpuMode),
     ("REQUEST", layout.Request),

@@ -4,6 +4,11 @@ from enum import IntFlag
 
 
 class LogItem(IntFlag):
-    """What `mpvm run -d` may ask for."""
+    """What `mpvm run -d` may ask for. `INT` and `CPU_RESET` are logged by the workers."""
 
-    GUEST_ERRORS = 1
+    INT = 1
+    CPU_RESET = 2
+    GUEST_ERRORS = 4
+
+
+WORKERS = LogItem.INT | LogItem.CPU_RESET

@@ -16,6 +16,7 @@ from mpvm.coordinator.shm import VmMemory
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
 from mpvm.trace.control import trace
+from mpvm.trace.log import workers_mask
 
 
 def endpoint(runtime_dir: RuntimeDir) -> str:
@@ -43,6 +44,8 @@ def launch(
         "endpoint": endpoint(runtime_dir),
         "coordinator_pid": os.getpid(),
         "accel": accelerator.name,
+        "log_mask": workers_mask(),
+        "log_file": None if config.logfile is None else str(config.logfile),
         "nice": config.cputune.nice,
         "perfmap": config.perfmap,
         "symbol_table": None if config.symbols is None else str(config.symbols),

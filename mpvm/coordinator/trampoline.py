@@ -31,12 +31,15 @@ def stderr_path(runtime_dir: str, index: int) -> str:
 def run_worker(module: str, index: int, runtime_dir: str, arguments: Mapping[str, Any]) -> NoReturn:
     """Call ``module.main(index=..., runtime_dir=..., **arguments)`` and exit with what it returns.
 
-    stderr goes to a file of its own. Never returns into the fork server, whose copy this process is.
+    stderr goes to a file of its own; a worker that logs (`log_mask`) is also told where it went before, as
+    `log_stderr`. Never returns into the fork server, whose copy this process is.
     """
     status = 1
     try:
         path = stderr_path(runtime_dir, index)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if arguments.get("log_mask"):
+            arguments = {**arguments, "log_stderr": os.dup(2)}
         os.dup2(fd, 2)
         os.close(fd)
         faulthandler.enable(all_threads=False)

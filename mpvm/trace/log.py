@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from mpvm.abi.errors import ConfigError
-from mpvm.abi.log import LogItem
+from mpvm.abi.log import WORKERS, LogItem
 
 #: What `-d help` lists: the name of each category, and what it tells of.
 LOG_ITEMS: Final = {
+    "int": (LogItem.INT, "every interrupt and exception that a vCPU takes"),
+    "cpu_reset": (LogItem.CPU_RESET, "a vCPU's registers before each reset and INIT"),
     "guest_errors": (LogItem.GUEST_ERRORS, "what the guest does that no correct program would"),
 }
 _NAMES: Final = {item: name for name, (item, _text) in LOG_ITEMS.items()}
@@ -62,6 +64,11 @@ def close_log() -> None:
 def log_enabled(item: LogItem) -> bool:
     """Whether the category is logged, for who would go to some length for a line."""
     return bool(_mask & item)
+
+
+def workers_mask() -> int:
+    """The categories that are on and are the workers' to log."""
+    return _mask & WORKERS
 
 
 def log_mask(item: LogItem, text: str, *arguments: object) -> None:

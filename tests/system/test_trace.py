@@ -53,6 +53,27 @@ def test_a_log_category_goes_to_the_file_it_is_sent_to(
     )
 
 
+@pytest.mark.parametrize("to_file", [False, True])
+def test_the_workers_log_where_the_coordinator_does(
+    launch: Launcher, kernel: Path, tmp_path: Path, to_file: bool
+) -> None:
+    log = tmp_path / "log"
+    where = ("-D", log) if to_file else ()
+    run = launch.run(
+        "run", "--kernel", kernel, "--smp", str(_SMP), "--memory", "64M", "--quiet", "--isa-debug-exit",
+        "-d", "int,cpu_reset,guest_errors", *where,
+    )  # fmt: skip
+    assert run.status == 1, run
+    lines = (log.read_text() if to_file else run.messages).splitlines()
+    assert (run.messages == "") == to_file
+    kinds = sorted(" ".join(line.split()[:4]) for line in lines)
+    assert kinds == [
+        "mpvm: cpu_reset: vCPU 0",
+        "mpvm: cpu_reset: vCPU 1",
+        "mpvm: guest_errors: I/O ports:",
+    ]
+
+
 def test_the_next_accelerator_is_taken_where_the_first_one_can_not_be(launch: Launcher, kernel: Path) -> None:
     run = launch.run(
         "run", "--kernel", kernel, "--memory", "64M", "--quiet", "--isa-debug-exit", "--accel", "kvm:unicorn"

@@ -104,6 +104,8 @@ struct vcpu {
     uint64_t sti_loaded_at;          /* the linear RIP of a loaded state in the shadow of STI */
     struct tb_lookup *tb_lookup;
     struct perf_map *perf_map;       /* NULL: nobody wants one */
+    uint32_t log_mask;               /* MPVM_LOG_*: what is logged to log_fd */
+    int log_fd;
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
 
     timer_t timer;
@@ -254,6 +256,10 @@ void tb_lookup_deinit(struct vcpu *vcpu);
 void tb_jumps_forget(struct vcpu *vcpu);
 void tb_jumps_forget_page(struct vcpu *vcpu, uint64_t address);
 void REPLACEMENT(tb_flush)(CPUState *cpu);
+
+/* log.c */
+void log_event(const struct vcpu *vcpu, const char *kind, int vector, int error_code);
+void log_reset(const struct vcpu *vcpu, const char *kind);
 
 /* perf_map.c */
 void perf_map_block(struct vcpu *vcpu, TranslationBlock *tb);

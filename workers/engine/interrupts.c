@@ -21,6 +21,7 @@ static void deliver_interrupt(struct vcpu *vcpu, int vector)
 {
     vcpu->delivering = vector;
     vcpu->delivering_int = false;
+    log_event(vcpu, vector == EXCP_NMI ? "NMI" : "interrupt", vector, 0);
     uc.do_interrupt_x86_hardirq(vcpu->env, vector, 1);
     vcpu->delivering = NOT_DELIVERING;
 }
@@ -35,6 +36,7 @@ void event_deliver_exception(struct vcpu *vcpu)
     vcpu->delivering = CPU_EXCEPTION_INDEX(vcpu->cpu);
     vcpu->delivering_int = ENV_EXCEPTION_IS_INT(vcpu->env) != 0;
     data_breakpoints_take(vcpu);
+    log_event(vcpu, vcpu->delivering_int ? "INT" : "exception", vcpu->delivering, ENV_ERROR_CODE(vcpu->env));
     uc.x86_cpu_do_interrupt(vcpu->cpu);
     vcpu->delivering = NOT_DELIVERING;
 }

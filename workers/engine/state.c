@@ -61,6 +61,7 @@ static void load_cpu_model(struct vcpu *vcpu)
 
 void cpu_power_on(struct vcpu *vcpu)
 {
+    log_reset(vcpu, "reset");
     load_cpu_model(vcpu);
     uc.cpu_reset(vcpu->cpu);
     ENV_XCR0(vcpu->env) = 1;
@@ -73,6 +74,7 @@ void cpu_power_on(struct vcpu *vcpu)
 /* INIT: FPU, MSRs and the caches' state stay; the local APIC keeps its base and id. */
 void cpu_init_signal(struct vcpu *vcpu)
 {
+    log_reset(vcpu, "INIT");
     uc.do_cpu_init(vcpu->cpu);
     finish_reset(vcpu);
     uc.tlb_flush(vcpu->cpu);

@@ -45,6 +45,8 @@ def load() -> ctypes.CDLL:
     core.engine_run.restype = ctypes.c_uint32
     core.engine_error.argtypes = [handle]
     core.engine_error.restype = ctypes.c_char_p
+    core.engine_log.argtypes = [handle, ctypes.c_int, ctypes.c_uint32]
+    core.engine_log.restype = None
     core.engine_perf_map.argtypes = [
         handle,
         ctypes.c_int,

@@ -22,6 +22,10 @@ class Vcpu:
         if not self._handle:
             raise StartError(f"vCPU {index}: {(why.value or b'no reason given').decode()}")
 
+    def log(self, fd: int, mask: int) -> None:
+        """Log the categories in `mask` (`mpvm.abi.log.LogItem`) to `fd` from now on."""
+        _core.engine_log(self._handle, fd, mask)
+
     def write_perf_map(self, fd: int, symbols: Symbols) -> None:
         """Name every block that is translated from now on, in the file `fd`, which is the engine's then."""
         count = len(symbols.addresses)

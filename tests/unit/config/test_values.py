@@ -142,7 +142,7 @@ WRONG = [
     ),
     ("machine: {accel: 'kvm:'}", ":1: machine.accel: kvm: is not accepted, unicorn or kvm, or"),
     ("machine: {accel: 'kvm:kvm'}", ":1: machine.accel: kvm:kvm has one twice, unicorn or kvm, or"),
-    ("log: [everything]", ":1: log[0]: everything is not accepted, guest_errors"),
+    ("log: [everything]", ":1: log[0]: everything is not accepted, int or cpu_reset or"),
     ("log: guest_errors", ":1: log: guest_errors is not a list, a list such as [stdio] is right"),
     (
         "logfile: /absent/log",

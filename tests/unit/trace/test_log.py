@@ -35,6 +35,11 @@ def test_every_category_can_be_asked_for_by_its_name(capfd: pytest.CaptureFixtur
         assert capfd.readouterr().err == f"mpvm: {name}: 4 is four\n"
 
 
+def test_the_workers_categories_are_known_as_such() -> None:
+    log.set_log(["int", "guest_errors"])
+    assert log.workers_mask() == LogItem.INT
+
+
 def test_an_unknown_category_is_named_with_those_there_are() -> None:
     with pytest.raises(ConfigError, match=r"log: 'everything' is no category, .*guest_errors"):
         log.set_log(["everything"])

@@ -15,8 +15,9 @@ def qom_list(vm: Vm, path: str) -> list[dict[str, object]]:
 
 @command("qom-get", required={"path": str, "property": str})
 def qom_get(vm: Vm, path: str, property: str) -> object:  # noqa: A002 - QMP's name
-    """The value of a property."""
-    return qmp_cmds.qom_get(vm.qom_root, path, property)
+    """The value of a property; an empty string for a link to nothing."""
+    value = qmp_cmds.qom_get(vm.qom_root, path, property)
+    return "" if value is None else value
 
 
 @command("qom-set", required={"path": str, "property": str, "value": object})

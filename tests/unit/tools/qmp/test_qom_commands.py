@@ -49,6 +49,7 @@ def test_a_property_has_its_type_description_and_default(session: Session) -> No
 
 def test_a_property_is_read_and_set(session: Session, vm: FakeVm) -> None:
     assert say(session, "qom-get", path="/uart", property="label") == "first"
+    assert say(session, "qom-get", path="/uart", property="peer") == ""
     assert say(session, "qom-set", path="/uart", property="level", value=3) == {}
     assert say(session, "qom-set", path="uart", property="level", value="4") == {}
     assert say(session, "qom-get", path="uart", property="level") == 4

@@ -168,6 +168,8 @@ class VmPage(ctypes.Structure):
 
     Backends, slots and `dirty_logging` (whether any slot's dirty pages are logged) are changed only while no
     vCPU runs; each takes them over on its way back into the guest when `memory_generation` has changed.
+    `precise_exits`: an I/O, MMIO or window exit leaves the vCPU between two instructions, its whole state is
+    in the control block and may be changed before the next entry; else it stands in the middle of one.
     """
 
     _fields_ = [
@@ -199,7 +201,7 @@ class VmPage(ctypes.Structure):
         ("memory_generation", u32),
         ("backend_count", u32),
         ("dirty_logging", u32),
-        ("reserved1", u32),
+        ("precise_exits", u32),
         ("backend", MemoryBackend * MAX_MEMORY_SLOTS),
         ("reserved", u8 * 16),
         ("posted_tail", u64),

@@ -57,6 +57,15 @@ struct ram_slot {
     bool read_only;      /* stores are exits, as to a device's register */
 };
 
+/* What an access of the instruction that runs again was answered with. */
+#define MAX_REPLAY 16
+struct answered {
+    uint64_t address;
+    uint64_t data;
+    uint8_t size;
+    uint8_t direction;
+};
+
 struct vcpu {
     uc_engine *engine;
     CPUState *cpu;
@@ -89,6 +98,13 @@ struct vcpu {
     bool exclusive_wanted;
     int exclusive_step;              /* 0 none, 1 before the instruction, 2 after it */
     bool init_received;
+    bool window_open;                /* an external interrupt's acknowledge cycle is wanted */
+    bool window_answered;            /* and this came of it: */
+    uint64_t window_answer;
+    uint32_t replay_reason;          /* the exit that the next instruction wants; 0: none */
+    unsigned replay_count, replay_next;
+    struct answered replay[MAX_REPLAY];
+    int replay_step;                 /* 0 none, 1 before the instruction, 2 after it */
     int delivering;                  /* vector of the event being delivered, or NOT_DELIVERING */
     bool delivering_int;             /* it comes from an INT instruction */
     uint64_t data_breakpoints;       /* met by the instruction before the next block; as in DR6 */
@@ -170,11 +186,16 @@ void runnable_end(struct vcpu *vcpu);
 
 /* run.c */
 uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason);
+void exit_with_state(struct vcpu *vcpu, uint32_t reason);
 void wait_halted(struct vcpu *vcpu, bool (*wake)(struct vcpu *vcpu));
 const char *vcpu_init(struct vcpu *vcpu, void *vm_block, void *ram, uint32_t index, int doorbell);
 void leave_engine(struct vcpu *vcpu);
 struct mpvm_vcpu_area *area_of(struct mpvm_vm_page *vm, unsigned index);
 struct mpvm_vcpu_area *vcpu_area(struct vcpu *vcpu, unsigned index);
+
+/* replay.c: exits between two instructions */
+uint64_t replay_or_leave(struct vcpu *vcpu, uint32_t reason, uintptr_t retaddr);
+void replay_instruction(struct vcpu *vcpu);
 
 /* lock.c: the coherence lock */
 #define LOCK_FREE 0u

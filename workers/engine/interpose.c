@@ -136,7 +136,7 @@ void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int 
         }
         return;
     }
-    if (self->exclusive_step != 0) {
+    if (self->exclusive_step != 0 || self->replay_step != 0) {
         return; /* whatever has come meanwhile, the instruction that runs alone comes first */
     }
     void *requested = uc.tcg_temp_new_internal(tcg, TCG_TYPE_I32, false);

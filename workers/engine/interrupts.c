@@ -113,6 +113,13 @@ bool events_take(struct vcpu *vcpu)
         }
         return false;
     }
+    if (vcpu->replay_step != 0) {
+        if (vcpu->replay_step++ > 1) {
+            leave_engine(vcpu);
+            return true;
+        }
+        return false;
+    }
     if (!*vcpu->attention && !vcpu->irr_pending) {
         return false;
     }
@@ -148,8 +155,14 @@ bool events_take(struct vcpu *vcpu)
     if (extint_pending(vcpu)) {
         uint64_t answer;
 
+        if (vcpu->vm->precise_exits && !vcpu->window_answered) {
+            vcpu->window_open = true;
+            leave_engine(vcpu);
+            return true;
+        }
         __atomic_store_n(&inbox->extint, 0, __ATOMIC_SEQ_CST);
-        answer = exit_to_host(vcpu, MPVM_EXIT_IRQ_WINDOW_OPEN);
+        answer = vcpu->window_answered ? vcpu->window_answer : exit_to_host(vcpu, MPVM_EXIT_IRQ_WINDOW_OPEN);
+        vcpu->window_answered = false;
         if (answer & MPVM_EXTINT_VALID) {
             vcpu->area->counters.interrupts++;
             deliver_interrupt(vcpu, (int)(answer & 0xff));

@@ -106,7 +106,7 @@ static bool post(struct vcpu *vcpu, uint32_t kind, uint64_t address, unsigned si
 }
 
 static uint64_t exit_io(struct vcpu *vcpu, uint32_t reason, uint8_t direction, uint64_t address, unsigned size,
-                        uint64_t value)
+                        uint64_t value, uintptr_t retaddr)
 {
     struct mpvm_exit_information *exit = &vcpu->area->control.exit;
 
@@ -116,7 +116,10 @@ static uint64_t exit_io(struct vcpu *vcpu, uint32_t reason, uint8_t direction, u
     exit->guest_physical_address = address;
     exit->count = 1;
     exit->data = value;
-    return exit_to_host(vcpu, reason);
+    /* Who runs alone holds all others up, and stays where it is. */
+    return vcpu->vm->precise_exits && retaddr != 0 && vcpu->exclusive_step == 0
+               ? replay_or_leave(vcpu, reason, retaddr)
+               : exit_to_host(vcpu, reason);
 }
 
 /* The registers are in the middle of a block: bring RIP and the flags up to the instruction. */
@@ -151,7 +154,7 @@ uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t re
         return value;
     }
     sync_registers(vcpu, retaddr);
-    return exit_io(vcpu, MPVM_EXIT_IO, MPVM_IO_IN, port, size, 0);
+    return exit_io(vcpu, MPVM_EXIT_IO, MPVM_IO_IN, port, size, 0, retaddr);
 }
 
 void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr)
@@ -161,7 +164,7 @@ void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value,
         return;
     }
     sync_registers(vcpu, retaddr);
-    exit_io(vcpu, MPVM_EXIT_IO, MPVM_IO_OUT, port, size, value);
+    exit_io(vcpu, MPVM_EXIT_IO, MPVM_IO_OUT, port, size, value, retaddr);
     /* The next instruction of this block shall see the gate that this one has moved. */
     a20_update(vcpu);
 }
@@ -174,7 +177,7 @@ void post_eoi(struct vcpu *vcpu, int vector)
     } else if (vcpu->engine == NULL) {
         vcpu->owed_eoi = vector;
     } else {
-        exit_io(vcpu, MPVM_EXIT_IOAPIC_EOI, MPVM_IO_OUT, (uint64_t)vector, 1, 0);
+        exit_io(vcpu, MPVM_EXIT_IOAPIC_EOI, MPVM_IO_OUT, (uint64_t)vector, 1, 0, 0);
     }
 }
 
@@ -223,7 +226,7 @@ uint64_t mmio_read(uc_engine *engine, uint64_t address, unsigned size, void *dat
     if (apic_page_read(vcpu, address, &value)) {
         return value;
     }
-    return exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_IN, address, size, 0);
+    return exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_IN, address, size, 0, CPU_MEM_IO_PC(vcpu->cpu));
 }
 
 void mmio_write(uc_engine *engine, uint64_t address, unsigned size, uint64_t value, void *data)
@@ -233,6 +236,6 @@ void mmio_write(uc_engine *engine, uint64_t address, unsigned size, uint64_t val
     (void)engine;
     (void)data;
     if (!apic_page_write(vcpu, address, value)) {
-        exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_OUT, address, size, value);
+        exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_OUT, address, size, value, CPU_MEM_IO_PC(vcpu->cpu));
     }
 }

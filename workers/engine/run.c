@@ -45,7 +45,7 @@ uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason)
 }
 
 /* An exit between instructions: the registers are in the control block. */
-static void exit_with_state(struct vcpu *vcpu, uint32_t reason)
+void exit_with_state(struct vcpu *vcpu, uint32_t reason)
 {
     mxcsr_take_flags(vcpu->env);
     state_save(vcpu);
@@ -137,6 +137,14 @@ static void guest_main(void)
             }
         } else if (vcpu->exclusive_wanted) {
             run_alone(vcpu);
+        } else if (vcpu->replay_reason != 0) {
+            replay_instruction(vcpu);
+        } else if (vcpu->window_open) {
+            vcpu->window_open = false;
+            exit_with_state(vcpu, MPVM_EXIT_IRQ_WINDOW_OPEN);
+            vcpu->window_answer = area->control.exit.data;
+            vcpu->window_answered = true;
+            attention_raise(vcpu);
         }
         if (vcpu->init_received) {
             vcpu->init_received = false;
@@ -314,6 +322,9 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
     }
     vcpu->init_received = false;
     vcpu->exclusive_wanted = false;
+    vcpu->replay_step = 0;
+    vcpu->replay_reason = vcpu->replay_count = vcpu->replay_next = 0;
+    vcpu->window_open = vcpu->window_answered = false;
     getcontext(&vcpu->guest_context);
     vcpu->guest_context.uc_stack.ss_sp = vcpu->guest_stack;
     vcpu->guest_context.uc_stack.ss_size = GUEST_STACK_BYTES;

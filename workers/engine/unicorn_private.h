@@ -84,6 +84,7 @@ enum { INDEX_OP_SET_LABEL = 1, INDEX_OP_CALL = 2, INDEX_OP_LD_I32 = 13, INDEX_OP
 #define CPU_TB_JMP_CACHE(cpu) (&FIELD(cpu, TranslationBlock *, 312))
 #define TB_JMP_CACHE_SIZE 4096
 #define CPU_CLUSTER_INDEX(cpu) FIELD(cpu, uint32_t, 33172)
+#define CPU_MEM_IO_PC(cpu) FIELD(cpu, uintptr_t, 33144) /* where the block that reads or writes a register is */
 #define CPU_HALTED(cpu) FIELD(cpu, uint32_t, 33176)
 #define CPU_EXCEPTION_INDEX(cpu) FIELD(cpu, int32_t, 33184)
 #define ENV_CPU(env) ((CPUState *)((uintptr_t)(env) - 35408))

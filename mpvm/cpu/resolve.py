@@ -15,7 +15,7 @@ from mpvm.cpu.options import CpuOptions, parse_cpu
 if TYPE_CHECKING:
     from mpvm.accel.base import Accelerator
 
-# A feature of which a CPU without a leaf (the second) of such a number would say nothing.
+# The leaf that a CPU must have to say something of a feature word, or of what comes with a feature.
 _LEVELS: Final = {
     FeatureWord.CPUID_6_EAX: 6,
     FeatureWord.CPUID_7_0_EBX: 7,
@@ -27,8 +27,8 @@ _LEVELS: Final = {
     FeatureWord.CPUID_8000_0001_ECX: 0x80000001,
     FeatureWord.CPUID_8000_0007_EDX: 0x80000007,
     FeatureWord.CPUID_8000_0008_EBX: 0x80000008,
-    FeatureWord.SVM: 0x8000000A,
 }
+_LEVELS_OF_FEATURES: Final = {"xsave": 0xD, "svm": 0x8000000A}
 
 
 def resolve_model(text: str | CpuOptions, accelerator: "Accelerator") -> CpuModel:
@@ -84,8 +84,7 @@ def _raise_levels(model: CpuModel, features: frozenset[str], options: CpuOptions
     """`model` with leaves enough for `features`, where the user has not said how many there are."""
     words = {FEATURES[name].word for name in features}
     needed = [level for word, level in _LEVELS.items() if word in words]
-    if "xsave" in features:
-        needed.append(0xD)
+    needed += [level for feature, level in _LEVELS_OF_FEATURES.items() if feature in features]
     if "level" not in options.properties:
         basic = [level for level in needed if level < 0x80000000]
         model = model._replace(level=max([model.level, *basic]))

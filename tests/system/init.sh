@@ -4,6 +4,7 @@
 #   mpvm.job=check     the work of the whole machine, checked on every CPU
 #   mpvm.job=forkexec  200 fork+execs, one after the other
 #   mpvm.job=kallsyms  the functions in /proc/kallsyms, packed by bzip2 and base64
+#   mpvm.job=topology  how the CPUs are arranged, as sysfs has it, a line each
 #   mpvm.job=none      nothing
 #   mpvm.run=NAME,ARG,...  /bin/NAME with these arguments; then a line "run: NAME,ARG,... status N"
 #   mpvm.end=reboot    instead of powering off when all jobs are done
@@ -90,6 +91,20 @@ check() {
     [ $failures = 0 ] && echo "check: all right"
 }
 
+topology() { # package, die, core and APIC ID of each CPU, the CPUs of its core, and those that share its last cache
+    for cpu in $(seq 0 $(($(nproc) - 1))); do
+        cd /sys/devices/system/cpu/cpu$cpu
+        caches=
+        for cache in cache/index*; do
+            caches="$caches $(cat $cache/level):$(cat $cache/shared_cpu_list)"
+        done
+        apic_id=$(grep ^apicid /proc/cpuinfo | sed -n $((cpu + 1))s/.*://p)
+        place="$(cat topology/physical_package_id) $(cat topology/die_id) $(cat topology/core_id)"
+        echo "topology: $cpu" $place $apic_id $(cat topology/thread_siblings_list) $caches
+    done
+    cd /
+}
+
 run() { # a program with its arguments, commas between them
     (
         IFS=,
@@ -111,6 +126,7 @@ for word in $words; do
         mpvm.job=check) check ;;
         mpvm.job=forkexec) echo "forkexec: $(count_execs 200) of 200" ;;
         mpvm.job=kallsyms) grep -i ' [tw] ' /proc/kallsyms | cut -d ' ' -f 1-3 | bzip2 | base64 ;;
+        mpvm.job=topology) topology ;;
         mpvm.job=none) ;;
         mpvm.job=*) echo "init: unknown $word" ;;
         mpvm.run=*) run "${word#mpvm.run=}" ;;

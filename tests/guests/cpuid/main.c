@@ -8,11 +8,9 @@
 #include "power.h"
 #include "smp.h"
 
-enum { SUBLEAVES = 64, PASSED = 0x10 };
+enum { SUBLEAVES = 64, RANGE_MAX = 0x200, PASSED = 0x10 };
 
 static const uint32_t ranges[] = { 0, 0x40000000, 0x80000000 };
-/* As many leaves of a range as are printed when a CPU that lacks it answers by something else. */
-static const uint32_t most = 0x200;
 
 static int turn;
 
@@ -31,6 +29,9 @@ static void dump_leaf(uint32_t function)
 		if (index == 0 || !equal(leaf, before))
 			print("%08x %02x %08x %08x %08x %08x\n", function, index, leaf.eax, leaf.ebx, leaf.ecx, leaf.edx);
 		before = leaf;
+		/* Leaves 0xb and 0x1f tell the subleaf's own number from the last level on. */
+		if ((function == 0xb || function == 0x1f) && leaf.ebx == 0)
+			break;
 	}
 }
 
@@ -42,8 +43,9 @@ static void dump(struct cpu *cpu)
 	for (unsigned range = 0; range < sizeof ranges / sizeof *ranges; range++) {
 		uint32_t highest = cpuid(ranges[range], 0).eax;
 
-		if (highest < ranges[range] || highest - ranges[range] >= most)
-			highest = ranges[range];
+		/* A CPU without the range answers by another leaf. */
+		if (highest - ranges[range] >= RANGE_MAX)
+			continue;
 		for (uint32_t function = ranges[range]; function <= highest; function++)
 			dump_leaf(function);
 	}

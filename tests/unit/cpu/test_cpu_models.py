@@ -3,7 +3,6 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -23,6 +22,7 @@ from mpvm.cpu.models import (
 from mpvm.cpu.options import parse_cpu
 from mpvm.cpu.resolve import resolve_model
 from mpvm.cpu.table import DEFINITIONS
+from tests.unit.cpu.capable import CAPABLE
 
 UNICORN = UnicornAccelerator()
 NAMES = [name for name, stands_for in model_names() if stands_for is None]
@@ -117,20 +117,6 @@ def test_a_feature_that_gcc_does_not_know_is_where_the_manual_has_it(
     name: str, word: FeatureWord, bit: int
 ) -> None:
     assert FEATURES[name] == (word, bit)
-
-
-class Capable(UnicornAccelerator):
-    """An accelerator that can do everything and changes nothing."""
-
-    name = "capable"
-    phys_bits: ClassVar[int | None] = None
-    default_features: ClassVar[dict[str, bool]] = {}
-
-    def supported_features(self) -> frozenset[str]:
-        return frozenset(FEATURES)
-
-
-CAPABLE = Capable()
 
 
 def resolve(text: str) -> CpuModel:

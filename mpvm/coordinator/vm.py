@@ -346,9 +346,9 @@ class VirtualMachine:
         return self.state.state
 
     @property
-    def accelerator_name(self) -> str:
+    def accelerator(self) -> Accelerator:
         """The accelerator that runs the guest."""
-        return self._accelerator.name
+        return self._accelerator
 
     def list_vcpus(self) -> Sequence[Vcpu]:
         """The vCPUs, by index."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from mpvm.abi.layout import RunState, VcpuArea
+from mpvm.accel import Accelerator
 from mpvm.config import Config
 from mpvm.machine import Machine
 from mpvm.qom.object import Object
@@ -41,7 +42,7 @@ class Vm(Protocol):
     @property
     def run_state(self) -> RunState: ...  # noqa: D102
     @property
-    def accelerator_name(self) -> str: ...  # noqa: D102
+    def accelerator(self) -> Accelerator: ...  # noqa: D102
     def list_vcpus(self) -> Sequence[Vcpu]: ...  # noqa: D102
 
     def call(self, action: Callable[[], None]) -> None:

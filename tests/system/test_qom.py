@@ -28,8 +28,13 @@ def test_the_only_vm_is_found_and_its_objects_are_shown(launch: Launcher, kernel
     child = _start(launch, kernel, "one")
     listed = launch.run("qom", "list")
     assert (listed.status, listed.messages) == (0, ""), listed
+    assert "machine/" in listed.console.splitlines()
     tree = launch.run("qom", "tree")
-    assert tree.console.splitlines()[0] == "/", tree
+    assert "/machine\n  type: pc-i440fx-" in tree.console, tree
+    assert launch.run("qom", "get", "/machine", "memory-size").console == f"{64 << 20}\n"
+    refused = launch.run("qom", "set", "/machine", "memory-size", "1")
+    assert (refused.status, refused.console) == (2, ""), refused
+    assert "memory-size" in refused.messages, refused
     wrong = launch.run("qom", "get", "/absent", "type")
     assert (wrong.status, wrong.console) == (2, ""), wrong
     assert wrong.messages.startswith("mpvm: /absent: no such object, "), wrong
@@ -40,7 +45,8 @@ def test_the_only_vm_is_found_and_its_objects_are_shown(launch: Launcher, kernel
 
 def test_of_several_vms_one_is_meant_by_its_name_or_process(launch: Launcher, kernel: Path) -> None:
     one, two = _start(launch, kernel, "one"), _start(launch, kernel, "two")
-    choice = " or ".join(sorted([f"{one.pid} (one)", f"{two.pid} (two)"]))
+    running = sorted([(one.pid, "one"), (two.pid, "two")])
+    choice = " or ".join(f"{pid} ({name})" for pid, name in running)
     assert launch.run("qom", "list").messages == f"mpvm: --vm: more than one VM runs, {choice} is right\n"
     wrong = launch.run("qom", "list", "--vm", "three")
     assert wrong.messages == f"mpvm: --vm: there is no VM 'three', {choice} is right\n"

@@ -1,6 +1,7 @@
 """A QMP client for mpvm's own commands: QEMU's (the package qemu.qmp), one command after the other."""
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +36,7 @@ class Client:
             return self._runner.run(self._client.execute(command, arguments))
         except ExecuteError as error:
             raise CommandError(str(error)) from error
-        except QMPError as error:
+        except (QMPError, EOFError, OSError) as error:
             raise StartError(f"{self._socket}: the VM has hung up: {error}") from error
 
     def __enter__(self) -> Self:
@@ -49,9 +50,8 @@ class Client:
     ) -> None:
         """Disconnect."""
         try:
-            self._runner.run(self._client.disconnect())
-        except QMPError:
-            # The other end was faster.
-            pass
+            # The VM may have hung up first.
+            with contextlib.suppress(QMPError, EOFError, OSError):
+                self._runner.run(self._client.disconnect())
         finally:
             self._runner.close()

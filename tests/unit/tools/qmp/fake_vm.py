@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mpvm.abi.layout import RunState
+from mpvm.accel import Accelerator
+from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.config import Boot, Config
 from mpvm.qom.container import Container
 from mpvm.qom.object import Object
@@ -19,7 +21,7 @@ class FakeVm:
         self.machine: Any = None
         self.run_state = RunState.RUNNING
         self.qom_root: Object = Container()
-        self.accelerator_name = "unicorn"
+        self.accelerator: Accelerator = UnicornAccelerator()
         self.asked: list[str] = []
         self.events: list[tuple[str, Mapping[str, object] | None]] = []
 

@@ -95,7 +95,7 @@ def parse(argv: Sequence[str]) -> RunArguments:
             overrides.append(Override(key, True, f"--{key.replace('_', '-')}"))
     overrides += _log_overrides(found["d"] or [], found["trace"] or [])
     config = found["config"]
-    if config is None and found["boot.kernel"] is None:
+    if config is None and found["boot.kernel"] is None and found["machine.type"] != "none":
         raise ConfigError(
             "a configuration is missing: `mpvm run FILE.yaml` or `mpvm run --kernel FILE` is right"
         )

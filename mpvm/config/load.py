@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpvm.abi.errors import ConfigError
-from mpvm.config import cache
-from mpvm.config.types import BUILTIN, ChardevSpec, Config, Device
+from mpvm.config import cache, rules
+from mpvm.config.types import BUILTIN, ChardevSpec, Config, Device, Machine
 
 if TYPE_CHECKING:
     from mpvm.config.document import Document, Key
@@ -118,17 +118,50 @@ def _validate(source: _Source) -> Config:
         raise ConfigError(
             f"{source.name}: not a configuration, sections such as machine: and boot: are right"
         )
-    data.setdefault("boot", {})
     for override in source.overrides:
         _put(data, override)
 
     from mpvm.config import schema
 
+    _set_machine_defaults(data)
     result = schema.validate(data)
     if isinstance(result, Config):
+        _check_machine(source, result)
         return result
     first = min(result, key=lambda problem: source.line(problem.key))
     raise source.error(first.key, first.text, len(result) - 1)
+
+
+def _set_machine_defaults(data: dict[str, Any]) -> None:
+    """A machine class that needs no vCPU has none unless it is said, and no RAM."""
+    from mpvm.machine import machine_class
+
+    machine = data.get("machine")
+    if not isinstance(machine, dict):
+        return
+    try:
+        cls = machine_class(str(machine.get("type")))
+    except ConfigError:
+        # Validation says what is right.
+        return
+    if not cls.min_cpus:
+        machine.setdefault("smp", 0)
+        machine.setdefault("memory", Machine().memory if machine["smp"] else 0)
+
+
+def _check_machine(source: _Source, config: Config) -> None:
+    """What a machine class needs: vCPUs, and for them RAM and a boot image."""
+    from mpvm.machine import machine_class
+
+    machine, cpus = config.machine, config.machine.smp.cpus
+    if cpus < machine_class(machine.type).min_cpus:
+        raise source.error(("machine", "smp"), f"{cpus} is out of range, {rules.smp().right} is right")
+    if cpus and not machine.memory:
+        right = f"{rules.memory_size().right} is right"
+        raise source.error(("machine", "memory"), f"0 is too small, {right}")
+    if cpus and config.boot.kernel is None:
+        right = "the path of a kernel image or builtin:smp is right"
+        raise source.error(("boot", "kernel"), f"missing, {right}")
 
 
 def _put(data: dict[str, Any], override: Override) -> None:
@@ -151,7 +184,7 @@ def _put(data: dict[str, Any], override: Override) -> None:
 def _resolve(config: Config, source: _Source) -> Config:
     """`config` with absolute paths, of files that are there."""
     boot = config.boot
-    kernel = _kernel(source, boot.kernel)
+    kernel = boot.kernel and _kernel(source, boot.kernel)
     initrd = boot.initrd and _file(source, ("boot", "initrd"), boot.initrd, "an initial RAM disk")
     modules = tuple(
         replace(module, path=_file(source, ("boot", "modules", index, "path"), module.path, "a module"))

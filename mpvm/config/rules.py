@@ -83,6 +83,8 @@ def optional_integer(low: int, high: int) -> Rule:
     return Rule(lambda value: None if value is None else number.parse(value), number.right)
 
 
+# What `machine.smp` is where there need be no vCPU; whether there must be one, the machine class says.
+NO_VCPUS = {"cpus": 0}
 _SMP_LEVELS = ("cpus", "maxcpus", "sockets", "dies", "cores", "threads")
 
 
@@ -109,8 +111,10 @@ def _parse_smp(value: object) -> Topology:
             raise WholeError(f"has an unknown key {name}, {', '.join(_SMP_LEVELS)} are right")
         if type(count) is not int:
             raise _wrong(f"{subject}not an integer" if subject else "is not an integer")
-        if not 1 <= count <= MAX_VCPUS:
+        if not 1 <= count <= MAX_VCPUS and section != NO_VCPUS:
             raise _wrong(f"{subject}out of range" if subject else "is out of range")
+    if section == NO_VCPUS:
+        return Topology(0, 0, 0, 0, 0, 0)
     try:
         return topology(**section)  # type: ignore[arg-type]
     except ConfigError as error:
@@ -176,7 +180,7 @@ def _parse_size(value: object) -> int:
         size = int(match[1]) << _UNITS[match[2].upper()]
     else:
         raise _wrong("is not a size")
-    if size < MEMORY_MIN:
+    if size < MEMORY_MIN and size != 0:
         raise _wrong("is too small")
     if size > MEMORY_MAX:
         raise _wrong("is too large")

@@ -23,7 +23,6 @@ _RIGHT = {
     "finite_number": "is out of range, a finite number is right",
 }
 _MISSING = {
-    "kernel": "missing, the path of a kernel image or builtin:smp is right",
     "path": "missing, the path of a module is right",
     "vcpu": "missing, the index of a vCPU is right",
     "cpuset": "missing, a list of the host's CPUs such as 0-3,6 is right",

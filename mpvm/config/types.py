@@ -102,7 +102,7 @@ class Module:
 class Boot:
     """What is loaded and how; protocol `auto` looks at the image."""
 
-    kernel: Annotated[Path, rules.path("a kernel image, or builtin:smp,")]
+    kernel: Annotated[Path | None, rules.optional_path("a kernel image, or builtin:smp,")] = None
     protocol: Annotated[str, rules.one_of("auto", "linux", "multiboot", "elf", "flat")] = "auto"
     initrd: Annotated[Path | None, rules.optional_path("an initial RAM disk")] = None
     append: Annotated[str, rules.text("the kernel's command line")] = ""
@@ -137,7 +137,7 @@ class Global:
 class Config:
     """A machine as a user describes it. `timeout` is in seconds of wall-clock time."""
 
-    boot: Boot
+    boot: Boot = Boot()
     name: Annotated[str, rules.text("the guest's name")] = ""
     machine: Machine = Machine()
     cpu: Cpu = Cpu()
@@ -177,7 +177,7 @@ def to_plain(config: Config) -> dict[str, Any]:
             "nice": tune.nice,
         },
         "boot": {
-            "kernel": str(boot.kernel),
+            "kernel": None if boot.kernel is None else str(boot.kernel),
             "protocol": boot.protocol,
             "initrd": None if boot.initrd is None else str(boot.initrd),
             "append": boot.append,
@@ -211,7 +211,7 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
     """The configuration that `to_plain` made `plain` of. Values are trusted, its shape is not: `TypeError`,
     `KeyError`, `ValueError` or `AttributeError` for another one."""
     boot = dict(plain["boot"])
-    boot["kernel"] = Path(boot["kernel"])
+    boot["kernel"] = None if boot["kernel"] is None else Path(boot["kernel"])
     boot["initrd"] = None if boot["initrd"] is None else Path(boot["initrd"])
     boot["modules"] = tuple(
         Module(path=Path(module["path"]), string=module["string"]) for module in boot["modules"]

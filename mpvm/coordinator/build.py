@@ -1,7 +1,7 @@
 """From a configuration to a machine's specification."""
 
 from mpvm.accel import Accelerator
-from mpvm.config import Config, Device
+from mpvm.config import Boot, Config, Device
 from mpvm.coordinator.chardev.backends import Chardevs
 from mpvm.cpu.resolve import resolve_model
 from mpvm.machine import BootSpec, DeviceSpec, MachineSpec
@@ -10,23 +10,29 @@ from mpvm.qom.globals import GlobalProperty
 
 def machine_spec(config: Config, chardevs: Chardevs, accelerator: Accelerator) -> MachineSpec:
     """The machine that `config` describes, with its backends made. Raises `ConfigError` for the CPU."""
-    boot = config.boot
     return MachineSpec(
         topology=config.machine.smp,
         memory_bytes=config.machine.memory,
         cpu=resolve_model(config.cpu.model, accelerator),
-        boot=BootSpec(
-            kernel=boot.kernel,
-            protocol=None if boot.protocol == "auto" else boot.protocol,
-            initrd=boot.initrd,
-            append=boot.append,
-            modules=tuple((module.path, module.string) for module in boot.modules),
-        ),
+        boot=boot_spec(config.boot),
         serial=tuple(chardevs.make(spec) for spec in config.serial),
         debugcon=chardevs.make(config.debugcon),
         isa_debug_exit=config.isa_debug_exit,
         devices=[device_spec(device, chardevs) for device in config.devices],
         globals=[GlobalProperty(each.driver, each.property, each.value) for each in config.globals],
+    )
+
+
+def boot_spec(boot: Boot) -> BootSpec | None:
+    """What `boot` says is booted."""
+    if boot.kernel is None:
+        return None
+    return BootSpec(
+        kernel=boot.kernel,
+        protocol=None if boot.protocol == "auto" else boot.protocol,
+        initrd=boot.initrd,
+        append=boot.append,
+        modules=tuple((module.path, module.string) for module in boot.modules),
     )
 
 

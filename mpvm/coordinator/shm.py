@@ -126,9 +126,11 @@ class VmMemory:
         maxcpus = maxcpus or smp
         check_room(required_bytes(maxcpus, memory_bytes))
         vm_bytes = layout.vm_block_size(maxcpus, memory_bytes)
+        # A machine without RAM has a page that no slot shows.
+        ram_bytes = memory_bytes or layout.PAGE_SIZE
         self._segments: list[_Segment] = []
         try:
-            for part, size in (("vm", vm_bytes), ("ram", memory_bytes)):
+            for part, size in (("vm", vm_bytes), ("ram", ram_bytes)):
                 self._segments.append(_Segment(segment_name(instance, part), size))
         except OSError as error:
             self.close()
@@ -139,7 +141,7 @@ class VmMemory:
         assert vm.buf is not None
         assert ram.buf is not None
         self.vm = vm.buf[:vm_bytes]
-        self.ram = ram.buf[:memory_bytes]
+        self.ram = ram.buf[:ram_bytes]
         self.page = layout.VmPage.from_buffer(self.vm)
         self.areas = [
             layout.VcpuArea.from_buffer(self.vm, layout.VCPU_OFFSET + i * layout.VCPU_STRIDE)

@@ -120,7 +120,7 @@ class VirtualMachine:
             config.machine.smp.maxcpus,
             config.machine.memory,
         )
-        slots = ram_slots(memory_bytes)
+        slots = ram_slots(memory_bytes) if memory_bytes else []
         self._memory = VmMemory(self._directory.name, smp, memory_bytes, slots, maxcpus)
         # The other areas wait for vCPUs that are added later.
         self._areas = self._memory.areas[:smp]

@@ -1,6 +1,6 @@
 """Machine classes: which devices a board has and how they are wired. Importing the package registers them."""
 
-from mpvm.machine import microvm, pc_piix
+from mpvm.machine import microvm, none, pc_piix
 from mpvm.machine.base import (
     MACHINE_SUFFIX,
     BootSpec,
@@ -22,5 +22,6 @@ __all__ = [
     "machine_class",
     "machine_names",
     "microvm",
+    "none",
     "pc_piix",
 ]

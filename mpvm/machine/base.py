@@ -50,7 +50,7 @@ class MachineSpec(NamedTuple):
     topology: Topology
     cpu: CpuModel
     memory_bytes: int
-    boot: BootSpec
+    boot: BootSpec | None = None
     serial: tuple[Chardev | None, ...] = ()
     debugcon: Chardev | None = None
     isa_debug_exit: bool = False
@@ -94,6 +94,8 @@ class Machine(Object, Resettable, ABC):
 
     # The name of the newest version of a versioned type without its version.
     alias: ClassVar[str | None] = None
+    # With how few vCPUs there is something to run; without any there need be no RAM and no boot image either.
+    min_cpus: ClassVar[int] = 1
     # Defaults of properties that make an older version what it was; the parent type's come first.
     compat_props: ClassVar[Sequence[GlobalProperty]] = ()
 
@@ -126,17 +128,24 @@ class Machine(Object, Resettable, ABC):
     @computed("str", "the boot image")
     def kernel(self) -> str:
         """The boot image."""
-        return str(self.spec.boot.kernel)
+        return str(self.spec.boot.kernel) if self.spec.boot else ""
 
     @computed("str", "the initial RAM disk")
     def initrd(self) -> str:
         """The initial RAM disk."""
-        return str(self.spec.boot.initrd or "")
+        return str(self.spec.boot.initrd or "") if self.spec.boot else ""
 
     @computed("str", "the kernel's command line")
     def append(self) -> str:
         """The kernel's command line."""
-        return self.spec.boot.append
+        return self.spec.boot.append if self.spec.boot else ""
+
+    @property
+    def boot(self) -> BootSpec:
+        """What is booted; `ConfigError` where nothing is."""
+        if self.spec.boot is None:
+            raise ConfigError("boot.kernel: missing, the path of a kernel image or builtin:smp is right")
+        return self.spec.boot
 
     def run_board_init(self) -> None:
         """What QEMU's machine_run_board_init and qemu_create_cli_devices do, and machine_init_done."""

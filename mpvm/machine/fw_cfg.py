@@ -21,7 +21,9 @@ def add_items(device: FwCfg, spec: MachineSpec, ram: GuestRam) -> None:
 
     Images are read when the guest asks for them.
     """
-    device.items.update({**_machine_items(spec), **_boot_items(spec.boot)})
+    device.items.update(_machine_items(spec))
+    if spec.boot is not None:
+        device.items.update(_boot_items(spec.boot))
     device.files["etc/e820"] = lambda: _e820(ram)
 
 

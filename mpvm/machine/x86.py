@@ -101,7 +101,7 @@ class X86Machine(Machine):
             signature=leaf1.eax,
             features=leaf1.edx,
         )
-        state = firmware.load(self.spec.boot, self.ram, board)
+        state = firmware.load(self.boot, self.ram, board)
         state.store(self.bsp.control.guest)
 
     def uarts(self) -> list[Uart16550A]:

@@ -25,6 +25,12 @@ def test_serial_lines_add_up() -> None:
     assert arguments.overrides == [Override("serial", ["null", "file:log"], "--serial")]
 
 
+def test_a_machine_of_nothing_needs_neither_configuration_nor_kernel() -> None:
+    assert options.parse(["--machine", "none"]).config is None
+    with pytest.raises(ConfigError, match="a configuration is missing"):
+        options.parse(["--machine", "pc"])
+
+
 def test_devices_and_globals_are_added() -> None:
     arguments = options.parse(["c.yaml", "--device", "a,b=1", "--device", "c", "--global", "d.e=f=g"])
     assert arguments.overrides == [

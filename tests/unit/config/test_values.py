@@ -52,6 +52,19 @@ def test_smp_takes_both_its_ends(machine_config: MakeConfig, smp: int) -> None:
     assert machine_config(machine={"smp": smp}).machine.smp == single_socket(smp)
 
 
+def test_a_machine_that_needs_no_vcpu_has_none_unless_it_is_said(
+    write_config: WriteConfig, guest: Path
+) -> None:
+    config = load_config(write_config("machine: {type: none}\n"))
+    assert (config.machine.smp.cpus, config.machine.memory, config.boot.kernel) == (0, 0, None)
+    path = write_config(f"machine: {{type: none, smp: 2}}\nboot: {{kernel: {guest}}}\n")
+    config = load_config(path)
+    assert (config.machine.smp.cpus, config.machine.memory) == (2, 128 << 20)
+    assert load_config(path) == config
+    with pytest.raises(ConfigError, match=r"boot\.kernel: missing, the path of a kernel image"):
+        load_config(write_config("machine: {type: none, smp: 1}"))
+
+
 def test_a_chardev_may_be_a_file(machine_config: MakeConfig, tmp_path: Path) -> None:
     config = machine_config(serial=["null", "file:log"], debugcon="stdio")
     assert config.serial == (ChardevSpec("null"), ChardevSpec("file", tmp_path / "log"))
@@ -92,6 +105,8 @@ def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 WRONG = [
+    ("machine: {type: none, smp: 1, memory: 0}", ":1: machine.memory: 0 is too small, a size from 1M to"),
+    ("machine: {memory: 0}", ":1: machine.memory: 0 is too small, a size from 1M to 512G"),
     ("machine: {smp: 0}", ":1: machine.smp: 0 is out of range, an integer from 1 to 64 is right"),
     ("machine:\n  smp: 65", ":2: machine.smp: 65 is out of range, an integer from 1 to 64 is right"),
     ("machine: {smp: four}", ":1: machine.smp: four is not an integer, an integer from 1 to 64 is right"),
@@ -273,7 +288,7 @@ def test_a_cpu_that_the_engine_is_not_is_named_with_its_line(
 def test_of_several_errors_the_first_in_the_file_is_told_and_the_others_counted(
     write_config: WriteConfig,
 ) -> None:
-    path = write_config("timeout: 0\nboot: {}\nmachine: {smp: 0}\n")
+    path = write_config("timeout: 0\nboot: {initrd: 5}\nmachine: {smp: 65}\n")
     with pytest.raises(ConfigError, match=r":1: timeout: .* \(and 2 more\)$"):
         load_config(path)
 

@@ -40,6 +40,8 @@ soak: $(DEVELOPMENT) $(COMPILED) ## The long forms of the tests, an hour or more
 	$(BIN)/python -m tests.system.soak --boots 1 --smp 1 2 4 8 --run loads,all,$(SOAK_LOAD_SECONDS) --seconds 1800
 	$(BIN)/python -m tests.system.litmus --seconds $(SOAK_SECONDS)
 	$(BIN)/python -m tests.system.litmus --seconds $(SOAK_SECONDS) --late
+	$(BIN)/python -m tests.system.moving --moves 1000 --smp 4
+	$(BIN)/python -m tests.system.moving --moves 200 --smp 2 --linux
 
 lint: $(DEVELOPMENT) ## Style, types and the direction of imports.
 	$(BIN)/ruff check

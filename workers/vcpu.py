@@ -13,7 +13,7 @@ from pathlib import Path
 from mpvm.abi.errors import MpvmError, ProtocolError, StartError
 from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import VCPU_OFFSET, VCPU_STRIDE, Request, ResumeFlag, VcpuArea, VcpuMode, VmPage
-from mpvm.abi.messages import Kind, Message, decode, encode
+from mpvm.abi.messages import Kind, Message, decode, encode, identity
 from mpvm.abi.polling import Polling
 from workers import perf_map, shm, symbols, watchdog, zmtp
 from workers.accelerator import Accelerator
@@ -28,10 +28,10 @@ _ANSWERED = frozenset(
 class Link:
     """The ZeroMQ connection to the coordinator."""
 
-    def __init__(self, endpoint: str, index: int, smp: int) -> None:
+    def __init__(self, endpoint: str, name: bytes, smp: int) -> None:
         # Where every vCPU and the coordinator have a core.
         polling = Polling(enabled=smp < len(os.sched_getaffinity(0)))
-        self._socket = zmtp.Dealer(endpoint, index.to_bytes(2, "big"), polling)
+        self._socket = zmtp.Dealer(endpoint, name, polling)
 
     def send(self, kind: Kind, *fields: int | str) -> None:
         """Send one message."""
@@ -107,6 +107,8 @@ class Worker:
         flags = ResumeFlag(message.fields[0])
         if flags & ResumeFlag.RESET:
             self._accelerator.reset(load_state=bool(flags & ResumeFlag.LOAD_STATE))
+        elif flags & ResumeFlag.LOAD_STATE:
+            self._accelerator.load_state()
         return True
 
 
@@ -134,6 +136,7 @@ def _open_log(path: str) -> int:
 
 def main(
     index: int,
+    generation: int,
     vm_block: str,
     ram_block: str,
     endpoint: str,
@@ -149,13 +152,16 @@ def main(
     symbol_table: str | None,
     log_stderr: int = -1,
 ) -> int:
-    """Be vCPU `index` until told to stop; the process's exit status."""
+    """Be vCPU `index` until told to stop; the process's exit status.
+
+    `generation` counts the workers that have been this vCPU before (`mpvm.coordinator.move`).
+    """
     started = time.monotonic_ns()
     # Ctrl-C is for the coordinator, which then stops us in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watchdog.watch(coordinator_pid, runtime_dir)
     vm, ram = shm.attach(vm_block), shm.attach(ram_block)
-    link = Link(endpoint, index, VmPage.from_buffer(vm).smp)
+    link = Link(endpoint, identity(index, generation), VmPage.from_buffer(vm).smp)
     area = VcpuArea.from_buffer(vm, VCPU_OFFSET + index * VCPU_STRIDE)
     try:
         _take_place(index, cpuset, nice)

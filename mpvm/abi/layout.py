@@ -72,7 +72,7 @@ class Request(IntFlag):
 
 
 class ResumeFlag(IntFlag):
-    """How a paused worker goes on (field of the RESUME message)."""
+    """How a worker goes on (field of the RESUME message). LOAD_STATE alone: with what another has saved."""
 
     RESET = 1
     LOAD_STATE = 2

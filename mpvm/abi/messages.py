@@ -35,6 +35,11 @@ class Kind(IntEnum):
     STOP = 34
 
 
+def identity(index: int, generation: int) -> bytes:
+    """A worker's name on the coordinator's socket: the `generation`-th that is vCPU `index`, from 0 on."""
+    return index.to_bytes(2, "big") + generation.to_bytes(4, "big")
+
+
 FIELDS: Final[dict[Kind, tuple[type, ...]]] = {
     # vCPU process id, engine version, ns spent on creating the engine
     Kind.CREATED: (int, str, int),

@@ -24,48 +24,67 @@ def endpoint(runtime_dir: RuntimeDir) -> str:
     return f"ipc://{runtime_dir.path}/vcpu.sock"
 
 
-def launch(
-    vcpus: VcpuSet,
-    accelerator: Accelerator,
-    loop: EventLoop,
-    memory: VmMemory,
-    runtime_dir: RuntimeDir,
-    cpusets: Sequence[Sequence[int]],
-    config: Config,
-) -> None:
-    """Ask the fork server for every worker, and wait for none. Raises `StartError`.
+class Launcher:
+    """Asks the fork server for workers. `cpusets` has the host's CPUs for the worker of each vCPU.
 
-    `cpusets` has the host's CPUs for each worker.
+    `accelerator` is what runs the vCPUs.
     """
-    server = forkserver.server()
-    arguments = {
-        "vm_block": memory.vm_name,
-        "ram_block": memory.ram_name,
-        "endpoint": endpoint(runtime_dir),
-        "coordinator_pid": os.getpid(),
-        "accel": accelerator.name,
-        "log_mask": workers_mask(),
-        "log_file": None if config.logfile is None else str(config.logfile),
-        "nice": config.cputune.nice,
-        "perfmap": config.perfmap,
-        "symbol_table": None if config.symbols is None else str(config.symbols),
-    }
-    for vcpu, cpuset in zip(vcpus.vcpus, cpusets, strict=True):
-        own = {**arguments, "cpuset": list(cpuset)}
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        loop: EventLoop,
+        memory: VmMemory,
+        runtime_dir: RuntimeDir,
+        cpusets: Sequence[Sequence[int]],
+        config: Config,
+    ) -> None:
+        self.accelerator = accelerator
+        self._doorbell = loop.doorbell
+        self._runtime_dir = str(runtime_dir.path)
+        self._cpusets = cpusets
+        self._arguments = {
+            "vm_block": memory.vm_name,
+            "ram_block": memory.ram_name,
+            "endpoint": endpoint(runtime_dir),
+            "coordinator_pid": os.getpid(),
+            "log_mask": workers_mask(),
+            "log_file": None if config.logfile is None else str(config.logfile),
+            "nice": config.cputune.nice,
+            "perfmap": config.perfmap,
+            "symbol_table": None if config.symbols is None else str(config.symbols),
+        }
+
+    def ask(self, vcpu: Vcpu, accelerator: Accelerator | None = None) -> None:
+        """Ask for the worker of `vcpu`, and do not wait for it. Raises `StartError`."""
+        accelerator = accelerator or self.accelerator
+        own = {**self._arguments, "accel": accelerator.name, "cpuset": list(self._cpusets[vcpu.index])}
+        module = accelerator.worker_module
         try:
             trace("init_vcpu", vcpu.index)
-            vcpu.start(server, accelerator.worker_module, str(runtime_dir.path), own, loop.doorbell)
+            vcpu.start(forkserver.server(), module, self._runtime_dir, own, self._doorbell)
         except OSError as error:
             raise _cannot_start(vcpu, error) from error
+
+
+def launch(vcpus: VcpuSet, launcher: Launcher) -> None:
+    """Ask for the worker of every vCPU, and wait for none. Raises `StartError`."""
+    for vcpu in vcpus.vcpus:
+        launcher.ask(vcpu)
+
+
+def wait_for_process(vcpu: Vcpu) -> None:
+    """Wait until the process of `vcpu`, the first one that was asked for, is there. Raises `StartError`."""
+    try:
+        vcpu.started()
+    except (OSError, EOFError) as error:
+        raise _cannot_start(vcpu, error) from error
 
 
 def wait_until_ready(vcpus: VcpuSet) -> None:
     """Wait for every worker that `launch` has asked for. Raises `StartError` or `WorkerError`."""
     for vcpu in vcpus.vcpus:
-        try:
-            vcpu.started()
-        except (OSError, EOFError) as error:
-            raise _cannot_start(vcpu, error) from error
+        wait_for_process(vcpu)
         trace("start_vcpu", vcpu.index, vcpu.pid)
         vcpus.watch(vcpu)
     try:

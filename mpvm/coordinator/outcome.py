@@ -12,9 +12,9 @@ from mpvm.coordinator.vcpu import Vcpu
 class VcpuSummary:
     """One vCPU's counters (`layout.Counters`); `exits` by KVM's name of the reason, times in ns.
 
-    `created_ns` and `ready_ns` are what its worker measured of its own start, `first_entry_ns` is
-    CLOCK_MONOTONIC when it first entered the guest (0: never). `code_drops` and `write_watches` are the
-    coherence protocol's requests.
+    `moves` counts the workers that were this vCPU before process `pid`. `created_ns` and `ready_ns` are what
+    its worker measured of its own start, `first_entry_ns` is CLOCK_MONOTONIC when the vCPU first entered the
+    guest (0: never). `code_drops` and `write_watches` are the coherence protocol's requests.
     """
 
     index: int
@@ -34,6 +34,7 @@ class VcpuSummary:
     write_watches: int
     guest_ns: int
     halted_ns: int
+    moves: int
     created_ns: int
     ready_ns: int
     first_entry_ns: int
@@ -80,6 +81,7 @@ def summarize(vcpus: Iterable[Vcpu]) -> list[VcpuSummary]:
                 for reason in ExitReason
                 if vcpu.area.counters.exits[reason]
             },
+            moves=vcpu.generation,
             created_ns=vcpu.created_ns,
             ready_ns=vcpu.ready_ns,
             first_entry_ns=int(vcpu.area.first_entry_ns),

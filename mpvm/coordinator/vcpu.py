@@ -10,7 +10,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-from mpvm.abi.layout import Request, VcpuArea
+from mpvm.abi.layout import Request, ResumeFlag, VcpuArea
+from mpvm.abi.messages import identity
 from mpvm.coordinator.dispatch import Exit
 from mpvm.coordinator.forkserver import ForkServer
 from mpvm.coordinator.trampoline import stderr_path
@@ -33,12 +34,20 @@ class VcpuState(IntEnum):
 
 
 class Vcpu:
-    """`identity` is its name on the socket; `created_ns` and `ready_ns` are what its worker has measured."""
+    """`identity` is its name on the socket; `created_ns` and `ready_ns` are what its worker has measured.
 
-    def __init__(self, index: int, area: VcpuArea) -> None:
+    `generation` counts the workers that were this vCPU before.
+    """
+
+    def __init__(self, index: int, area: VcpuArea, generation: int = 0) -> None:
         self.index = index
         self.area = area
-        self.identity = index.to_bytes(2, "big")
+        self.generation = generation
+        self.identity = identity(index, generation)
+        # Beside the vCPU, before or after it is: its failure or end is not the VM's.
+        self.detached = False
+        # With what it goes on when it is resumed next.
+        self.entry_flags = ResumeFlag(0)
         self.state = VcpuState.STARTING
         self.pid = 0
         self.pidfd = -1
@@ -50,14 +59,15 @@ class Vcpu:
         self.gone = False
         self.last_exits: deque[Exit] = deque(maxlen=_LAST_EXITS)
         self._server: ForkServer | None = None
-        self._exit_code: int | None = None
+        # Of its process, once that has been asked for.
+        self.exit_code: int | None = None
         self._stderr = Path(os.devnull)
 
     def start(
         self, server: ForkServer, module: str, runtime_dir: str, arguments: Mapping[str, Any], doorbell: int
     ) -> None:
         """Ask `server` for its process, which calls ``module.main``; `started` has to follow."""
-        server.ask(module, self.index, runtime_dir, arguments, doorbell)
+        server.ask(module, self.index, runtime_dir, {**arguments, "generation": self.generation}, doorbell)
         self._server = server
         self._stderr = Path(stderr_path(runtime_dir, self.index))
 
@@ -110,10 +120,10 @@ class Vcpu:
 
     def _reap(self) -> int | None:
         """Its process's exit code; None when the fork server has ended, too, or it has none."""
-        if self._exit_code is None and self._server is not None and self.pidfd >= 0:
+        if self.exit_code is None and self._server is not None and self.pidfd >= 0:
             with contextlib.suppress(OSError, EOFError):
-                self._exit_code = self._server.exit_code(self.pid)
-        return self._exit_code
+                self.exit_code = self._server.exit_code(self.pid)
+        return self.exit_code
 
     def stderr(self) -> str:
         """The end of what its process wrote to stderr."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from mpvm.abi import errors
@@ -62,7 +62,7 @@ class VcpuSet:
 
     def all_alive(self) -> bool:
         """Whether every worker's process is there, for a wait in which the loop hears of no death."""
-        return not any(vcpu.has_ended() for vcpu in self.vcpus)
+        return not any(vcpu.has_ended() for vcpu in self.vcpus if not vcpu.detached)
 
     def wait_for(self, state: VcpuState) -> None:
         """Run the loop until every vCPU has reached `state`; `WorkerError` names one that is silent."""
@@ -79,11 +79,12 @@ class VcpuSet:
             vcpu.area.request &= ~Request.PAUSE
         for vcpu in self.vcpus:
             vcpu.state = VcpuState.RUNNING
-            self._send(vcpu, encode(Kind.RESUME, int(flags)))
+            self._send(vcpu, encode(Kind.RESUME, int(flags or vcpu.entry_flags)))
+            vcpu.entry_flags = ResumeFlag(0)
 
-    def ask_pause(self) -> None:
-        """Ask every running vCPU to pause, without waiting."""
-        for vcpu in self.vcpus:
+    def ask_pause(self, vcpus: Iterable[Vcpu] | None = None) -> None:
+        """Ask every running vCPU, or those of `vcpus`, to pause, without waiting."""
+        for vcpu in self.vcpus if vcpus is None else vcpus:
             if vcpu.state == VcpuState.RUNNING:
                 vcpu.ask(Request.PAUSE)
 
@@ -108,7 +109,7 @@ class VcpuSet:
     def stop(self, grace_seconds: float = 5.0) -> None:
         """End every worker: by a message and a kick, by SIGKILL when that does not help."""
         self._stopping = True
-        started = [vcpu for vcpu in self.vcpus if vcpu.pidfd >= 0]
+        started = [vcpu for vcpu in self._by_identity.values() if vcpu.pidfd >= 0]
         for vcpu in started:
             vcpu.area.request |= Request.STOP
             # One that has not connected yet gets none; it finds the request, or is killed.
@@ -127,8 +128,51 @@ class VcpuSet:
     def close(self) -> None:
         """Close the socket and the process handles; every worker has ended."""
         self._router.close()
-        for vcpu in self.vcpus:
+        for vcpu in self._by_identity.values():
             vcpu.close()
+
+    # Another worker for a vCPU (`mpvm.coordinator.move`).
+
+    def successor(self, vcpu: Vcpu) -> Vcpu:
+        """Who may become `vcpu` after its present worker, by `hand_over`; to be started and watched."""
+        new = Vcpu(vcpu.index, vcpu.area, vcpu.generation + 1)
+        new.detached = True
+        self._by_identity[new.identity] = new
+        return new
+
+    def run_until(self, until: Callable[[], bool]) -> bool:
+        """Run the loop until `until()` holds (True), or a worker has had all the time that it may take."""
+        return self._run_until(until)
+
+    def dismiss(self, vcpu: Vcpu) -> None:
+        """End the worker of `vcpu`, which is ready or paused. Its state becomes STOPPED, or it is gone."""
+        vcpu.detached = True
+        self._send(vcpu, encode(Kind.STOP))
+
+    def discard(self, vcpu: Vcpu) -> None:
+        """Forget a successor that has come to nothing, whatever its worker does."""
+        if vcpu.pidfd < 0:
+            del self._by_identity[vcpu.identity]
+        else:
+            vcpu.kill()
+
+    def hand_over(self, new: Vcpu, running: bool) -> None:
+        """Make `new` the vCPU, whose last worker has stopped. It goes on now, or with the next `resume`."""
+        self.vcpus[new.index] = new
+        new.detached = False
+        new.area.request &= ~Request.PAUSE
+        if running:
+            new.state = VcpuState.RUNNING
+            self._send(new, encode(Kind.RESUME, int(ResumeFlag.LOAD_STATE)))
+        else:
+            new.state, new.entry_flags = VcpuState.PAUSED, ResumeFlag.LOAD_STATE
+
+    def _forget(self, vcpu: Vcpu) -> None:
+        """A detached worker has ended, and has had the time for its last words."""
+        vcpu.close()
+        del self._by_identity[vcpu.identity]
+        if vcpu.state >= VcpuState.PAUSED and vcpu.exit_code:
+            raise failure_of(vcpu)
 
     def _run_until(self, until: Callable[[], bool]) -> bool:
         return self._loop.run(until, self._loop.clock.now() + self._limit_ns)
@@ -183,7 +227,7 @@ class VcpuSet:
                 vcpu.state = VcpuState.STOPPED
             case Kind.FAILED:
                 vcpu.failure = message.fields
-                if not self._stopping:
+                if not self._stopping and not vcpu.detached:
                     raise failure_of(vcpu)
             case _:
                 raise ProtocolError(
@@ -197,8 +241,11 @@ class VcpuSet:
             return
 
         def bury() -> None:
-            if not self._stopping:
+            if self._stopping:
+                return
+            if not vcpu.detached:
                 raise failure_of(vcpu)
+            self._forget(vcpu)
 
         self._loop.clock.timer(bury).arm(self._loop.clock.now() + _LAST_WORDS_NS)
 

@@ -17,7 +17,7 @@ from mpvm.coordinator.chardev.backends import Chardevs
 from mpvm.coordinator.clock import MonotonicClock
 from mpvm.coordinator.dispatch import Exit, deliver_posted, describe, handle_exit
 from mpvm.coordinator.exit_notifiers import ExitNotifiers
-from mpvm.coordinator.launch import endpoint, launch, wait_until_ready
+from mpvm.coordinator.launch import Launcher, endpoint, launch, wait_until_ready
 from mpvm.coordinator.loop import EventLoop
 from mpvm.coordinator.monitor import PRIVATE_SOCKET, Monitor
 from mpvm.coordinator.observer import Observer
@@ -34,6 +34,7 @@ from mpvm.memory.ram import ram_slots
 from mpvm.trace.control import trace, trace_enabled
 
 if TYPE_CHECKING:
+    from mpvm.coordinator.move import Moved
     from mpvm.coordinator.outcome import Outcome
     from mpvm.machine import Machine
     from mpvm.qom.object import Object
@@ -89,6 +90,7 @@ class VirtualMachine:
     _ring: PostedRing
     _directory: RuntimeDir
     _accelerator: Accelerator
+    _launcher: Launcher
 
     def __init__(self, config: Config, observer: Observer | None = None) -> None:
         self.config = config
@@ -160,7 +162,10 @@ class VirtualMachine:
         self._notifiers.add("stopping the workers", self.vcpus.stop)
         config = self.config
         cpusets = place(self._areas, config.cputune)
-        launch(self.vcpus, self._accelerator, self.loop, self._memory, self._directory, cpusets, config)
+        self._launcher = Launcher(
+            self._accelerator, self.loop, self._memory, self._directory, cpusets, config
+        )
+        launch(self.vcpus, self._launcher)
         self.vcpus.serve()
 
     def create_machine(self, machine_class: "type[Machine]") -> None:
@@ -348,7 +353,7 @@ class VirtualMachine:
     @property
     def accelerator(self) -> Accelerator:
         """The accelerator that runs the guest."""
-        return self._accelerator
+        return self._launcher.accelerator
 
     def list_vcpus(self) -> Sequence[Vcpu]:
         """The vCPUs, by index."""
@@ -370,6 +375,15 @@ class VirtualMachine:
             self.resume()
             self.emit("RESUME")
 
+    def move_vcpu(self, index: int | None, accel: str | None = None) -> "Moved":
+        """Have vCPU `index`, or every one, go on in a new worker, under the accelerator `accel` if given.
+
+        Raises `CommandError` for what can't be, and what a new worker fails with: the VM goes on as it was.
+        """
+        from mpvm.coordinator.move import VcpuMover
+
+        return VcpuMover(self.vcpus, self._launcher, lambda: self._end is not None).move(index, accel)
+
     def system_reset(self) -> None:
         """Restart the machine."""
         if self.config.no_reboot:
@@ -389,6 +403,8 @@ class VirtualMachine:
     # What the vCPUs say.
 
     def _on_vcpu(self, vcpu: Vcpu) -> None:
+        if not self._bringing_up:
+            return
         since = time.monotonic_ns() - self._began_ns
         if vcpu.state is VcpuState.CREATED:
             trace("vcpu_created", vcpu.index, vcpu.engine, vcpu.created_ns)

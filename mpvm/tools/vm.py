@@ -30,6 +30,15 @@ class Vcpu(Protocol):
     def area(self) -> VcpuArea: ...  # noqa: D102
 
 
+class Moved(Protocol):
+    """What a move of vCPUs took (`mpvm.coordinator.move`)."""
+
+    @property
+    def total_ns(self) -> int: ...  # noqa: D102
+    @property
+    def gap_ns(self) -> int: ...  # noqa: D102
+
+
 class Vm(Protocol):
     """What a tool may ask for in an action of the main loop (`call`), never in a callback of it."""
 
@@ -59,6 +68,10 @@ class Vm(Protocol):
 
     def cont(self) -> None:
         """Let a stopped VM go on."""
+        ...
+
+    def move_vcpu(self, index: int | None, accel: str | None = None) -> Moved:
+        """Have a vCPU, or every one, go on in a new worker. Raises `CommandError` for what can't be."""
         ...
 
     def system_reset(self) -> None:

@@ -25,7 +25,6 @@ ENGINE_EXPORT struct vcpu *apic_create(void *vm_block, uint32_t index, int doorb
     *why = vcpu_init(vcpu, vm_block, NULL, index, doorbell);
     if (*why == NULL) {
         vcpu->attention = &vcpu->own_attention;
-        vcpu->area->attention_at = 0;
         if (!kick_init(vcpu)) {
             *why = strerror(errno);
         }
@@ -35,6 +34,18 @@ ENGINE_EXPORT struct vcpu *apic_create(void *vm_block, uint32_t index, int doorb
         return NULL;
     }
     return vcpu;
+}
+
+/* The vCPU is ours from now on; another worker may have been it before (docs/moving.md), with translations. */
+static void attach(struct vcpu *vcpu)
+{
+    if (!vcpu->attached) {
+        vcpu->area->attention_at = 0;
+        kick_attach(vcpu);
+        mail_discard(vcpu);
+        claims_forget(vcpu);
+        lapic_timer_take_over(vcpu);
+    }
 }
 
 /* Where a kick says that the run that goes on or comes next shall end: kvm_run's immediate_exit. */
@@ -65,6 +76,7 @@ ENGINE_EXPORT void apic_init_done(struct vcpu *vcpu)
 
 ENGINE_EXPORT void apic_enter(struct vcpu *vcpu)
 {
+    attach(vcpu);
     runnable_begin(vcpu, vcpu->index);
     enter_guest(vcpu);
 }
@@ -113,6 +125,7 @@ static bool wake(struct vcpu *vcpu)
 /* Halted, or waiting for a SIPI: until there is something to do. */
 ENGINE_EXPORT void apic_wait(struct vcpu *vcpu, bool takes_interrupts, bool takes_nmi)
 {
+    attach(vcpu);
     vcpu->takes_interrupts = takes_interrupts;
     vcpu->takes_nmi = takes_nmi;
     wait_halted(vcpu, wake);

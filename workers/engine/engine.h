@@ -87,6 +87,7 @@ struct vcpu {
     unsigned smp;
     uint64_t bit; /* 1 << index: this vCPU in a page-map word */
 
+    bool attached;                   /* others reach us by our area: no other worker is this vCPU any more */
     _Atomic uint32_t *attention;     /* something may be pending; set by kicks and by ourselves */
     _Atomic uint32_t own_attention;  /* where that is without an engine */
     volatile uint8_t *immediate_exit; /* kvm_run's: a kick ends the run that is or comes; NULL for an engine */
@@ -169,6 +170,7 @@ uint64_t tsc_to_ns(struct vcpu *vcpu, uint64_t ticks);
 bool kick_init(struct vcpu *vcpu);
 bool kick_adopt(struct vcpu *vcpu);
 void kick_deinit(struct vcpu *vcpu);
+void kick_attach(struct vcpu *vcpu);
 SIGNAL_SAFE void attention_raise(struct vcpu *vcpu);
 bool attention_share(struct vcpu *vcpu);
 void attention_unshare(struct vcpu *vcpu);
@@ -314,6 +316,7 @@ uint64_t lapic_tpr(struct vcpu *vcpu);
 void lapic_set_tpr(struct vcpu *vcpu, uint32_t tpr);
 void lapic_inbox_take(struct vcpu *vcpu);
 void lapic_timer_check(struct vcpu *vcpu);
+void lapic_timer_take_over(struct vcpu *vcpu);
 int lapic_pending_vector(struct vcpu *vcpu);
 bool lapic_extint_enabled(struct vcpu *vcpu);
 void lapic_accept(struct vcpu *vcpu, int vector);

@@ -39,12 +39,10 @@ bool attention_share(struct vcpu *vcpu)
     uint8_t *shared = (uint8_t *)vcpu->area + at;
     void *page;
 
-    vcpu->attention = &ENV_ATTENTION(vcpu->env);
     page = attention_page(vcpu);
     memcpy(shared, page, PAGE_BYTES);
     /* An old size of 0 asks for a second mapping of the same memory, mremap(2). */
     if (mremap(shared, 0, PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, page) == MAP_FAILED) {
-        vcpu->attention = NULL;
         return false;
     }
     vcpu->area->attention_at = at + (uint32_t)((uintptr_t)vcpu->attention % PAGE_BYTES);
@@ -109,12 +107,22 @@ bool kick_adopt(struct vcpu *vcpu)
         timer_delete(vcpu->timer);
     }
     vcpu->tid = timer_create(CLOCK_MONOTONIC, &event, &vcpu->timer) == 0 ? this_tid : 0;
-    vcpu->area->tid = vcpu->tid;
+    if (vcpu->attached) {
+        vcpu->area->tid = vcpu->tid;
+    }
     vcpu->timer_armed_ns = 0;
     if (vcpu->tid != 0) {
         timer_arm(vcpu, deadline_ns);
     }
     return vcpu->tid != 0;
+}
+
+/* Others reach the vCPU by what its area says: from now on that is us. */
+void kick_attach(struct vcpu *vcpu)
+{
+    vcpu->attached = true;
+    vcpu->area->pid = (uint32_t)getpid();
+    vcpu->area->tid = vcpu->tid;
 }
 
 bool kick_init(struct vcpu *vcpu)
@@ -125,7 +133,6 @@ bool kick_init(struct vcpu *vcpu)
     if (only_vcpu == NULL) {
         only_vcpu = vcpu;
     }
-    vcpu->area->pid = (uint32_t)getpid();
     sigemptyset(&action.sa_mask);
     if (sigaction(TIMER_SIGNAL, &action, NULL) != 0 || sigaction(KICK_SIGNAL, NULL, &old) != 0) {
         return false;

@@ -514,6 +514,18 @@ void lapic_timer_check(struct vcpu *vcpu)
     }
 }
 
+/* The timer runs, and the host's timer that stands for it was another worker's. */
+void lapic_timer_take_over(struct vcpu *vcpu)
+{
+    struct mpvm_vcpu_area *area = vcpu->area;
+
+    if (TIMER_MODE(REG(area, APIC_LVT_TIMER)) != TIMER_TSC_DEADLINE) {
+        timer_arm(vcpu, area->lapic.timer_expiry_ns);
+    } else if (area->lapic.tsc_deadline != 0) {
+        tsc_deadline_arm(vcpu);
+    }
+}
+
 static void timer_lvt_write(struct vcpu *vcpu, uint32_t value)
 {
     uint32_t *lvt = &REG(vcpu->area, APIC_LVT_TIMER);

@@ -164,12 +164,18 @@ ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
     if (vcpu == NULL) {
         return;
     }
+    self = vcpu;
     /* First: the engine's end flushes its blocks, and this is what they were. */
     perf_map_close(vcpu);
     if (vcpu->area != NULL) {
+        if (vcpu->attached && vcpu->vm->run_state != MPVM_RUN_SHUTDOWN) {
+            /* The others go on: nobody is to ask us or wait for us. */
+            claims_forget(vcpu);
+            runnable_end(vcpu);
+        }
         kick_deinit(vcpu);
     }
-    if (vcpu->attention != NULL) {
+    if (vcpu->attached) {
         attention_unshare(vcpu);
     }
     if (vcpu->engine != NULL) {
@@ -181,9 +187,7 @@ ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
     free(vcpu->flips);
     tlb_deinit(vcpu);
     tb_lookup_deinit(vcpu);
-    if (self == vcpu) {
-        self = NULL;
-    }
+    self = NULL;
     free(vcpu);
 }
 
@@ -215,9 +219,7 @@ static const char *engine_open(struct vcpu *vcpu)
     }
     vcpu->cpu = UC_CPU(vcpu->engine);
     vcpu->env = CPU_ENV(vcpu->cpu);
-    if (!attention_share(vcpu)) {
-        return strerror(errno);
-    }
+    vcpu->attention = &ENV_ATTENTION(vcpu->env);
     /* #UD is an exception like any other. */
     UC_STOP_INTERRUPT(vcpu->engine) = NULL;
     wrong = engine_selftest(vcpu);
@@ -290,13 +292,25 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
     return vcpu;
 }
 
-/* Power-on reset. The inbox stays: the coordinator has cleared it, and the BSP, which may be running by now,
- * may have sent us INIT and SIPI already. The BSP then runs from the control block's guest state if
- * `load_state`; the others wait for SIPI. */
-ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
+/* The area is ours from now on. An engine is made before: while it was, another worker may have been this vCPU. */
+static void attach(struct vcpu *vcpu)
 {
-    uint64_t base = vcpu->area->control.guest.apic_base;
+    if (vcpu->attached) {
+        return;
+    }
+    if (attention_share(vcpu)) {
+        kick_attach(vcpu);
+    } else {
+        snprintf(vcpu->error, sizeof(vcpu->error), "the vCPU's area can't be mapped into the engine: %s",
+                 strerror(errno));
+    }
+}
 
+/* The engine knows nothing of the guest, or no more: nothing is translated, claimed or in the middle. */
+static void begin_anew(struct vcpu *vcpu)
+{
+    self = vcpu;
+    attach(vcpu);
     /* The reset may have come in the middle of an instruction, even of one that ran alone. */
     UC_NESTED_LEVEL(vcpu->engine) = 0;
     if (vcpu->exclusive_step != 0) {
@@ -314,12 +328,6 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
     for (unsigned i = 0; i < vcpu->backend_count; i++) {
         memset(vcpu->flips + (vcpu->backend[i].offset >> PAGE_SHIFT), 0, vcpu->backend[i].size >> PAGE_SHIFT);
     }
-    lapic_reset(vcpu, false);
-    vcpu->area->mp_state = vcpu->area->is_bsp ? MPVM_MODE_IN_GUEST : MPVM_MODE_WAIT_FOR_SIPI;
-    if (load_state && vcpu->area->is_bsp) {
-        vcpu->area->control.guest.apic_base = base;
-        state_load(vcpu);
-    }
     vcpu->init_received = false;
     vcpu->exclusive_wanted = false;
     vcpu->replay_step = 0;
@@ -332,11 +340,30 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
     makecontext(&vcpu->guest_context, guest_main, 0);
 }
 
+/* Power-on reset. The inbox stays: the coordinator has cleared it, and the BSP, which may be running by now,
+ * may have sent us INIT and SIPI already. The BSP then runs from the control block's guest state if
+ * `load_state`; the others wait for SIPI. */
+ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
+{
+    uint64_t base = vcpu->area->control.guest.apic_base;
+
+    begin_anew(vcpu);
+    lapic_reset(vcpu, false);
+    vcpu->area->mp_state = vcpu->area->is_bsp ? MPVM_MODE_IN_GUEST : MPVM_MODE_WAIT_FOR_SIPI;
+    if (load_state && vcpu->area->is_bsp) {
+        vcpu->area->control.guest.apic_base = base;
+        state_load(vcpu);
+    }
+}
+
 /* Run until the next exit; its reason. What it is about stands in the control block's exit information,
  * and the answer (what was read) goes into its `data` before the next call. */
 ENGINE_EXPORT uint32_t engine_run(struct vcpu *vcpu)
 {
     self = vcpu;
+    if (!vcpu->attached) {
+        return vcpu->area->control.exit.reason = MPVM_EXIT_INTERNAL_ERROR;
+    }
     if (!kick_adopt(vcpu)) {
         snprintf(vcpu->error, sizeof(vcpu->error), "no timer for the local APIC: %s", strerror(errno));
         vcpu->area->control.exit.reason = MPVM_EXIT_INTERNAL_ERROR;
@@ -362,8 +389,13 @@ ENGINE_EXPORT void engine_save_state(struct vcpu *vcpu)
     state_save(vcpu);
 }
 
-/* Take over all architectural registers from the control block. */
+/* Take over all architectural registers from the control block. A new engine goes on with the vCPU that another worker
+ * has saved there, and with its local APIC, its inbox and its mail. */
 ENGINE_EXPORT void engine_load_state(struct vcpu *vcpu)
 {
+    if (!vcpu->attached) {
+        begin_anew(vcpu);
+    }
     state_load(vcpu);
+    lapic_timer_take_over(vcpu);
 }

@@ -65,7 +65,9 @@ struct fadt {
 	uint8_t reserved1[4];
 	uint32_t smi_command;
 	uint8_t acpi_enable;
-	uint8_t reserved2[11];
+	uint8_t reserved2[3];
+	uint32_t pm1a_event;
+	uint32_t pm1b_event;
 	uint32_t pm1a_control;
 	uint32_t pm1b_control;
 	uint32_t pm2_control;
@@ -299,6 +301,7 @@ static void read_fadt(const struct fadt *fadt)
 	acpi.pm_timer_mask = fadt->flags & FADT_TMR_VAL_EXT ? 0xffffffff : 0x00ffffff;
 	acpi.smi_command = (uint16_t)fadt->smi_command;
 	acpi.acpi_enable = fadt->acpi_enable;
+	acpi.pm1a_event = (uint16_t)fadt->pm1a_event;
 	acpi.pm1a_control = (uint16_t)fadt->pm1a_control;
 	acpi.pm1b_control = (uint16_t)fadt->pm1b_control;
 	if ((fadt->flags & FADT_RESET_REG_SUP) && fadt->reset_space == ADDRESS_SPACE_IO) {

@@ -18,6 +18,7 @@ struct acpi {
 	uint32_t pm_timer_mask;
 	uint16_t smi_command;
 	uint8_t acpi_enable;
+	uint16_t pm1a_event;
 	uint16_t pm1a_control;
 	uint16_t pm1b_control;
 

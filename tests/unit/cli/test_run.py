@@ -34,6 +34,7 @@ VCPU = VcpuSummary(
     write_watches=6,
     guest_ns=0,
     halted_ns=0,
+    moves=0,
     created_ns=0,
     ready_ns=0,
     first_entry_ns=50_000_000,

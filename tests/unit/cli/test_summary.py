@@ -25,6 +25,7 @@ def _vcpu(index: int, exits: dict[str, int]) -> VcpuSummary:
         write_watches=6,
         guest_ns=1_234_567_890,
         halted_ns=10_500_000,
+        moves=0,
         created_ns=30_000_000,
         ready_ns=40_000_000,
         first_entry_ns=50_000_000,

@@ -9,7 +9,7 @@ from typing import Any
 
 import zmq
 
-from mpvm.abi.messages import Kind, Message, decode, encode
+from mpvm.abi.messages import Kind, Message, decode, encode, identity
 
 
 class _Killed(Exception):  # noqa: N818 - no error: ends the thread
@@ -22,7 +22,9 @@ class FakeWorker:
     Its process is a stand-in: `pidfd` is a pipe's read end, readable when `die` is called.
     """
 
-    def __init__(self, endpoint: str, index: int, script: "Callable[[FakeWorker], None]") -> None:
+    def __init__(
+        self, endpoint: str, index: int, script: "Callable[[FakeWorker], None]", generation: int = 0
+    ) -> None:
         self.index = index
         self.pidfd, self._alive = os.pipe()
         self.received: list[Message] = []
@@ -31,7 +33,7 @@ class FakeWorker:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 1000
-        self._socket.identity = index.to_bytes(2, "big")
+        self._socket.identity = identity(index, generation)
         self._socket.connect(endpoint)
         self._dead = False
         self._thread = threading.Thread(target=self._run, args=(script,))

@@ -30,6 +30,7 @@ from mpvm.coordinator.launch import endpoint
 from mpvm.coordinator.observer import Observer
 from mpvm.coordinator.outcome import Outcome
 from mpvm.coordinator.runtime_dir import RuntimeDir
+from mpvm.coordinator.shm import VmMemory
 from mpvm.coordinator.vcpu import VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
 from mpvm.coordinator.vm import VirtualMachine
@@ -86,18 +87,20 @@ class Bench:
         monkeypatch.setattr(forkserver, "stop", directory.remove)
         monkeypatch.setattr(signal, "pidfd_send_signal", self.kicks)
         monkeypatch.setattr(vm, "launch", self.launch)
+        self.endpoint = endpoint(directory)
         monkeypatch.setattr(vm, "wait_until_ready", lambda vcpus: vcpus.wait_for(VcpuState.READY))
 
-    def launch(
-        self, vcpus: VcpuSet, _accelerator: Any, _loop: Any, memory: Any, directory: Any, *_place: Any
-    ) -> None:
-        self.memory = memory
+    def launch(self, vcpus: VcpuSet, _launcher: Any) -> None:
         for each, script in zip(vcpus.vcpus, self.scripts, strict=True):
-            worker = FakeWorker(endpoint(directory), each.index, script)
+            worker = FakeWorker(self.endpoint, each.index, script)
             self.workers.append(worker)
             self.kicks.workers[worker.pidfd] = worker
             each.pid, each.pidfd = 1000 + each.index, worker.pidfd
             vcpus.watch(each)
+
+    @property
+    def memory(self) -> VmMemory:
+        return self.vm._memory
 
     def run(self, *scripts: Script, **config: Any) -> Outcome:
         self.scripts = scripts

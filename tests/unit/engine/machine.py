@@ -80,7 +80,7 @@ class Machine:
         self._describe_vm(a20_mask)
         self._describe_vcpus(model)
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
-        self.engine = Vcpu(_address(self.vm_block), _address(self.ram_block), 0, self.doorbell)
+        self.engine = self.another_engine()
         self.program = Program(0, b"", {})
         self._hung = False
         self._thread, self._task = threading.get_ident(), threading.get_native_id()
@@ -148,6 +148,16 @@ class Machine:
         self.engine.reset(load_state=False)
         state.store(self.area.control.guest)
         self.engine.reset(load_state=True)
+
+    def another_engine(self) -> Vcpu:
+        """A new engine for the first vCPU."""
+        return Vcpu(_address(self.vm_block), _address(self.ram_block), 0, self.doorbell)
+
+    def move(self, new: Vcpu | None = None) -> None:
+        """Have another engine, a new one by default, go on from what the present one has saved."""
+        self.engine.close()
+        self.engine = new or self.another_engine()
+        self.engine.load_state()
 
     def run(self, reply: int = 0) -> Exit:
         """Answer the last exit with `reply` and run until the next one."""

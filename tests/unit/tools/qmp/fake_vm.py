@@ -8,6 +8,7 @@ from mpvm.abi.layout import RunState
 from mpvm.accel import Accelerator
 from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.config import Boot, Config
+from mpvm.coordinator.move import Moved
 from mpvm.qom.container import Container
 from mpvm.qom.object import Object
 from mpvm.tools.vm import Vcpu
@@ -39,6 +40,10 @@ class FakeVm:
 
     def cont(self) -> None:
         self.asked.append("cont")
+
+    def move_vcpu(self, index: int | None, accel: str | None = None) -> Moved:
+        self.asked.append(f"move {index} {accel}")
+        return Moved(total_ns=30, gap_ns=4)
 
     def system_reset(self) -> None:
         self.asked.append("system_reset")

@@ -1,0 +1,168 @@
+"""Moving a vCPU over a real socket, with threads in the place of workers."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mpvm.abi.errors import CommandError, StartError
+from mpvm.abi.layout import Request, VcpuArea
+from mpvm.abi.messages import Kind, Message
+from mpvm.accel import Accelerator, accelerator
+from mpvm.coordinator import move
+from mpvm.coordinator.clock import MonotonicClock
+from mpvm.coordinator.loop import EventLoop
+from mpvm.coordinator.move import VcpuMover
+from mpvm.coordinator.vcpu import Vcpu, VcpuState
+from mpvm.coordinator.vcpus import VcpuSet
+from tests.unit.coordinator.fake_worker import FakeWorker, Kicks
+
+LOAD_STATE = Message(Kind.RESUME, (2,))
+STOP = Message(Kind.STOP, ())
+Script = Callable[[FakeWorker], None]
+
+
+def movable(worker: FakeWorker) -> None:
+    """Pauses when it is kicked, and ends when it is told to."""
+    if worker.come_up().kind is Kind.STOP:
+        worker.send(Kind.STOPPED)
+        return
+    worker.kicks.get()
+    worker.send(Kind.PAUSED)
+    worker.receive()
+    worker.send(Kind.STOPPED)
+
+
+def stays(worker: FakeWorker) -> None:
+    """Runs until it is stopped."""
+    worker.come_up()
+    worker.receive()
+
+
+def comes_up(worker: FakeWorker) -> None:
+    """And is gone: what it is told, it does not hear."""
+    worker.send(Kind.CREATED, 1, "fake 1.0", 5)
+    worker.send(Kind.READY, 7)
+
+
+def can_not_start(worker: FakeWorker) -> None:
+    worker.send(Kind.FAILED, "no engine", "StartError")
+
+
+class Bench:
+    """Is the launcher, too: `scripts` has what the next workers do."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.endpoint = f"ipc://{folder}/vcpu.sock"
+        self.kicks = Kicks()
+        monkeypatch.setattr(signal, "pidfd_send_signal", self.kicks)
+        monkeypatch.setattr(move, "wait_for_process", lambda vcpu: None)
+        self.loop = EventLoop(MonotonicClock())
+        self.workers: list[FakeWorker] = []
+        self.scripts: list[Script] = []
+        self.asked: list[tuple[int, int, str]] = []
+        self.accelerator = accelerator("unicorn")
+        self.ended = False
+        self.vcpus: VcpuSet
+
+    def ask(self, vcpu: Vcpu, target: Accelerator) -> None:
+        self.asked.append((vcpu.index, vcpu.generation, target.name))
+        worker = FakeWorker(self.endpoint, vcpu.index, self.scripts.pop(0), vcpu.generation)
+        self.workers.append(worker)
+        self.kicks.workers[worker.pidfd] = worker
+        vcpu.pid, vcpu.pidfd = 1000 * (vcpu.generation + 1) + vcpu.index, worker.pidfd
+
+    def start(self, *scripts: Script) -> VcpuMover:
+        areas = [VcpuArea(index=index) for index in range(len(scripts))]
+        self.vcpus = VcpuSet(self.loop, areas, self.endpoint, lambda exit_: None, limit_seconds=10)
+        self.vcpus.serve()
+        self.scripts = list(scripts)
+        for vcpu in self.vcpus.vcpus:
+            self.ask(vcpu, self.accelerator)
+            self.vcpus.watch(vcpu)
+        self.vcpus.wait_for(VcpuState.READY)
+        self.vcpus.resume()
+        self.asked.clear()
+        return VcpuMover(self.vcpus, self, lambda: self.ended)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self.vcpus.stop()
+        for worker in self.workers:
+            worker.join()
+        self.vcpus.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    bench = Bench(tmp_path, monkeypatch)
+    yield bench
+    bench.close()
+
+
+def test_a_new_worker_loads_what_the_old_one_has_saved_and_stopped_with(bench: Bench) -> None:
+    mover = bench.start(stays, movable)
+    bench.scripts = [stays]
+    moved = mover.move(1)
+    bench.workers[1].join()
+    assert bench.workers[1].received[-1] == STOP
+    assert bench.asked == [(1, 1, "unicorn")]
+    assert [vcpu.generation for vcpu in bench.vcpus.vcpus] == [0, 1]
+    assert bench.vcpus.vcpus[1].state is VcpuState.RUNNING
+    assert not bench.vcpus.vcpus[1].area.request & Request.PAUSE
+    bench.vcpus.stop()
+    bench.workers[2].join()
+    assert bench.workers[2].received == [LOAD_STATE, STOP]
+    assert 0 < moved.gap_ns <= moved.total_ns
+
+
+def test_the_other_vcpus_are_left_alone(bench: Bench) -> None:
+    mover = bench.start(stays, movable)
+    bench.scripts = [stays]
+    mover.move(1)
+    assert bench.kicks.workers[bench.vcpus.vcpus[0].pidfd].kicks.empty()
+    assert bench.vcpus.vcpus[0].state is VcpuState.RUNNING
+
+
+def test_a_vcpu_of_a_stopped_vm_goes_on_elsewhere_when_the_vm_does(bench: Bench) -> None:
+    mover = bench.start(movable)
+    bench.vcpus.pause()
+    bench.scripts = [stays]
+    mover.move(0)
+    assert bench.vcpus.vcpus[0].state is VcpuState.PAUSED
+    bench.vcpus.resume()
+    bench.vcpus.stop()
+    bench.workers[1].join()
+    assert bench.workers[1].received == [LOAD_STATE, STOP]
+
+
+def test_a_worker_that_can_not_start_leaves_the_vcpu_where_it_is(bench: Bench) -> None:
+    mover = bench.start(stays)
+    bench.scripts = [can_not_start]
+    with pytest.raises(StartError, match="vCPU 0: no engine"):
+        mover.move(0)
+    assert bench.vcpus.vcpus[0].generation == 0
+    assert bench.vcpus.vcpus[0].state is VcpuState.RUNNING
+    assert bench.workers[0].kicks.empty()
+
+
+def test_a_move_is_given_up_when_the_run_ends_meanwhile(bench: Bench) -> None:
+    """Its vCPU is in the exit that has ended the run, and never pauses."""
+    mover = bench.start(stays)
+    bench.scripts = [comes_up]
+    bench.ended = True
+    mover.move(0)
+    assert bench.vcpus.vcpus[0].generation == 0
+
+
+def test_one_vcpu_of_many_can_not_go_to_another_accelerator(bench: Bench) -> None:
+    mover = bench.start(stays, stays)
+    with pytest.raises(CommandError, match="vCPU 1 can't run under kvm beside vCPUs under unicorn"):
+        mover.move(1, "kvm")
+
+
+def test_a_vcpu_that_is_not_there_can_not_be_moved(bench: Bench) -> None:
+    mover = bench.start(stays)
+    with pytest.raises(CommandError, match="there is no vCPU 1, one from 0 to 0 is right"):
+        mover.move(1)

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from mpvm.config import Config, load_config
+from mpvm.trace import log
 
 _SHM = Path("/dev/shm")
 _PREFIX = "mpvm-"
@@ -84,6 +85,14 @@ def machine_config(guest: Path, write_config: Callable[[str], Path]) -> Callable
         return load_config(write_config(yaml.safe_dump(sections)))
 
     return make
+
+
+@pytest.fixture
+def logged(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[str]]]:
+    """Every log category is on; returns the lines since the last call, without the command's name."""
+    log.set_log(log.LOG_ITEMS)
+    yield lambda: [line.removeprefix("mpvm: ") for line in capfd.readouterr().err.splitlines()]
+    log.close_log()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

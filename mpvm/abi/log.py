@@ -9,6 +9,7 @@ class LogItem(IntFlag):
     INT = 1
     CPU_RESET = 2
     GUEST_ERRORS = 4
+    UNIMP = 8
 
 
 WORKERS = LogItem.INT | LogItem.CPU_RESET

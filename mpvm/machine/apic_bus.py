@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mpvm.abi.layout import Startup, VcpuArea
+from mpvm.abi.log import LogItem
 from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
+from mpvm.trace.log import log_mask
 
 # Registers of the local APIC's page, offset / 4 (SDM vol. 3, table 10-1).
 TPR: Final = 0x080 // 4
@@ -97,6 +99,7 @@ class ApicBus:
                 inbox.vector[message.vector] = LEVEL if message.level_triggered else EDGE
             case DeliveryMode.SMI:
                 inbox.smi = 1
+                log_mask(LogItem.UNIMP, "vCPU %d: SMI, and there is no system-management mode", area.index)
             case DeliveryMode.NMI:
                 inbox.nmi = 1
             case DeliveryMode.INIT:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+from mpvm.abi.log import LogItem
 from mpvm.memory.ram import GuestRam
+from mpvm.trace.log import log_mask
 
 
 class DmaMemory:
@@ -19,7 +21,10 @@ class DmaMemory:
 
     def read(self, gpa: int, size: int) -> bytes | None:
         """`size` bytes at `gpa`; None when not all of them are RAM."""
-        return self._ram.read(gpa, size) if self._ram.contains(gpa, size) else None
+        if not self._ram.contains(gpa, size):
+            log_mask(LogItem.GUEST_ERRORS, "DMA: a read of %d bytes at %#x, which is no RAM", size, gpa)
+            return None
+        return self._ram.read(gpa, size)
 
     def write(self, gpa: int, data: bytes) -> bool:
         """Store `data` at `gpa`; False, and nothing is stored, when not all of it would go to RAM.
@@ -29,6 +34,7 @@ class DmaMemory:
         """
         offset = self._ram.offset(gpa, len(data))
         if offset is None:
+            log_mask(LogItem.GUEST_ERRORS, "DMA: a write of %d bytes at %#x, which is no RAM", len(data), gpa)
             return False
         self._store(offset, data)
         return True

@@ -13,6 +13,7 @@ LOG_ITEMS: Final = {
     "int": (LogItem.INT, "every interrupt and exception that a vCPU takes"),
     "cpu_reset": (LogItem.CPU_RESET, "a vCPU's registers before each reset and INIT"),
     "guest_errors": (LogItem.GUEST_ERRORS, "what the guest does that no correct program would"),
+    "unimp": (LogItem.UNIMP, "what the guest asks for that real hardware has and mpvm does not"),
 }
 _NAMES: Final = {item: name for name, (item, _text) in LOG_ITEMS.items()}
 _STDERR: Final = 2

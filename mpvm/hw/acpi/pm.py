@@ -10,11 +10,13 @@ from enum import IntFlag
 from typing import Any
 
 from mpvm.abi.errors import DeviceError
+from mpvm.abi.log import LogItem
 from mpvm.hw.bus import IsaDevice
 from mpvm.hw.clock import NS_PER_SECOND
 from mpvm.memory.region import Region, ShadowRegister
 from mpvm.qom import properties
 from mpvm.qom.type_info import register_type
+from mpvm.trace.log import log_mask
 
 PM_BASE = 0x600
 PM_SIZE = 0x10
@@ -258,6 +260,8 @@ class AcpiPm(IsaDevice):
             slp_typ = self._pm1_control >> _SLP_TYP_SHIFT & 7
             if value & Pm1Control.SLP_EN and slp_typ == SLP_TYP_S5:
                 self.wiring.system.power_off()
+            elif value & Pm1Control.SLP_EN:
+                log_mask(LogItem.UNIMP, "ACPI: a sleeping state of SLP_TYP %d", slp_typ)
         elif register == GPE0_OFFSET:
             self._gpe_status &= ~value
         elif register == GPE0_OFFSET + 2:

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from mpvm.abi.errors import DeviceError
+from mpvm.abi.log import LogItem
 from mpvm.hw.bus import SysBusDevice
 from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
 from mpvm.memory.region import Region
 from mpvm.qom import properties
 from mpvm.qom.type_info import register_type
+from mpvm.trace.log import log_mask
 
 BASE_ADDRESS = 0xFEC00000
 REGION_SIZE = 0x1000
@@ -108,6 +110,7 @@ class IoApic(SysBusDevice):
         """Send the message of `entry`; a reserved delivery mode sends none."""
         mode = entry >> REDIR_DELMOD_SHIFT & 7
         if mode not in DELIVERY_MODES:
+            log_mask(LogItem.GUEST_ERRORS, "I/O APIC: reserved delivery mode %d", mode)
             return
         self.deliver(
             InterruptMessage(

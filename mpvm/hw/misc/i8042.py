@@ -7,12 +7,14 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import Any
 
+from mpvm.abi.log import LogItem
 from mpvm.hw.bus import IsaDevice
 from mpvm.hw.misc.a20 import no_gate
 from mpvm.hw.misc.ps2_keyboard import Ps2Keyboard
 from mpvm.memory.region import Region, ShadowRegister
 from mpvm.qom import properties
 from mpvm.qom.type_info import register_type
+from mpvm.trace.log import log_mask
 
 DATA_PORT = 0x60
 COMMAND_PORT = 0x64
@@ -285,8 +287,9 @@ class I8042(IsaDevice):
             case Command.ENABLE_A20:
                 self._write_output_port(self._output_port | OutputPort.A20)
             case _:
-                # a command with an argument waits for it; the 8042 ignores one that it does not know
-                pass
+                # A command with an argument waits for it; the 8042 ignores one that it does not know.
+                if command not in _TAKES_ARGUMENT:
+                    log_mask(LogItem.GUEST_ERRORS, "i8042: unknown command %#x", command)
 
     def _self_test(self) -> None:
         """Interfaces off and interrupts disabled afterwards, and the system flag set."""

@@ -5,6 +5,9 @@
 from enum import IntEnum
 from typing import Any
 
+from mpvm.abi.log import LogItem
+from mpvm.trace.log import log_mask
+
 
 class Command(IntEnum):
     """Commands to the keyboard."""
@@ -93,6 +96,7 @@ class Ps2Keyboard:
                 # they set how the keys of scan code set 3 repeat, and there are no keys
                 pass
             case _:
+                log_mask(LogItem.GUEST_ERRORS, "PS/2 keyboard: unknown command %#x", value)
                 return [RESEND_REPLY]
         return [ACK]
 

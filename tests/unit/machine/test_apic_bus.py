@@ -1,5 +1,7 @@
 """Which local APICs an interrupt message reaches (SDM vol. 3, 10.6.2), and what it leaves there."""
 
+from collections.abc import Callable
+
 import pytest
 
 from mpvm.abi.layout import Startup, VcpuArea
@@ -178,3 +180,11 @@ def test_a_reset_takes_back_what_nobody_has_seen() -> None:
     bench.bus.clear()
     inbox = bench.areas[0].inbox
     assert (inbox.any, inbox.nmi, sum(inbox.vector)) == (0, 0, 0)
+
+
+def test_system_management_interrupts_are_told_as_what_there_is_not(logged: Callable[[], list[str]]) -> None:
+    bench = Bench(2)
+    bench.send(1, DeliveryMode.NMI)
+    assert logged() == []
+    bench.send(1, DeliveryMode.SMI)
+    assert logged() == ["unimp: vCPU 1: SMI, and there is no system-management mode"]

@@ -1,5 +1,7 @@
 """Guest memory as a device sees it."""
 
+from collections.abc import Callable
+
 import pytest
 
 from mpvm.memory.dma import DmaMemory
@@ -37,3 +39,16 @@ def test_what_is_not_ram_all_of_it_neither_loads_nor_stores(gpa: int) -> None:
     assert block.dma.read(gpa, 2) is None
     assert not block.dma.write(gpa, b"ab")
     assert block.stores == []
+
+
+def test_what_is_not_ram_is_a_guest_error(logged: Callable[[], list[str]]) -> None:
+    block = Block()
+    block.dma.write(0, b"inside")
+    block.dma.read(0, 8)
+    assert logged() == []
+    block.dma.write(MEMORY - 2, b"four")
+    block.dma.read(1 << 40, 8)
+    assert logged() == [
+        "guest_errors: DMA: a write of 4 bytes at 0x1ffffe, which is no RAM",
+        "guest_errors: DMA: a read of 8 bytes at 0x10000000000, which is no RAM",
+    ]

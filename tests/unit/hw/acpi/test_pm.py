@@ -1,5 +1,7 @@
 """ACPI fixed hardware against chapter 4.8 of the specification, register by register."""
 
+from collections.abc import Callable
+
 import msgpack
 import pytest
 
@@ -339,3 +341,13 @@ def test_a_reset_control_of_its_own_answers_at_0xcf9() -> None:
     [(port, region)] = control.ports()
     region.write(0, 1, 0x0E)
     assert (port, region.size, asked) == (0xCF9, 1, ["reset"])
+
+
+def test_a_sleeping_state_that_there_is_not_is_told_as_such(
+    rig: Rig, logged: Callable[[], list[str]]
+) -> None:
+    rig.set_word(CNT, pm.SLP_TYP_S5 << 10 | SLP_EN)
+    rig.set_word(CNT, 1 << 10)
+    assert logged() == []
+    rig.set_word(CNT, 1 << 10 | SLP_EN)
+    assert logged() == ["unimp: ACPI: a sleeping state of SLP_TYP 1"]

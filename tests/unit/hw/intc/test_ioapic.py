@@ -1,5 +1,7 @@
 """The I/O APIC, register by register, against the Intel 82093AA data sheet."""
 
+from collections.abc import Callable
+
 import pytest
 
 from mpvm.abi.errors import DeviceError
@@ -256,3 +258,13 @@ def test_state_goes_over_with_an_eoi_outstanding(bench: Bench) -> None:
     bench.ioapic.eoi(0x51)
     other.ioapic.set_irq(9, 0)
     assert bench.ioapic.state() != other.ioapic.state()
+
+
+def test_a_reserved_delivery_mode_is_a_guest_error(bench: Bench, logged: Callable[[], list[str]]) -> None:
+    bench.program(5, 0x45)
+    bench.ioapic.set_irq(5, 1)
+    bench.ioapic.set_irq(5, 0)
+    assert logged() == []
+    bench.program(5, 0x45 | 3 << 8)
+    bench.ioapic.set_irq(5, 1)
+    assert logged() == ["guest_errors: I/O APIC: reserved delivery mode 3"]

@@ -1,5 +1,7 @@
 """The 8042 keyboard controller, command by command."""
 
+from collections.abc import Callable
+
 import msgpack
 import pytest
 
@@ -329,3 +331,18 @@ def test_a_time_out_in_the_output_buffer_moves_with_its_flags(rig: Rig) -> None:
     other.device.load(rig.device.state())
     assert other.status() & (OBF | AUX_OBF | TIMEOUT) == OBF | AUX_OBF | TIMEOUT
     assert (other.irq1.level, other.irq12.level) == (0, 1)
+
+
+def test_a_command_that_there_is_not_is_a_guest_error(rig: Rig, logged: Callable[[], list[str]]) -> None:
+    rig.command(0xAA)
+    # The first takes an argument, which is no command.
+    rig.command(0xD1, 0xDF)
+    rig.command(0xAE)
+    rig.keyboard(0xED, 0x07)
+    assert logged() == []
+    rig.keyboard(0xF1)
+    rig.command(0xB0)
+    assert logged() == [
+        "guest_errors: PS/2 keyboard: unknown command 0xf1",
+        "guest_errors: i8042: unknown command 0xb0",
+    ]

@@ -3,20 +3,18 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpvm.tools.qmp.stream import JsonStream
 
-_VALUES = st.recursive(
-    st.text() | st.integers() | st.booleans() | st.none(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=8,
-)
+_TEXT = st.text(max_size=6)
+_VALUES = _TEXT | st.integers() | st.lists(_TEXT, max_size=2) | st.dictionaries(_TEXT, _TEXT, max_size=2)
 
 
+@settings(max_examples=50)
 @given(
-    st.lists(st.dictionaries(st.text(), _VALUES), max_size=4),
+    st.lists(st.dictionaries(_TEXT, _VALUES, max_size=3), max_size=3),
     st.sampled_from(["", "\n", "\r\n", "  "]),
     st.integers(1, 9),
 )

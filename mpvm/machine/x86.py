@@ -19,7 +19,7 @@ from mpvm.machine.apic_bus import ApicBus
 from mpvm.machine.base import Host, Machine, MachineSpec
 from mpvm.machine.irq import IrqRouter
 from mpvm.machine.publish import Publisher
-from mpvm.machine.x86_cpu import X86Cpu
+from mpvm.machine.x86_cpu import X86Cpu, x86_cpu_class
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam, ram_slots
 from mpvm.qom.qdev import Device, qdev_realize
@@ -153,8 +153,9 @@ def x86_cpus_init(machine: X86Machine) -> None:
 
 def x86_cpu_new(machine: X86Machine, area: VcpuArea) -> X86Cpu:
     """The object of the vCPU of `area`, in /machine/unattached."""
-    cpu = X86Cpu()
+    cpu = x86_cpu_class(machine.spec.cpu.name)()
     cpu.area = area
+    cpu.cpu_model, cpu.place = machine.spec.cpu, machine.spec.topology.place(area.index)
     machine.realize(cpu)
     return cpu
 

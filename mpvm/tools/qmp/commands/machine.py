@@ -7,7 +7,7 @@ from mpvm.abi.layout import MAX_VCPUS
 from mpvm.cpu.models import SPECIAL_MODELS, model_names
 from mpvm.cpu.resolve import resolve_model
 from mpvm.machine.base import MACHINE_SUFFIX, Machine
-from mpvm.machine.x86_cpu import X86Cpu
+from mpvm.machine.x86_cpu import X86_CPU_SUFFIX, X86Cpu, cpu_place
 from mpvm.qom.type_info import object_class_get_list
 from mpvm.tools.qmp.registry import command
 from mpvm.tools.vm import Vm
@@ -28,18 +28,11 @@ def query_cpus_fast(vm: Vm) -> list[dict[str, object]]:
     topology = vm.config.machine.smp
     cpus = []
     for vcpu in vm.list_vcpus():
-        place = topology.place(vcpu.index)
-        props = {
-            "socket-id": place.socket,
-            "die-id": place.die,
-            "core-id": place.core,
-            "thread-id": place.thread,
-        }
         entry: dict[str, object] = {
             "cpu-index": vcpu.index,
             "thread-id": vcpu.pid,
             "target": "x86_64",
-            "props": props,
+            "props": cpu_place(topology, vcpu.index),
         }
         if vcpu.index in paths:
             entry["qom-path"] = paths[vcpu.index]
@@ -76,7 +69,7 @@ def query_cpu_definitions(vm: Vm) -> list[dict[str, object]]:
     for name, stands_for in model_names():
         entry: dict[str, object] = {
             "name": name,
-            "typename": f"{name}-{X86Cpu.type_name}",
+            "typename": name + X86_CPU_SUFFIX,
             # Models of the table are the same on every host.
             "static": False,
             "migration-safe": name not in SPECIAL_MODELS,

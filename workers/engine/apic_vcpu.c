@@ -10,6 +10,9 @@
 ENGINE_EXPORT void apic_destroy(struct vcpu *vcpu)
 {
     kick_deinit(vcpu);
+    if (self == vcpu) {
+        self = NULL;
+    }
     free(vcpu);
 }
 
@@ -76,6 +79,8 @@ ENGINE_EXPORT void apic_init_done(struct vcpu *vcpu)
 
 ENGINE_EXPORT void apic_enter(struct vcpu *vcpu)
 {
+    self = vcpu;
+    kick_adopt(vcpu);
     attach(vcpu);
     runnable_begin(vcpu, vcpu->index);
     enter_guest(vcpu);
@@ -84,6 +89,12 @@ ENGINE_EXPORT void apic_enter(struct vcpu *vcpu)
 ENGINE_EXPORT void apic_leave(struct vcpu *vcpu)
 {
     leave_guest(vcpu, MPVM_MODE_OUTSIDE);
+}
+
+/* A page of guest RAM that KVM's own log has as written. */
+ENGINE_EXPORT void apic_dirty(struct vcpu *vcpu, uint32_t page)
+{
+    dirty_mark(vcpu->vm, page);
 }
 
 /* Look at what came from outside; a kick from now on ends the next run. False: there is an INIT, or a request. */

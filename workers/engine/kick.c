@@ -11,7 +11,7 @@
 
 #define KICK_SIGNAL SIGUSR1
 /* The engine's own, so that a program that has several vCPUs in its threads may use the other as it likes. */
-#define TIMER_SIGNAL (SIGRTMIN + 8)
+#define ENGINE_SIGNAL (SIGRTMIN + 8)
 
 /* `self` is thread-local, and a worker process's kick may come to any of its threads: this is its one vCPU. */
 static struct vcpu *only_vcpu;
@@ -66,7 +66,7 @@ void attention_unshare(struct vcpu *vcpu)
 static void attention_raise_in(struct mpvm_vcpu_area *area)
 {
     if (area->attention_at == 0) {
-        syscall(SYS_tgkill, area->pid, area->tid, KICK_SIGNAL);
+        syscall(SYS_tgkill, area->pid, area->tid, ENGINE_SIGNAL);
     } else {
         __atomic_store_n((uint32_t *)(void *)((uint8_t *)area + area->attention_at), 1, __ATOMIC_SEQ_CST);
     }
@@ -101,7 +101,7 @@ bool kick_adopt(struct vcpu *vcpu)
     }
     memset(&event, 0, sizeof(event));
     event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = vcpu->engine != NULL ? TIMER_SIGNAL : KICK_SIGNAL;
+    event.sigev_signo = ENGINE_SIGNAL;
     event._sigev_un._tid = (pid_t)this_tid;
     if (vcpu->tid != 0) {
         timer_delete(vcpu->timer);
@@ -134,7 +134,7 @@ bool kick_init(struct vcpu *vcpu)
         only_vcpu = vcpu;
     }
     sigemptyset(&action.sa_mask);
-    if (sigaction(TIMER_SIGNAL, &action, NULL) != 0 || sigaction(KICK_SIGNAL, NULL, &old) != 0) {
+    if (sigaction(ENGINE_SIGNAL, &action, NULL) != 0 || sigaction(KICK_SIGNAL, NULL, &old) != 0) {
         return false;
     }
     /* Who has a handler for it is a program that kicks by engine_kick(). */

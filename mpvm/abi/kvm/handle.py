@@ -1,11 +1,15 @@
 """What the handles of `/dev/kvm`, a VM, a vCPU and a device have in common."""
 
-import fcntl
+import ctypes
 import os
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from mpvm.abi.kvm.constants import Cap
 from mpvm.abi.kvm.ioctl import Ioctl
+
+# The one of `fcntl` takes numbers of 31 bits only.
+_ioctl: Final = ctypes.CDLL(None, use_errno=True).ioctl
+_ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
 
 
 class Handle:
@@ -23,10 +27,12 @@ class Handle:
 
         Raises `OSError` with the kernel's errno, and the ioctl's name where a file's would be.
         """
-        try:
-            return int(fcntl.ioctl(self._fd, number, argument))
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, f"KVM_{number.name}") from None
+        word = argument if isinstance(argument, int) else ctypes.addressof(argument)
+        result = int(_ioctl(self._fd, number, word))
+        if result < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), f"KVM_{number.name}")
+        return result
 
     def close(self) -> None:
         """Close the descriptor; a second time is nothing."""

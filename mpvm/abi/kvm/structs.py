@@ -423,7 +423,9 @@ class _RunDebug(ctypes.Structure):
     _fields_ = [("arch", DebugExitArch)]
 
 
-class _RunMmio(ctypes.Structure):
+class RunMmio(ctypes.Structure):
+    """What a KVM_EXIT_MMIO is about."""
+
     _fields_ = [("phys_addr", u64), ("data", u8 * 8), ("len", u32), ("is_write", u8)]
 
 
@@ -454,7 +456,7 @@ class _RunExit(ctypes.Union):
         ("ex", _RunException),
         ("io", _RunIo),
         ("debug", _RunDebug),
-        ("mmio", _RunMmio),
+        ("mmio", RunMmio),
         ("hypercall", _RunHypercall),
         ("internal", _RunInternal),
         ("system_event", _RunSystemEvent),

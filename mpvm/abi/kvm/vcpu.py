@@ -173,6 +173,10 @@ class Vcpu(Handle):
         argument.arch.debugreg[: len(debugreg)] = debugreg
         self.ioctl(Ioctl.SET_GUEST_DEBUG, argument)
 
+    def setup_mce(self, mcg_cap: int) -> None:
+        """Machine-check banks, as IA32_MCG_CAP says them."""
+        self.ioctl(Ioctl.X86_SETUP_MCE, ctypes.c_uint64(mcg_cap))
+
     def translate(self, linear_address: int) -> structs.Translation:
         """What the guest's page tables say of an address."""
         return self._get(Ioctl.TRANSLATE, structs.Translation(linear_address))

@@ -36,13 +36,15 @@ _PLAIN = (
     "VCPU_TSC_OFFSET",
 )
 _VMX_EXIT = 64
+# Structures that have no name of their own in the headers.
+_NAMELESS = ("_", "RunMmio")
 
 
 def _layouts() -> list[type[ctypes.Structure]]:
     return [
         kind
         for name, kind in vars(structs).items()
-        if isinstance(kind, type) and issubclass(kind, ctypes.Structure) and not name.startswith("_")
+        if isinstance(kind, type) and issubclass(kind, ctypes.Structure) and not name.startswith(_NAMELESS)
     ]
 
 
@@ -59,7 +61,7 @@ def _fields(kind: type, base: int = 0, path: str = "") -> Iterator[tuple[str, in
             yield from _fields(inner, offset, path)
         else:
             yield path + name, offset, ctypes.sizeof(inner)
-            if inner.__name__.startswith("_"):
+            if inner.__name__.startswith(_NAMELESS):
                 yield from _fields(inner, offset, f"{path}{name}.")
 
 

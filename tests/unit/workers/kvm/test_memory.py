@@ -1,0 +1,82 @@
+"""Memory slots of KVM from the VM page, with the A20 gate."""
+
+from typing import Any, cast
+
+from mpvm.abi.kvm.vm import Vm
+from mpvm.abi.layout import MemoryBackend, MemorySlot, SlotFlag, VmPage
+from workers.kvm.memory import A20_OPEN, Memory
+
+_MIB = 1 << 20
+_RAM = 0x7000_0000_0000
+
+
+class _Slots:
+    """KVM's side: the slots as they were set."""
+
+    def __init__(self) -> None:
+        self.slots: dict[int, tuple[int, int, int, int]] = {}
+        self.log = b""
+
+    def set_user_memory_region(self, slot: int, flags: int, gpa: int, size: int, address: int) -> None:
+        if size:
+            self.slots[slot] = (flags, gpa, size, address)
+        else:
+            del self.slots[slot]
+
+    def get_dirty_log(self, _slot: int, pages: int) -> bytes:
+        assert pages <= 8 * len(self.log)
+        return self.log
+
+
+def _memory(*slots: MemorySlot, a20_mask: int = A20_OPEN) -> tuple[_Slots, VmPage, Memory]:
+    kvm, page = _Slots(), VmPage(a20_mask=a20_mask, slot_count=len(slots))
+    for place, slot in enumerate(slots):
+        page.slot[place] = slot
+    return kvm, page, Memory(cast(Vm, cast(Any, kvm)), page, _RAM)
+
+
+def test_slots_lie_in_the_ram_block_or_where_their_backend_says() -> None:
+    kvm, page, memory = _memory(
+        MemorySlot(0, _MIB, 0, 0), MemorySlot(4 * _MIB, _MIB, 2 * _MIB, SlotFlag.READONLY)
+    )
+    page.backend_count = 1
+    page.backend[0] = MemoryBackend(2 * _MIB, _MIB, 0x1234000)
+    memory.update()
+    assert kvm.slots == {0: (0, 0, _MIB, _RAM), 1: (SlotFlag.READONLY, 4 * _MIB, _MIB, 0x1234000)}
+
+
+def test_a_change_of_the_vm_pages_slots_is_followed_once_its_generation_changes() -> None:
+    kvm, page, memory = _memory(MemorySlot(0, _MIB, 0, 0), MemorySlot(_MIB, _MIB, _MIB, 0))
+    memory.update()
+    page.slot_count = 1
+    memory.update()
+    assert len(kvm.slots) == 2
+    page.memory_generation += 1
+    memory.update()
+    assert kvm.slots == {0: (0, 0, _MIB, _RAM)}
+
+
+def test_with_address_line_20_masked_odd_mebibytes_are_the_even_ones_below() -> None:
+    kvm, page, memory = _memory(MemorySlot(0, 4 * _MIB, 0, 0), a20_mask=A20_OPEN & ~_MIB)
+    memory.update()
+    assert [(gpa // _MIB, (address - _RAM) // _MIB) for _, gpa, _, address in kvm.slots.values()] == [
+        (0, 0),
+        (1, 0),
+        (2, 2),
+        (3, 2),
+    ]
+    page.a20_mask = A20_OPEN
+    memory.update()
+    assert kvm.slots == {0: (0, 0, 4 * _MIB, _RAM)}
+
+
+def test_the_dirty_log_names_pages_of_the_page_map() -> None:
+    kvm, page, memory = _memory(MemorySlot(8 * _MIB, _MIB, 2 * _MIB, SlotFlag.LOG_DIRTY_PAGES))
+    memory.update()
+    kvm.log = (1 | 1 << 9).to_bytes(32, "little")
+    pages: list[int] = []
+    memory.take_dirty_log(pages.append)
+    assert pages == []
+    page.dirty_logging = 1
+    memory.take_dirty_log(pages.append)
+    assert pages == [512, 521]

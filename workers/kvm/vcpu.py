@@ -1,0 +1,419 @@
+"""A vCPU on `/dev/kvm`: what `workers.vcpu` drives.
+
+One VM with one vCPU, since KVM ties a VM to the process that made it; RAM is shared with the others. No
+interrupt controller is in the kernel: the local APIC is the one of `workers/engine/lapic.c`, in shared
+memory, so that IPIs, the timer and HLT are as between engines. A kick is a signal; its handler sets
+`immediate_exit`, so that one that comes on the way into the guest is not lost.
+"""
+
+import ctypes
+import signal
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Final
+
+from mpvm.abi import layout
+from mpvm.abi.control_block import ActivityState
+from mpvm.abi.errors import StartError
+from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
+from mpvm.abi.kvm import constants
+from mpvm.abi.kvm.constants import Cap, MsrExitReason
+from mpvm.abi.kvm.system import System
+from mpvm.abi.kvm.vm import MsrRange
+from mpvm.abi.layout import Startup, VcpuArea, VcpuMode, VmPage
+from mpvm.abi.log import LogItem
+from workers.kvm import access, cpuid, library, state
+from workers.kvm.access import Access
+from workers.kvm.coalesced import Coalesced
+from workers.kvm.memory import Memory
+from workers.symbols import Symbols
+
+#: Opened once, at import, as the engine's.
+_core = library.load()
+
+VERSION: Final = f"KVM, API {constants.API_VERSION}"
+
+#: The coordinator's kick, and the engine core's own (kick.c).
+_KICK_SIGNALS: Final = {signal.SIGUSR1, signal.SIGRTMIN + 8}
+#: Four pages below 4 GiB that Intel hosts need for real mode, below what firmware may have.
+_IDENTITY_MAP, _TSS = 0xFEFFC000, 0xFEFFD000
+#: The MSRs that the worker serves. KVM does not filter those of x2APIC: without a local APIC it refuses them,
+#: which exits, too.
+_OUR_MSRS: Final = (
+    MsrRange(0x10, 1),  # IA32_TIME_STAMP_COUNTER
+    MsrRange(state.MSR_APIC_BASE, 1),
+    MsrRange(0x3B, 1),  # IA32_TSC_ADJUST
+    MsrRange(0x8B, 1),  # IA32_BIOS_SIGN_ID
+    MsrRange(0x6E0, 1),  # IA32_TSC_DEADLINE
+)
+_MSR_DONE: Final = 1
+_MCG_CTL_P, _MC_BANKS = 1 << 8, 10
+
+
+class Vcpu:
+    """One VM and its vCPU over the VM block and the RAM block, both as addresses in this process."""
+
+    def __init__(self, vm_address: int, ram_address: int, index: int, doorbell: int) -> None:
+        self._page = VmPage.from_address(vm_address)
+        self._area = VcpuArea.from_address(vm_address + layout.VCPU_OFFSET + index * layout.VCPU_STRIDE)
+        self._exit = self._area.control.exit
+        self._counters = self._area.counters
+        try:
+            self._open(ram_address)
+        except OSError as error:
+            raise StartError(f"vCPU {index}: {error.filename or 'KVM'}: {error.strerror}") from error
+        why = ctypes.c_char_p()
+        self._apic = _core.apic_create(vm_address, index, doorbell, ctypes.byref(why))
+        if not self._apic:
+            raise StartError(f"vCPU {index}: {(why.value or b'no reason given').decode()}")
+        run_address = ctypes.addressof(self._run)
+        _core.apic_set_immediate_exit(self._apic, run_address + type(self._run).immediate_exit.offset)
+        self._value = ctypes.c_uint64()
+        self._error = ""
+        self._halted = False
+        #: An exit's instruction is completed by the next entry.
+        self._unsettled = False
+        self._accesses: Iterator[Access] = iter(())
+        self._answer: Callable[[int], None] | None = None
+
+    def _open(self, ram_address: int) -> None:
+        self._system = System.open()
+        self._vm = self._system.create_vm()
+        self._vm.set_identity_map_addr(_IDENTITY_MAP)
+        self._vm.set_tss_addr(_TSS)
+        self._vm.enable_cap(
+            Cap.X86_USER_SPACE_MSR, MsrExitReason.INVAL | MsrExitReason.UNKNOWN | MsrExitReason.FILTER
+        )
+        self._vm.deny_msrs(_OUR_MSRS)
+        self._memory = Memory(self._vm, self._page, ram_address)
+        self._vcpu = self._vm.create_vcpu(self._area.index)
+        self._run = self._vcpu.kvm_run
+        self._vcpu.setup_mce(_MCG_CTL_P | _MC_BANKS)
+        # While in the guest, only a kick ends the run; all else waits for the next exit.
+        self._vcpu.set_signal_mask(signal.valid_signals() - _KICK_SIGNALS - {signal.SIGKILL, signal.SIGSTOP})
+        self._coalesced = Coalesced(self._vm, self._vcpu, self._page, self._area)
+
+    @cached_property
+    def _registers(self) -> state.Registers:
+        """Made with the CPU model, which stands in the area when the machine is there; KVM wants it once."""
+        supported = self._system.supported_cpuid()
+        entries = cpuid.filtered(self._area.cpuid[: self._area.cpuid_count], supported)
+        self._vcpu.set_cpuid2(entries)
+        return state.Registers(self._vcpu, self._area.control, entries)
+
+    def log(self, fd: int, mask: int) -> None:
+        """Refuse: the kernel delivers interrupts and does not tell."""
+        names = ", ".join(item.name.lower() for item in LogItem if item & mask and item.name)
+        raise StartError(f"-d {names}: accelerator kvm does not see these, unicorn does")
+
+    def write_perf_map(self, fd: int, symbols: Symbols) -> None:
+        """Refuse: no code is translated."""
+        raise StartError("the perf map is of translated code, accelerator kvm has none: unicorn is right")
+
+    def reset(self, *, load_state: bool) -> None:
+        """Power-on reset; the boot processor then takes over the control block's guest state if asked."""
+        guest = self._area.control.guest
+        apic_base = guest.apic_base
+        self._forget_exit()
+        self._coalesced.start(self.kick)
+        _core.apic_reset(self._apic, False)
+        self._area.mp_state = VcpuMode.IN_GUEST if self._area.is_bsp else VcpuMode.WAIT_FOR_SIPI
+        self._registers.power_on(guest.apic_base)
+        self._follow_tsc_adjust()
+        if load_state and self._area.is_bsp:
+            guest.apic_base = apic_base
+            self.load_state()
+
+    def run(self) -> int:
+        """Run the guest until the next exit; its `ExitReason`."""
+        _core.apic_enter(self._apic)
+        try:
+            reason = self._run_until_exit()
+        except OSError as error:
+            self._error = f"{error.filename}: {error.strerror}"
+            reason = ExitReason.INTERNAL_ERROR
+        finally:
+            _core.apic_leave(self._apic)
+        self._exit.reason = reason
+        self._counters.exits[reason] += 1
+        return reason
+
+    def kick(self) -> None:
+        """From another thread: make `run` look at the vCPU's requests and its inbox."""
+        _core.engine_kick(self._apic)
+
+    def save_state(self) -> None:
+        """Write all architectural registers to the control block."""
+        guest = self._area.control.guest
+        self._registers.save()
+        guest.cr8 = _core.apic_tpr(self._apic) >> 4
+        guest.tsc_adjust = _core.apic_tsc_adjust(self._apic)
+        if self._area.mp_state == VcpuMode.WAIT_FOR_SIPI:
+            guest.activity_state = ActivityState.WAIT_FOR_SIPI
+        else:
+            guest.activity_state = ActivityState.HLT if self._halted else ActivityState.ACTIVE
+
+    def load_state(self) -> None:
+        """Take over all architectural registers from the control block."""
+        guest = self._area.control.guest
+        self._forget_exit()
+        self._registers.load()
+        # CR8 is the upper half of the local APIC's register, whose lower half stays.
+        if _core.apic_tpr(self._apic) >> 4 != guest.cr8:
+            _core.apic_set_tpr(self._apic, guest.cr8 << 4)
+        _core.apic_set_tsc_adjust(self._apic, guest.tsc_adjust)
+        self._follow_tsc_adjust()
+        self._halted = guest.activity_state == ActivityState.HLT
+        self._area.mp_state = (
+            VcpuMode.WAIT_FOR_SIPI
+            if guest.activity_state == ActivityState.WAIT_FOR_SIPI
+            else VcpuMode.IN_GUEST
+        )
+
+    def error(self) -> str:
+        """What an INTERNAL_ERROR or FAIL_ENTRY exit was about."""
+        return self._error
+
+    def close(self) -> None:
+        """Free it."""
+        self._forget_exit()
+        self._coalesced.stop()
+        _core.apic_destroy(self._apic)
+        self._apic = None
+        del self._run
+        self._vcpu.close()
+        self._vm.close()
+        self._system.close()
+
+    # --- The loop ---------------------------------------------------------------------------------
+
+    def _run_until_exit(self) -> int:
+        """Everything that the worker serves itself happens in here."""
+        if self._answer is not None:
+            answer, self._answer = self._answer, None
+            answer(self._exit.data)
+        while True:
+            for one in self._accesses:
+                if reason := self._access(one):
+                    return reason
+            self._memory.update()
+            go_on = _core.apic_attend(self._apic)
+            if not go_on and not self._unsettled:
+                if self._area.request:
+                    self.save_state()
+                    self._memory.take_dirty_log(self._mark_dirty)
+                    return ExitReason.INTR
+                self._take_init()
+                continue
+            if self._area.mp_state == VcpuMode.WAIT_FOR_SIPI:
+                self._wait_for_sipi()
+                continue
+            if self._halted:
+                self._wait_halted()
+                continue
+            if go_on:
+                if reason := self._offer_interrupts():
+                    return reason
+            else:
+                # Complete the instruction, then look again.
+                self._run.immediate_exit = 1
+            if reason := self._enter():
+                return reason
+
+    def _enter(self) -> int:
+        """Into the guest and out again; 0, or the reason of an exit that is not served here."""
+        cr8 = _core.apic_tpr(self._apic) >> 4
+        self._run.cr8 = cr8
+        try:
+            reason = self._vcpu.run()
+        except InterruptedError:
+            reason = ExitReason.INTR
+        self._unsettled = False
+        if self._run.cr8 != cr8:
+            _core.apic_set_tpr(self._apic, self._run.cr8 << 4)
+        self._coalesced.drain(self._post)
+        return self._serve(reason)
+
+    def _serve(self, reason: int) -> int:
+        run = self._run
+        if reason == ExitReason.IO:
+            self._unsettled = True
+            self._accesses = access.of_port(run)
+        elif reason == ExitReason.MMIO:
+            self._unsettled = True
+            self._accesses = access.of_memory(run)
+        elif reason in (ExitReason.X86_RDMSR, ExitReason.X86_WRMSR):
+            self._unsettled = True
+            self._counters.exits[reason] += 1
+            self._msr(reason)
+        elif reason == ExitReason.HLT:
+            self._counters.exits[reason] += 1
+            self._counters.halts += 1
+            self._halted = True
+        elif reason in (ExitReason.INTR, ExitReason.IRQ_WINDOW_OPEN, ExitReason.SET_TPR):
+            pass
+        elif reason == ExitReason.SHUTDOWN:
+            self.save_state()
+            return reason
+        elif reason == ExitReason.FAIL_ENTRY:
+            failure = run.fail_entry.hardware_entry_failure_reason
+            self._error = f"the hardware refuses the guest's state, reason {failure:#x}"
+            return reason
+        else:
+            self._error = self._describe(reason)
+            return ExitReason.INTERNAL_ERROR
+        return 0
+
+    def _describe(self, reason: int) -> str:
+        rip = self._vcpu.get_regs().rip
+        if reason != ExitReason.INTERNAL_ERROR:
+            return f"KVM: exit {reason} at RIP {rip:#x}, which is not served"
+        internal = self._run.internal
+        data = " ".join(f"{word:#x}" for word in internal.data[: internal.ndata])
+        return f"KVM: internal error {internal.suberror} at RIP {rip:#x}, data {data or 'none'}"
+
+    # --- Ports, memory, MSRs ------------------------------------------------------------------------
+
+    def _access(self, one: Access) -> int:
+        """Serve an access here, or make it an exit: its reason."""
+        mapping = self._vcpu.mapping
+        place = slice(one.place, one.place + one.size)
+        if one.direction == IoDirection.OUT:
+            data = int.from_bytes(mapping[place], "little")
+            if self._write_here(one, data):
+                # The end of a level-triggered interrupt may be too much for the ring.
+                vector = _core.apic_owed_eoi(self._apic)
+                return self._ask(ExitReason.IOAPIC_EOI, IoDirection.OUT, vector, 1, 0) if vector >= 0 else 0
+            return self._ask(one.reason, one.direction, one.address, one.size, data)
+
+        def answer(data: int) -> None:
+            mapping[place] = (data & (1 << 8 * one.size) - 1).to_bytes(one.size, "little")
+
+        if self._read_here(one):
+            answer(self._value.value)
+            return 0
+        self._answer = answer
+        return self._ask(one.reason, one.direction, one.address, one.size, 0)
+
+    def _read_here(self, one: Access) -> bool:
+        value = ctypes.byref(self._value)
+        if one.reason == ExitReason.MMIO:
+            return bool(_core.apic_mmio_read(self._apic, one.address, value))
+        return bool(_core.apic_port_read(self._apic, one.address, one.size, value))
+
+    def _write_here(self, one: Access, data: int) -> bool:
+        if one.reason == ExitReason.MMIO:
+            return bool(_core.apic_mmio_write(self._apic, one.address, data))
+        return bool(_core.apic_port_write(self._apic, one.address, one.size, data))
+
+    def _ask(self, reason: ExitReason, direction: int, address: int, size: int, data: int) -> int:
+        exit_ = self._exit
+        exit_.direction, exit_.size, exit_.count, exit_.data = direction, size, 1, data
+        exit_.guest_physical_address = address
+        exit_.port = address & 0xFFFF
+        return int(reason)
+
+    def _post(self, port: int, size: int, data: int) -> None:
+        """A write that KVM has coalesced; the ring has room again when the coordinator has looked at it."""
+        while not _core.apic_port_write(self._apic, port, size, data):
+            _core.apic_leave(self._apic)
+            _core.apic_enter(self._apic)
+
+    def _mark_dirty(self, page: int) -> None:
+        _core.apic_dirty(self._apic, page)
+
+    def _msr(self, reason: int) -> None:
+        msr = self._run.msr
+        if reason == ExitReason.X86_RDMSR:
+            done = _core.apic_msr_read(self._apic, msr.index, ctypes.byref(self._value)) == _MSR_DONE
+            msr.data = self._value.value
+        else:
+            done = _core.apic_msr_write(self._apic, msr.index, msr.data) == _MSR_DONE
+            if msr.index == state.MSR_APIC_BASE:
+                self._vcpu.set_msrs({state.MSR_APIC_BASE: self._area.control.guest.apic_base})
+            self._follow_tsc_adjust()
+        # An error is #GP.
+        msr.error = not done
+
+    def _follow_tsc_adjust(self) -> None:
+        """All vCPUs' TSCs are the host's plus the VM's offset, plus what the guest has made of its own."""
+        offset = self._page.tsc_offset + _core.apic_tsc_adjust(self._apic)
+        self._vcpu.set_attribute(constants.VCPU_TSC_CTRL, constants.VCPU_TSC_OFFSET, offset)
+
+    # --- Events -----------------------------------------------------------------------------------
+
+    def _offer_interrupts(self) -> int:
+        """Give KVM what it can take now, and ask for the moment when it can take the rest."""
+        state.inject(self._vcpu, self._area.control.entry)
+        inbox, run = self._area.inbox, self._run
+        if inbox.nmi:
+            inbox.nmi = 0
+            self._counters.nmis += 1
+            self._vcpu.nmi()
+        vector = _core.apic_pending(self._apic)
+        extint = _core.apic_extint_pending(self._apic)
+        run.request_interrupt_window = 0
+        if vector < 0 and not extint:
+            return 0
+        if not run.ready_for_interrupt_injection:
+            run.request_interrupt_window = 1
+            return 0
+        if extint:
+            inbox.extint = 0
+            self._answer = self._acknowledged
+            return int(ExitReason.IRQ_WINDOW_OPEN)
+        _core.apic_accept(self._apic, vector)
+        self._interrupt(vector)
+        return 0
+
+    def _acknowledged(self, answer: int) -> None:
+        if answer & ExtInt.VALID:
+            self._counters.interrupts += 1
+            self._interrupt(answer & 0xFF)
+
+    def _interrupt(self, vector: int) -> None:
+        self._vcpu.interrupt(vector)
+        # Until the kernel says so again; the next one waits for its window.
+        self._run.ready_for_interrupt_injection = 0
+
+    def _wait_halted(self) -> None:
+        takes_nmi = not self._vcpu.get_vcpu_events().nmi.masked
+        _core.apic_wait(self._apic, bool(self._run.if_flag), takes_nmi)
+        inbox = self._area.inbox
+        if self._area.request or inbox.startup & Startup.INIT:
+            return
+        self._halted = False
+
+    def _wait_for_sipi(self) -> None:
+        _core.apic_wait(self._apic, False, False)
+        if self._area.request:
+            return
+        startup = _core.apic_take_startup(self._apic)
+        if not startup & Startup.SIPI:
+            return
+        vector = startup & 0xFF
+        sregs = self._vcpu.get_sregs()
+        sregs.cs.selector, sregs.cs.base = vector << 8, vector << 12
+        self._vcpu.set_sregs(sregs)
+        regs = self._vcpu.get_regs()
+        regs.rip = 0
+        self._vcpu.set_regs(regs)
+        self._area.mp_state = VcpuMode.IN_GUEST
+
+    def _take_init(self) -> None:
+        _core.apic_reset(self._apic, True)
+        self._registers.init(self._area.control.guest.apic_base)
+        self._halted = False
+        _core.apic_init_done(self._apic)
+
+    def _forget_exit(self) -> None:
+        """Let KVM finish the instruction that it is in the middle of: registers are set anew."""
+        while self._unsettled:
+            self._run.immediate_exit = 1
+            try:
+                self._vcpu.run()
+            except InterruptedError:
+                self._unsettled = False
+        self._accesses = iter(())
+        self._answer = None
+        self._halted = False

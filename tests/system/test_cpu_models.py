@@ -167,6 +167,12 @@ def test_a_model_is_qemus_but_for_what_is_known(
     assert found == []
 
 
+def test_interrupts_find_cpus_whose_apic_ids_have_gaps(launch: Launcher, images: dict[str, Path]) -> None:
+    options = ("--smp", "6,sockets=2,cores=3", "--timeout", "200", "--isa-debug-exit")
+    run = launch.run("run", "--quiet", *options, "--kernel", images["interrupts"])
+    assert run.status == litmus.PASSED, run
+
+
 def test_linux_finds_the_topology_that_was_asked_for(launch: Launcher) -> None:
     arranged = _TOPOLOGIES[_TWELVE]
     words = linux.arguments("topology", 12, seconds=200)

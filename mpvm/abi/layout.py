@@ -6,7 +6,7 @@ All integers are little-endian and naturally aligned; the generated header asser
 
 One shared-memory block, the *VM block*, holds in this order::
 
-    VmPage | VcpuArea * smp | page map: holders u64 * npages | page map: writers u64 * npages
+    VmPage | VcpuArea * maxcpus | page map: holders u64 * npages | page map: writers u64 * npages
     | dirty log: a bit a page
 
 Pages of the page map are numbered by their offset in guest RAM, which is one more shared-memory block or, in
@@ -164,7 +164,10 @@ class Shadow(ctypes.Structure):
 
 
 class VmPage(ctypes.Structure):
-    """State of the whole VM. `runnable` has a bit for each vCPU that has something to do.
+    """State of the whole VM.
+
+    `smp`: how many vCPUs were there from the start, of those that can be and have areas; `present` has a bit
+    for each that is there, `runnable` for each that has something to do.
 
     Backends, slots and `dirty_logging` (whether any slot's dirty pages are logged) are changed only while no
     vCPU runs; each takes them over on its way back into the guest when `memory_generation` has changed.
@@ -197,13 +200,14 @@ class VmPage(ctypes.Structure):
         ("dma_page", u32),
         ("reserved0", u32),
         ("runnable", u64),
+        ("present", u64),
         ("dirty_offset", u64),
         ("memory_generation", u32),
         ("backend_count", u32),
         ("dirty_logging", u32),
         ("precise_exits", u32),
         ("backend", MemoryBackend * MAX_MEMORY_SLOTS),
-        ("reserved", u8 * 16),
+        ("reserved", u8 * 8),
         ("posted_tail", u64),
         ("posted_pad0", u8 * 56),
         ("posted_head", u64),
@@ -354,21 +358,21 @@ VCPU_OFFSET = _round_up(ctypes.sizeof(VmPage), PAGE_SIZE)
 VCPU_STRIDE = _round_up(ctypes.sizeof(VcpuArea), PAGE_SIZE) + PAGE_SIZE
 
 
-def vm_block_size(smp: int, ram_bytes: int) -> int:
-    """Bytes of the VM block for `smp` vCPUs and `ram_bytes` of guest RAM."""
-    return dirty_offset(smp, ram_bytes) + _round_up(ram_bytes // PAGE_SIZE // 8, PAGE_SIZE)
+def vm_block_size(maxcpus: int, ram_bytes: int) -> int:
+    """Bytes of the VM block for up to `maxcpus` vCPUs and `ram_bytes` of guest RAM."""
+    return dirty_offset(maxcpus, ram_bytes) + _round_up(ram_bytes // PAGE_SIZE // 8, PAGE_SIZE)
 
 
-def holders_offset(smp: int) -> int:
+def holders_offset(maxcpus: int) -> int:
     """Offset in the VM block of the page map's holder words."""
-    return VCPU_OFFSET + smp * VCPU_STRIDE
+    return VCPU_OFFSET + maxcpus * VCPU_STRIDE
 
 
-def writers_offset(smp: int, ram_bytes: int) -> int:
+def writers_offset(maxcpus: int, ram_bytes: int) -> int:
     """Offset in the VM block of the page map's writer words."""
-    return holders_offset(smp) + _round_up(ram_bytes // PAGE_SIZE * 8, PAGE_SIZE)
+    return holders_offset(maxcpus) + _round_up(ram_bytes // PAGE_SIZE * 8, PAGE_SIZE)
 
 
-def dirty_offset(smp: int, ram_bytes: int) -> int:
+def dirty_offset(maxcpus: int, ram_bytes: int) -> int:
     """Offset in the VM block of the dirty log."""
-    return writers_offset(smp, ram_bytes) + _round_up(ram_bytes // PAGE_SIZE * 8, PAGE_SIZE)
+    return writers_offset(maxcpus, ram_bytes) + _round_up(ram_bytes // PAGE_SIZE * 8, PAGE_SIZE)

@@ -68,8 +68,8 @@ class Launcher:
 
 
 def launch(vcpus: VcpuSet, launcher: Launcher) -> None:
-    """Ask for the worker of every vCPU, and wait for none. Raises `StartError`."""
-    for vcpu in vcpus.vcpus:
+    """Ask for the worker of every vCPU that is present, and wait for none. Raises `StartError`."""
+    for vcpu in vcpus.present:
         launcher.ask(vcpu)
 
 
@@ -83,7 +83,7 @@ def wait_for_process(vcpu: Vcpu) -> None:
 
 def wait_until_ready(vcpus: VcpuSet) -> None:
     """Wait for every worker that `launch` has asked for. Raises `StartError` or `WorkerError`."""
-    for vcpu in vcpus.vcpus:
+    for vcpu in vcpus.present:
         wait_for_process(vcpu)
         trace("start_vcpu", vcpu.index, vcpu.pid)
         vcpus.watch(vcpu)

@@ -60,18 +60,20 @@ class VcpuMover:
         return Moved(now - began, now - stopping)
 
     def _chosen(self, index: int | None) -> list[Vcpu]:
-        vcpus = self._vcpus.vcpus
+        vcpus = self._vcpus.present
         if index is None:
-            return list(vcpus)
-        if not 0 <= index < len(vcpus):
-            raise CommandError(f"there is no vCPU {index}, one from 0 to {len(vcpus) - 1} is right")
-        return [vcpus[index]]
+            return vcpus
+        chosen = [vcpu for vcpu in vcpus if vcpu.index == index]
+        if not chosen:
+            right = ", ".join(str(vcpu.index) for vcpu in vcpus)
+            raise CommandError(f"there is no vCPU {index}, one of {right} is right")
+        return chosen
 
     def _accelerator(self, accel: str | None, olds: Sequence[Vcpu]) -> Accelerator:
         present = self._launcher.accelerator
         if accel is None or accel == present.name:
             return present
-        if len(olds) < len(self._vcpus.vcpus):
+        if len(olds) < len(self._vcpus.present):
             # docs/coherence.md: hardware's stores ask nobody whether there are translations of what they hit.
             raise CommandError(
                 f"vCPU {olds[0].index} can't run under {accel} beside vCPUs under {present.name}, whose "

@@ -6,6 +6,7 @@ not hear of them.
 """
 
 import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -14,13 +15,19 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker, shared_memory
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from mpvm.abi import layout
 from mpvm.abi.errors import StartError
 from mpvm.coordinator.runtime_dir import SHM_DIRECTORY, segment_name
 
 A20_ENABLED = 0xFFFFFFFF
+# The fields of an area that a vCPU's worker and those who talk to it write. The mailbox stays: its head has
+# met its tail, and a reset of the engine looks at it.
+_OF_A_LIFE: Final = (
+    *("pid", "tid", "mode", "wake", "request", "mp_state", "first_entry_ns", "attention_at"),
+    *("inbox", "control", "counters", "lapic"),
+)
 
 
 class SlotLike(Protocol):
@@ -152,6 +159,7 @@ class VmMemory:
     def _fill(self, smp: int, maxcpus: int, memory_bytes: int, slots: Sequence[SlotLike]) -> None:
         page = self.page
         page.smp = smp
+        page.present = (1 << smp) - 1
         page.run_state = layout.RunState.PRELAUNCH
         page.vm_block_size = len(self.vm)
         page.vcpu_stride = layout.VCPU_STRIDE
@@ -173,6 +181,18 @@ class VmMemory:
             area.is_bsp = index == 0
         page.version = layout.ABI_VERSION
         page.magic = layout.ABI_MAGIC
+
+    def set_present(self, index: int, present: bool) -> None:
+        """Say in the VM page that vCPU `index` is there, or is not any more."""
+        bit = 1 << index
+        self.page.present = self.page.present | bit if present else self.page.present & ~bit
+
+    def renew_area(self, index: int) -> None:
+        """Forget what a vCPU that was there before has left in area `index`; nobody has it now."""
+        area = self.areas[index]
+        for name in _OF_A_LIFE:
+            field = getattr(layout.VcpuArea, name)
+            ctypes.memset(ctypes.addressof(area) + field.offset, 0, field.size)
 
     def close(self) -> None:
         """Drop the views and unlink both segments. Views that others still hold stay valid."""

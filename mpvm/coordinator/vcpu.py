@@ -23,8 +23,9 @@ _LAST_WORDS_BYTES: Final = 4096
 
 
 class VcpuState(IntEnum):
-    """The life of a vCPU, as far as its worker has reported it."""
+    """The life of a vCPU, as far as its worker has reported it. `ABSENT`: it has none, and can be added."""
 
+    ABSENT = -1
     STARTING = 0
     CREATED = 1
     READY = 2
@@ -62,6 +63,13 @@ class Vcpu:
         # Of its process, once that has been asked for.
         self.exit_code: int | None = None
         self._stderr = Path(os.devnull)
+
+    def absent(self) -> "Vcpu":
+        """What is in its place when it is gone: nobody, with its stderr, until another comes."""
+        nobody = Vcpu(self.index, self.area, self.generation + 1)
+        nobody.state = VcpuState.ABSENT
+        nobody._stderr = self._stderr
+        return nobody
 
     def start(
         self, server: ForkServer, module: str, runtime_dir: str, arguments: Mapping[str, Any], doorbell: int

@@ -31,7 +31,9 @@ _NEEDS: Final = {
 class VcpuSet:
     """`on_exit(exit)` serves an exit and calls `reply`; `observe(vcpu)` hears of CREATED and READY.
 
-    Failures are raised in the event loop, out of whoever runs it.
+    `vcpus` has all that can be, by index; the first `smp` (None: all) are present from the start. What is
+    asked of all of them is asked of those that are present. Failures are raised in the event loop, out of
+    whoever runs it.
     """
 
     def __init__(
@@ -42,9 +44,12 @@ class VcpuSet:
         on_exit: Callable[[Exit], None],
         observe: Callable[[Vcpu], None] = lambda vcpu: None,
         limit_seconds: float = TIME_LIMIT_SECONDS,
+        smp: int | None = None,
     ) -> None:
         self.vcpus = [Vcpu(index, area) for index, area in enumerate(areas)]
-        self._by_identity = {vcpu.identity: vcpu for vcpu in self.vcpus}
+        for vcpu in self.vcpus[len(areas) if smp is None else smp :]:
+            vcpu.state = VcpuState.ABSENT
+        self._by_identity = {vcpu.identity: vcpu for vcpu in self.present}
         self._loop = loop
         self._on_exit = on_exit
         self._observe = observe
@@ -60,14 +65,19 @@ class VcpuSet:
         """Hear of the end of `vcpu`'s process, which has been started."""
         self._loop.add_reader(vcpu.pidfd, lambda: self._on_death(vcpu))
 
+    @property
+    def present(self) -> list[Vcpu]:
+        """The vCPUs that are there, by index."""
+        return [vcpu for vcpu in self.vcpus if vcpu.state is not VcpuState.ABSENT]
+
     def all_alive(self) -> bool:
         """Whether every worker's process is there, for a wait in which the loop hears of no death."""
         return not any(vcpu.has_ended() for vcpu in self.vcpus if not vcpu.detached)
 
     def wait_for(self, state: VcpuState) -> None:
         """Run the loop until every vCPU has reached `state`; `WorkerError` names one that is silent."""
-        if not self._run_until(lambda: all(vcpu.state >= state for vcpu in self.vcpus)):
-            late = next(vcpu for vcpu in self.vcpus if vcpu.state < state)
+        if not self._run_until(lambda: all(vcpu.state >= state for vcpu in self.present)):
+            late = next(vcpu for vcpu in self.present if vcpu.state < state)
             raise WorkerError(
                 f"vCPU {late.index}: its worker (process {late.pid}) did not become {state.name.lower()} "
                 f"within {self._limit_ns // NS_PER_SECOND} s"
@@ -75,9 +85,9 @@ class VcpuSet:
 
     def resume(self, flags: ResumeFlag = ResumeFlag(0)) -> None:  # noqa: B008 - an immutable flag
         """Let every vCPU, ready or paused, run."""
-        for vcpu in self.vcpus:
+        for vcpu in self.present:
             vcpu.area.request &= ~Request.PAUSE
-        for vcpu in self.vcpus:
+        for vcpu in self.present:
             vcpu.state = VcpuState.RUNNING
             self._send(vcpu, encode(Kind.RESUME, int(flags or vcpu.entry_flags)))
             vcpu.entry_flags = ResumeFlag(0)
@@ -131,11 +141,12 @@ class VcpuSet:
         for vcpu in self._by_identity.values():
             vcpu.close()
 
-    # Another worker for a vCPU (`mpvm.coordinator.move`).
+    # Another worker for a vCPU (`mpvm.coordinator.move`), one more, or one less (`mpvm.coordinator.hotplug`).
 
     def successor(self, vcpu: Vcpu) -> Vcpu:
         """Who may become `vcpu` after its present worker, by `hand_over`; to be started and watched."""
-        new = Vcpu(vcpu.index, vcpu.area, vcpu.generation + 1)
+        before = 0 if vcpu.state is VcpuState.ABSENT else 1
+        new = Vcpu(vcpu.index, vcpu.area, vcpu.generation + before)
         new.detached = True
         self._by_identity[new.identity] = new
         return new
@@ -155,6 +166,20 @@ class VcpuSet:
             del self._by_identity[vcpu.identity]
         else:
             vcpu.kill()
+
+    def plug(self, new: Vcpu, running: bool) -> None:
+        """Make `new`, which is ready, the vCPU, which was absent: from its reset, now or with `resume`."""
+        self.vcpus[new.index] = new
+        new.detached = False
+        new.entry_flags = ResumeFlag.RESET
+        if running:
+            new.state = VcpuState.RUNNING
+            self._send(new, encode(Kind.RESUME, int(new.entry_flags)))
+            new.entry_flags = ResumeFlag(0)
+
+    def unplug(self, vcpu: Vcpu) -> None:
+        """`vcpu`, which has been dismissed and has stopped, is absent from now on."""
+        self.vcpus[vcpu.index] = vcpu.absent()
 
     def hand_over(self, new: Vcpu, running: bool) -> None:
         """Make `new` the vCPU, whose last worker has stopped. It goes on now, or with the next `resume`."""

@@ -6,10 +6,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from mpvm.abi.errors import ExitStatus, GuestCrash, MpvmError, WorkerError
-from mpvm.abi.layout import ResumeFlag, RunState, VcpuArea
+from mpvm.abi.layout import ResumeFlag, RunState
 from mpvm.accel import Accelerator
 from mpvm.config import Config
 from mpvm.coordinator import forkserver, runtime_dir, tsc
@@ -34,6 +35,7 @@ from mpvm.memory.ram import ram_slots
 from mpvm.trace.control import trace, trace_enabled
 
 if TYPE_CHECKING:
+    from mpvm.coordinator.hotplug import VcpuHotplug
     from mpvm.coordinator.move import Moved
     from mpvm.coordinator.outcome import Outcome
     from mpvm.machine import Machine
@@ -86,7 +88,6 @@ class VirtualMachine:
     state: RunStateMachine
     monitor: Monitor
     _memory: VmMemory
-    _areas: list[VcpuArea]
     _ring: PostedRing
     _directory: RuntimeDir
     _accelerator: Accelerator
@@ -124,8 +125,6 @@ class VirtualMachine:
         )
         slots = ram_slots(memory_bytes) if memory_bytes else []
         self._memory = VmMemory(self._directory.name, smp, memory_bytes, slots, maxcpus)
-        # The other areas wait for vCPUs that are added later.
-        self._areas = self._memory.areas[:smp]
         undo("removing the shared memory", self._memory.close)
         undo("dropping the machine", self._drop)
         self.state = RunStateMachine(self._memory.page)
@@ -136,7 +135,7 @@ class VirtualMachine:
         undo("closing the ring of posted writes", self._ring.close)
         socket = endpoint(self._directory)
         on_exit = self._traced_exit if trace_enabled("vcpu_exit") else self._on_exit
-        self.vcpus = VcpuSet(self.loop, self._areas, socket, on_exit, self._on_vcpu)
+        self.vcpus = VcpuSet(self.loop, self._memory.areas, socket, on_exit, self._on_vcpu, smp=smp)
         undo("closing the vCPUs' socket", self.vcpus.close)
         private = self._directory.path / PRIVATE_SOCKET
         self.monitor = Monitor(private, *([config.qmp] if config.qmp else []))
@@ -161,7 +160,7 @@ class VirtualMachine:
         trace("main_step", "launch")
         self._notifiers.add("stopping the workers", self.vcpus.stop)
         config = self.config
-        cpusets = place(self._areas, config.cputune)
+        cpusets = place(self._memory.areas, config.cputune)
         self._launcher = Launcher(
             self._accelerator, self.loop, self._memory, self._directory, cpusets, config
         )
@@ -178,12 +177,12 @@ class VirtualMachine:
 
         self._notifiers.add("closing the chardevs", self.chardevs.close)
         memory = self._memory
-        dma = DmaEngine(memory.vm, memory.ram, self._areas, self.vcpus.all_alive, TIME_LIMIT_SECONDS)
+        dma = DmaEngine(memory.vm, memory.ram, memory.areas, self.vcpus.all_alive, TIME_LIMIT_SECONDS)
         self._notifiers.add("closing the devices' way to guest RAM", dma.close)
         host = Host(
             clock=self.clock,
             page=memory.page,
-            areas=self._areas,
+            areas=memory.areas,
             ram_block=memory.ram,
             dma_store=dma.store,
             wall_clock=time.time,
@@ -192,6 +191,8 @@ class VirtualMachine:
             power_off=self.power_off,
             request_reset=self.request_reset,
             debug_exit=self.debug_exit,
+            eject_cpu=lambda index: self.hotplug.ejected(index),
+            report_ost=lambda ost: self.hotplug.report_ost(ost),
         )
         spec = machine_spec(self.config, self.chardevs, self._accelerator)
         if spec.cpu.warning is not None:
@@ -259,7 +260,7 @@ class VirtualMachine:
         # Imported at the end: the bring-up has no use for it.
         from mpvm.coordinator.outcome import Outcome, summarize
 
-        return Outcome(status=self._end.status, cause=self._end.cause, summary=summarize(self.vcpus.vcpus))
+        return Outcome(status=self._end.status, cause=self._end.cause, summary=summarize(self.vcpus.present))
 
     def cleanup(self) -> None:
         """Undo everything, however far the run has come."""
@@ -269,7 +270,18 @@ class VirtualMachine:
 
     def _drop(self) -> None:
         """Let go of all that refers to the shared memory; timers and chardevs do through the devices."""
-        for name in ("machine", "vcpus", "state", "loop", "clock", "chardevs", "monitor", "_ring", "_areas"):
+        for name in (
+            "machine",
+            "vcpus",
+            "hotplug",
+            "_launcher",
+            "state",
+            "loop",
+            "clock",
+            "chardevs",
+            "monitor",
+            "_ring",
+        ):
             self.__dict__.pop(name, None)
         self._actions.clear()
 
@@ -357,7 +369,7 @@ class VirtualMachine:
 
     def list_vcpus(self) -> Sequence[Vcpu]:
         """The vCPUs, by index."""
-        return self.vcpus.vcpus
+        return self.vcpus.present
 
     def emit(self, event: str, data: Mapping[str, object] | None = None) -> None:
         """Tell the monitor's clients of `event`."""
@@ -399,6 +411,14 @@ class VirtualMachine:
     def system_quit(self) -> None:
         """End the run."""
         self.end(ExitStatus.OK, "quit by the monitor", "host-qmp-quit")
+
+    @cached_property
+    def hotplug(self) -> "VcpuHotplug":
+        """What adds and removes vCPUs."""
+        # Imported here: few runs do.
+        from mpvm.coordinator.hotplug import VcpuHotplug
+
+        return VcpuHotplug(self, self.vcpus, self._memory, self._launcher)
 
     # What the vCPUs say.
 
@@ -442,7 +462,7 @@ class VirtualMachine:
         except WorkerError as error:
             cause += f"; {error}"
         if self._end is None:
-            self._report(cause, self.vcpus.vcpus[:_REPORTED_VCPUS])
+            self._report(cause, self.vcpus.present[:_REPORTED_VCPUS])
             self.end(ExitStatus.TIME_LIMIT, cause, "host-error")
 
     def _relay_stderr(self) -> None:

@@ -7,7 +7,7 @@ left in the target's inbox and the target is kicked.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from mpvm.abi.layout import Startup, VcpuArea
+from mpvm.abi.layout import MAX_VCPUS, Startup, VcpuArea
 from mpvm.abi.log import LogItem
 from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
 from mpvm.trace.log import log_mask
@@ -47,13 +47,28 @@ def accepts(area: VcpuArea, destination: int, logical: bool) -> bool:
     return ldr >> 4 == destination >> 4 and bool(ldr & destination & 0xF)
 
 
+def _clear(area: VcpuArea) -> None:
+    for name, _type in area.inbox._fields_[1:]:
+        setattr(area.inbox, name, 0)
+    area.inbox.vector[:] = bytes(256)
+
+
 class ApicBus:
     """Carries messages to the local APICs of `areas`; `kick(index)` makes a vCPU look into its inbox."""
 
     def __init__(self, areas: Sequence[VcpuArea], kick: Callable[[int], None]) -> None:
-        self._areas = areas
+        self._areas = list(areas)
         self._kick = kick
         self._last_arbitrated = 0
+
+    def plug(self, area: VcpuArea) -> None:
+        """The local APIC of `area` is on the bus from now on, with an empty inbox."""
+        _clear(area)
+        self._areas.append(area)
+
+    def unplug(self, area: VcpuArea) -> None:
+        """The local APIC of `area` is not on the bus any more."""
+        self._areas = [other for other in self._areas if other.index != area.index]
 
     def send(self, message: InterruptMessage) -> None:
         """Deliver `message` to every local APIC that it names, or to one of them by lowest priority."""
@@ -78,16 +93,13 @@ class ApicBus:
     def clear(self) -> None:
         """Take every interrupt back that no vCPU has seen yet (at a reset)."""
         for area in self._areas:
-            for name, _type in area.inbox._fields_[1:]:
-                setattr(area.inbox, name, 0)
-            area.inbox.vector[:] = bytes(256)
+            _clear(area)
 
     def _arbitrate(self, targets: list[VcpuArea]) -> VcpuArea:
         # Equal priorities take turns, as the arbitration priority makes them on hardware.
-        count = len(self._areas)
         chosen = min(
             targets,
-            key=lambda a: (a.lapic.regs[TPR] >> 4 & 0xF, (a.index - self._last_arbitrated - 1) % count),
+            key=lambda a: (a.lapic.regs[TPR] >> 4 & 0xF, (a.index - self._last_arbitrated - 1) % MAX_VCPUS),
         )
         self._last_arbitrated = chosen.index
         return chosen

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from mpvm.abi.errors import ConfigError, DeviceError, ObjectTypeError
 from mpvm.abi.layout import VcpuArea, VmPage
@@ -21,6 +21,10 @@ from mpvm.qom.properties import computed
 from mpvm.qom.qdev import Bus, Device, qdev_new, qdev_realize
 from mpvm.qom.resettable import Resettable, resettable_reset
 from mpvm.qom.type_info import object_class_get_list, register_type, registered_types
+
+if TYPE_CHECKING:
+    from mpvm.hw.acpi.cpu_hotplug import Ost
+    from mpvm.machine.x86_cpu import X86Cpu
 
 # The machine class NAME is the type NAME-machine (QEMU's TYPE_MACHINE_SUFFIX).
 MACHINE_SUFFIX: Final = "-machine"
@@ -45,7 +49,10 @@ class DeviceSpec(NamedTuple):
 
 
 class MachineSpec(NamedTuple):
-    """What a machine is made of. `serial` has a backend per UART, None where there is none."""
+    """What a machine is made of. `serial` has a backend per UART, None where there is none.
+
+    `smp` vCPUs are there from the start; there can be as many as the host has areas for.
+    """
 
     topology: Topology
     cpu: CpuModel
@@ -68,7 +75,8 @@ class Host(NamedTuple):
 
     `dma_store(offset, data)` stores into the RAM block while vCPUs run,
     `kick(index)` makes a vCPU look at its inbox, `wall_clock` is Unix time in seconds,
-    `debug_exit(status)` ends the run with the guest's own exit status.
+    `debug_exit(status)` ends the run with the guest's own exit status, `eject_cpu(index)` takes down a vCPU
+    that the guest has let go of, `report_ost(ost)` hands on what the guest says of a CPU's hot-plug events.
     """
 
     clock: Clock
@@ -82,6 +90,8 @@ class Host(NamedTuple):
     power_off: Callable[[], None]
     request_reset: Callable[[], None]
     debug_exit: Callable[[int], None]
+    eject_cpu: Callable[[int], None]
+    report_ost: "Callable[[Ost], None]"
 
 
 @register_type("machine", abstract=True, description="a board")
@@ -92,6 +102,8 @@ class Machine(Object, Resettable, ABC):
     reset state. Of `ports`, `memory` and `ram`, a board has what it makes.
     """
 
+    # Whether CPUs can be added and removed while it runs.
+    has_hotpluggable_cpus: ClassVar[bool] = False
     # The name of the newest version of a versioned type without its version.
     alias: ClassVar[str | None] = None
     # With how few vCPUs there is something to run; without any there need be no RAM and no boot image either.
@@ -109,6 +121,8 @@ class Machine(Object, Resettable, ABC):
         self.host = host
         self.globals = GlobalProperties(compat_properties(type(self)))
         self.globals.extend(spec.globals)
+        # Those that are there, by index.
+        self.cpus: dict[int, X86Cpu] = {}
         self.root = Container()
         self.root.add_child("machine", self)
         self.root.container("objects")

@@ -46,12 +46,13 @@ def cmos(ram: GuestRam) -> dict[int, int]:
 class Board(NamedTuple):
     """What the tables say about the board. `serial`: base port and interrupt of every UART that is there.
 
-    `apic_ids` are those of the vCPUs that are there, the bootstrap processor's first.
-
-    `signature` and `features` are EAX and EDX of CPUID leaf 1.
+    `apic_ids` are those of all CPUs that can be, by index; the CPUs in `absent` are not there. `signature`
+    and `features` are EAX and EDX of CPUID leaf 1.
     """
 
     apic_ids: Sequence[int]
+    absent: frozenset[int]
+    cpu_hotplug: bool
     pci: bool
     serial: Sequence[tuple[int, int]]
     signature: int
@@ -60,11 +61,17 @@ class Board(NamedTuple):
 
 def load(boot: BootSpec, ram: GuestRam, board: Board) -> CpuState:
     """Write the tables and the boot image into `ram`; the state in which the first CPU starts."""
-    tables = build_tables(AcpiMachine(apic_ids=board.apic_ids, serial=board.serial, pci=board.pci))
-    tables.write(ram)
-    ram.write(
-        MP_TABLE_ADDRESS, build_mp_table(board.apic_ids, board.signature, board.features, pci=board.pci)
+    machine = AcpiMachine(
+        apic_ids=board.apic_ids,
+        absent=board.absent,
+        cpu_hotplug=board.cpu_hotplug,
+        serial=board.serial,
+        pci=board.pci,
     )
+    tables = build_tables(machine)
+    tables.write(ram)
+    present = [apic_id for index, apic_id in enumerate(board.apic_ids) if index not in board.absent]
+    ram.write(MP_TABLE_ADDRESS, build_mp_table(present, board.signature, board.features, pci=board.pci))
     request = BootRequest(
         protocol=boot.protocol,
         kernel=boot.kernel,

@@ -28,6 +28,7 @@ class PcI440fxMachine(X86Machine):
     """The x86 board with an i440FX host bridge."""
 
     has_pci: ClassVar[bool] = True
+    has_hotpluggable_cpus: ClassVar[bool] = True
 
     def init(self) -> None:
         """See `pc_init1`."""
@@ -41,6 +42,11 @@ def pc_init1(machine: PcI440fxMachine) -> None:
     gsi_init(machine)
     pc_basic_device_init(machine)
     i440fx_init(machine)
+    if len(machine.apic_ids) > machine.spec.smp:
+        # Imported here: few machines have it.
+        from mpvm.machine.cpu_hotplug import cpu_hotplug_init
+
+        cpu_hotplug_init(machine)
 
 
 def i440fx_init(machine: PcI440fxMachine) -> None:

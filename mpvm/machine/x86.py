@@ -2,9 +2,10 @@
 (QEMU's hw/i386/x86.c).
 """
 
-from collections.abc import Iterable
-from typing import ClassVar, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
+from mpvm.abi.errors import ConfigError
 from mpvm.abi.layout import VcpuArea
 from mpvm.hw.acpi.pm import AcpiPm
 from mpvm.hw.bus import IoBus, IsaBus, SystemBus, Wiring
@@ -26,6 +27,9 @@ from mpvm.qom.qdev import Device, qdev_realize
 from mpvm.qom.resettable import Resettable
 from mpvm.qom.type_info import register_type
 
+if TYPE_CHECKING:
+    from mpvm.hw.acpi.cpu_hotplug import CpuHotplug
+
 D = TypeVar("D", bound=Device)
 
 A20_ON: Final = 0xFFFFFFFF
@@ -44,7 +48,13 @@ class X86Machine(Machine):
 
     def __init__(self, spec: MachineSpec, host: Host) -> None:
         super().__init__(spec, host)
-        self.apic_bus = ApicBus(host.areas, host.kick)
+        if spec.topology.maxcpus > spec.smp and not self.has_hotpluggable_cpus:
+            raise ConfigError(
+                f"machine.smp: {self.type} has no hot-pluggable CPUs, "
+                f"a maxcpus that is cpus ({spec.smp}) is right"
+            )
+        self.apic_bus = ApicBus(host.areas[: spec.smp], host.kick)
+        self.cpu_hotplug: CpuHotplug | None = None
         self.a20 = A20Gate(self._set_a20)
         self.pic = self.new(PicPair)
         self.ioapic = self.new(IoApic)
@@ -95,7 +105,9 @@ class X86Machine(Machine):
         """ACPI and MP tables, then the boot protocol; the BSP's area gets the state that it starts with."""
         leaf1 = cpus.leaf(self.bsp, 1)
         board = firmware.Board(
-            apic_ids=self.spec.topology.apic_ids[: self.spec.smp],
+            apic_ids=self.apic_ids,
+            absent=frozenset(range(len(self.apic_ids))) - self.cpus.keys(),
+            cpu_hotplug=self.cpu_hotplug is not None,
             pci=self.has_pci,
             serial=[(uart.iobase, uart.irq) for uart in self.uarts()],
             signature=leaf1.eax,
@@ -107,6 +119,11 @@ class X86Machine(Machine):
     def uarts(self) -> list[Uart16550A]:
         """Every UART, the user's, too."""
         return [device for device in self.isa_bus.devices if isinstance(device, Uart16550A)]
+
+    @property
+    def apic_ids(self) -> Sequence[int]:
+        """Those of all CPUs that can be, by index."""
+        return self.spec.topology.apic_ids
 
     @property
     def bsp(self) -> VcpuArea:
@@ -147,16 +164,19 @@ def x86_cpus_init(machine: X86Machine) -> None:
     host = machine.host
     cpus.describe(host.areas, machine.spec.cpu, machine.spec.topology, host.tsc_khz)
     host.page.tsc_khz = host.tsc_khz
-    for area in host.areas:
+    for area in host.areas[: machine.spec.smp]:
         x86_cpu_new(machine, area)
 
 
-def x86_cpu_new(machine: X86Machine, area: VcpuArea) -> X86Cpu:
-    """The object of the vCPU of `area`, in /machine/unattached."""
+def x86_cpu_new(machine: X86Machine, area: VcpuArea, identity: str | None = None) -> X86Cpu:
+    """The object of the vCPU of `area`: /machine/peripheral/`identity`, without it in /machine/unattached."""
     cpu = x86_cpu_class(machine.spec.cpu.name)()
     cpu.area = area
     cpu.cpu_model, cpu.place = machine.spec.cpu, machine.spec.topology.place(area.index)
+    if identity is not None:
+        machine.container("peripheral").add_child(identity, cpu)
     machine.realize(cpu)
+    machine.cpus[area.index] = cpu
     return cpu
 
 

@@ -51,6 +51,8 @@ def _feature(name: str) -> Property[bool]:
 class X86Cpu(Device):
     """The vCPU of `area`: a `cpu_model` at its `place`. Beside the properties below it has one a feature."""
 
+    hotpluggable = True
+
     area: VcpuArea
     cpu_model: CpuModel
     place: Place

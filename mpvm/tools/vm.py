@@ -39,6 +39,22 @@ class Moved(Protocol):
     def gap_ns(self) -> int: ...  # noqa: D102
 
 
+class Hotplug(Protocol):
+    """What adds and removes vCPUs (`mpvm.coordinator.hotplug.VcpuHotplug`)."""
+
+    def add(self, index: int, identity: str | None = None) -> None:
+        """Bring vCPU `index` up, and tell the guest of it."""
+        ...
+
+    def request_remove(self, index: int) -> None:
+        """Ask the guest to let go of vCPU `index`."""
+        ...
+
+    def index_of(self, identity: str) -> int:
+        """The vCPU that was added as `identity`."""
+        ...
+
+
 class Vm(Protocol):
     """What a tool may ask for in an action of the main loop (`call`), never in a callback of it."""
 
@@ -53,6 +69,8 @@ class Vm(Protocol):
     @property
     def accelerator(self) -> Accelerator: ...  # noqa: D102
     def list_vcpus(self) -> Sequence[Vcpu]: ...  # noqa: D102
+    @property
+    def hotplug(self) -> Hotplug: ...  # noqa: D102
 
     def call(self, action: Callable[[], None]) -> None:
         """Have the main loop call `action` next."""

@@ -397,18 +397,18 @@ void exclusive_wait(struct vcpu *vcpu)
 /* Every other vCPU stands still, outside the guest, until exclusive_end(). */
 void exclusive_begin(struct vcpu *vcpu)
 {
+    uint64_t others;
+
     lock_acquire(vcpu);
     STEP(exclusive);
     __atomic_store_n(&vcpu->vm->exclusive, vcpu->index + 1, __ATOMIC_SEQ_CST);
-    for (unsigned i = 0; i < vcpu->smp; i++) {
-        if (i != vcpu->index) {
-            kick_in_guest(vcpu, i);
-        }
+    /* One that is added from here on finds the word when it enters. */
+    others = __atomic_load_n(&vcpu->vm->present, __ATOMIC_SEQ_CST) & ~vcpu->bit;
+    for (uint64_t rest = others; rest != 0; rest &= rest - 1) {
+        kick_in_guest(vcpu, (unsigned)__builtin_ctzll(rest));
     }
-    for (unsigned i = 0; i < vcpu->smp; i++) {
-        if (i != vcpu->index) {
-            await(vcpu, i, outside);
-        }
+    for (uint64_t rest = others; rest != 0; rest &= rest - 1) {
+        await(vcpu, (unsigned)__builtin_ctzll(rest), outside);
     }
     STEP(exclusive_alone);
     vcpu->area->counters.exclusive_steps++;

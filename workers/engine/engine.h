@@ -84,7 +84,6 @@ struct vcpu {
     bool dirty_logging;
 
     unsigned index;
-    unsigned smp;
     uint64_t bit; /* 1 << index: this vCPU in a page-map word */
 
     bool attached;                   /* others reach us by our area: no other worker is this vCPU any more */

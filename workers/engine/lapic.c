@@ -270,7 +270,7 @@ static bool logical_match(const struct mpvm_vcpu_area *target, uint32_t destinat
 
 static uint64_t destination_set(struct vcpu *vcpu, uint32_t icr_low, uint32_t destination)
 {
-    uint64_t all = vcpu->smp == 64 ? UINT64_MAX : (1ull << vcpu->smp) - 1;
+    uint64_t all = __atomic_load_n(&vcpu->vm->present, __ATOMIC_SEQ_CST);
     bool wide = x2apic(vcpu->area);
     uint64_t set = 0;
 
@@ -287,11 +287,11 @@ static uint64_t destination_set(struct vcpu *vcpu, uint32_t icr_low, uint32_t de
     if (destination == (wide ? BROADCAST_X2APIC : BROADCAST_XAPIC)) {
         return all;
     }
-    for (unsigned i = 0; i < vcpu->smp; i++) {
-        const struct mpvm_vcpu_area *target = vcpu_area(vcpu, i);
+    for (uint64_t rest = all; rest != 0; rest &= rest - 1) {
+        const struct mpvm_vcpu_area *target = vcpu_area(vcpu, (unsigned)__builtin_ctzll(rest));
 
         if (icr_low & ICR_LOGICAL ? logical_match(target, destination, wide) : target->apic_id == destination) {
-            set |= 1ull << i;
+            set |= rest & -rest;
         }
     }
     return set;

@@ -242,7 +242,6 @@ const char *vcpu_init(struct vcpu *vcpu, void *vm_block, void *ram, uint32_t ind
     vcpu->delivering = NOT_DELIVERING;
     vcpu->drop_page = NO_PAGE;
     vcpu->owed_eoi = NO_EOI;
-    vcpu->smp = vcpu->vm->smp;
     vcpu->bit = 1ull << index;
     vcpu->tsc_sample = host_tsc();
     vcpu->ns_sample = monotonic_ns();

@@ -2,6 +2,7 @@
 resource descriptors (chapter 6.4). Every function returns the encoding of one term.
 """
 
+from enum import IntEnum
 from typing import Final
 
 _ROOT, _DUAL_NAME, _MULTI_NAME, _NULL_NAME = b"\\", b"\x2e", b"\x2f", b"\x00"
@@ -9,6 +10,14 @@ _ZERO, _ONE = b"\x00", b"\x01"
 _BYTE, _WORD, _DWORD, _STRING, _QWORD = b"\x0a", b"\x0b", b"\x0c", b"\x0d", b"\x0e"
 _NAME, _SCOPE, _BUFFER, _PACKAGE = b"\x08", b"\x10", b"\x11", b"\x12"
 _DEVICE: Final = b"\x5b\x82"
+_METHOD, _MUTEX, _REGION, _FIELD = b"\x14", b"\x5b\x01", b"\x5b\x80", b"\x5b\x81"
+_ACQUIRE, _RELEASE, _NOTIFY = b"\x5b\x23", b"\x5b\x27", b"\x86"
+_STORE, _EQUAL, _RETURN = b"\x70", b"\x93", b"\xa4"
+_IF, _ELSE, _WHILE = b"\xa0", b"\xa1", b"\xa2"
+_LOCAL_0, _ARG_0 = 0x60, 0x68
+_SERIALIZED: Final = 1 << 3
+_REGION_IO: Final = 1
+_FOREVER: Final = b"\xff\xff"
 _PNP_ID_CHARACTERS: Final = 7
 
 # Resource descriptors: small ones have the length in their tag.
@@ -99,6 +108,120 @@ def device(path: str, *terms: bytes) -> bytes:
     """``Device (path) { terms }``."""
     body = name_string(path) + b"".join(terms)
     return _DEVICE + package_length(len(body)) + body
+
+
+def method(path: str, arguments: int, *terms: bytes, serialized: bool = True) -> bytes:
+    """``Method (path, arguments, Serialized) { terms }``."""
+    flags = bytes([arguments | (_SERIALIZED if serialized else 0)])
+    body = name_string(path) + flags + b"".join(terms)
+    return _METHOD + package_length(len(body)) + body
+
+
+def mutex(path: str) -> bytes:
+    """``Mutex (path, 0)``."""
+    return _MUTEX + name_string(path) + b"\0"
+
+
+def acquire(path: str) -> bytes:
+    """``Acquire (path, 0xffff)``: wait as long as it takes."""
+    return _ACQUIRE + name_string(path) + _FOREVER
+
+
+def release(path: str) -> bytes:
+    """``Release (path)``."""
+    return _RELEASE + name_string(path)
+
+
+def io_region(path: str, base: int, length: int) -> bytes:
+    """``OperationRegion (path, SystemIO, base, length)``."""
+    return _REGION + name_string(path) + bytes([_REGION_IO]) + integer(base) + integer(length)
+
+
+class Access(IntEnum):
+    """How wide the accesses to a field's region are (19.6.48)."""
+
+    BYTE = 1
+    DWORD = 3
+
+
+class Update(IntEnum):
+    """What a write to a part of a field's unit does to the rest of it (19.6.48)."""
+
+    PRESERVE = 0
+    WRITE_AS_ZEROS = 2
+
+
+def field(region: str, access: Access, update: Update, *units: tuple[str, int]) -> bytes:
+    """``Field (region, access, NoLock, update) { units }``: each a name, empty for a gap, and bits."""
+    body = name_string(region) + bytes([access | update << 5])
+    for unit, bits in units:
+        # The length alone, without itself: a PkgLength that counts its own bytes would be one too long.
+        body += (unit.ljust(4, "_").encode() if unit else b"\0") + _field_length(bits)
+    return _FIELD + package_length(len(body)) + body
+
+
+def _field_length(bits: int) -> bytes:
+    if bits < 0x40:
+        return bytes([bits])
+    return bytes([1 << 6 | bits & 0xF, bits >> 4])
+
+
+def local(number: int) -> bytes:
+    """``LocalN``."""
+    return bytes([_LOCAL_0 + number])
+
+
+def arg(number: int) -> bytes:
+    """``ArgN``."""
+    return bytes([_ARG_0 + number])
+
+
+def path(name: str) -> bytes:
+    """A named object as an operand, or the call of a method without arguments."""
+    return name_string(name)
+
+
+def call(method_name: str, *arguments: bytes) -> bytes:
+    """``method_name (arguments)``; as many as the method has."""
+    return name_string(method_name) + b"".join(arguments)
+
+
+def store(source: bytes, target: bytes) -> bytes:
+    """``target = source``."""
+    return _STORE + source + target
+
+
+def equal(left: bytes, right: bytes) -> bytes:
+    """``left == right``."""
+    return _EQUAL + left + right
+
+
+def return_(value: bytes) -> bytes:
+    """``Return (value)``."""
+    return _RETURN + value
+
+
+def notify(name: str, value: bytes) -> bytes:
+    """``Notify (name, value)``."""
+    return _NOTIFY + name_string(name) + value
+
+
+def if_(condition: bytes, *terms: bytes) -> bytes:
+    """``If (condition) { terms }``."""
+    body = condition + b"".join(terms)
+    return _IF + package_length(len(body)) + body
+
+
+def else_(*terms: bytes) -> bytes:
+    """``Else { terms }``, right behind an If."""
+    body = b"".join(terms)
+    return _ELSE + package_length(len(body)) + body
+
+
+def while_(condition: bytes, *terms: bytes) -> bytes:
+    """``While (condition) { terms }``."""
+    body = condition + b"".join(terms)
+    return _WHILE + package_length(len(body)) + body
 
 
 def resource_template(*descriptors: bytes) -> bytes:

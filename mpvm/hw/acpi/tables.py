@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mpvm.hw.acpi import aml, pm
+from mpvm.hw.acpi.madt import MADT_REVISION, SCI_INT, madt_body
 from mpvm.hw.intc import ioapic
 from mpvm.hw.nvram.fw_cfg import FW_CFG_PORT, FW_CFG_PORTS
 from mpvm.hw.timer.mc146818 import CENTURY
@@ -21,9 +22,6 @@ OEM_ID: Final = b"MPVM  "
 OEM_REVISION: Final = 1
 CREATOR_ID: Final = b"MPVM"
 HYPERVISOR_VENDOR: Final = b"mpvm\0\0\0\0"
-
-LOCAL_APIC_ADDRESS: Final = 0xFEE00000
-SCI_INT: Final = 9
 
 _HEADER: Final = struct.Struct("<4sIBB6s8sI4sI")
 _CHECKSUM_OFFSET: Final = 9
@@ -39,15 +37,6 @@ LEGACY_DEVICES, HAS_8042, VGA_NOT_PRESENT = 1 << 0, 1 << 1, 1 << 2
 
 # Latencies beyond these say that C2 and C3 do not exist.
 C2_NOT_SUPPORTED, C3_NOT_SUPPORTED = 0xFFF, 0xFFF
-
-# MADT (5.2.12).
-PCAT_COMPAT: Final = 1
-MADT_LOCAL_APIC, MADT_IO_APIC, MADT_INTERRUPT_OVERRIDE, MADT_LOCAL_APIC_NMI = 0, 1, 2, 4
-LOCAL_APIC_ENABLED: Final = 1
-BUS_ISA: Final = 0
-MPS_CONFORMS, MPS_LEVEL_HIGH = 0x0, 0xD
-ALL_PROCESSORS: Final = 0xFF
-LINT1: Final = 1
 
 _ADDRESS_SPACE_IO: Final = 1
 _ACCESS_BYTE, _ACCESS_WORD, _ACCESS_DWORD = 1, 2, 3
@@ -96,9 +85,15 @@ UART_PORTS: Final = 8
 
 
 class AcpiMachine(NamedTuple):
-    """What the tables describe. `serial`: base port and ISA interrupt of each UART that is there."""
+    """What the tables describe. `serial`: base port and ISA interrupt of each UART that is there.
+
+    `apic_ids` are those of all CPUs that can be, by index; the CPUs in `absent` are not there. With
+    `cpu_hotplug`, CPUs come and go.
+    """
 
     apic_ids: Sequence[int]
+    absent: frozenset[int] = frozenset()
+    cpu_hotplug: bool = False
     serial: Sequence[tuple[int, int]] = ()
     pci: bool = False
     ioapic_id: int = 0
@@ -123,7 +118,7 @@ def build_tables(machine: AcpiMachine, start: int = TABLES_START) -> AcpiTables:
     facs = layout.put(_facs(), _FACS_ALIGN)
     dsdt = layout.put(_dsdt(machine))
     fadt = layout.put(_fadt(facs, dsdt))
-    madt = layout.put(_madt(machine))
+    madt = layout.put(_table(b"APIC", MADT_REVISION, _madt(machine)))
     rsdt = layout.put(_table(b"RSDT", 1, struct.pack("<2I", fadt, madt)))
     xsdt = layout.put(_table(b"XSDT", 1, struct.pack("<2Q", fadt, madt)))
     return AcpiTables(rsdp_address, ((rsdp_address, _rsdp(rsdt, xsdt)), *layout.blocks))
@@ -229,16 +224,7 @@ def _fadt(facs: int, dsdt: int) -> bytes:
 
 
 def _madt(machine: AcpiMachine) -> bytes:
-    """The multiple APIC description table; processor UIDs count from 0."""
-    body = struct.pack("<II", LOCAL_APIC_ADDRESS, PCAT_COMPAT)
-    for uid, apic_id in enumerate(machine.apic_ids):
-        body += struct.pack("<BBBBI", MADT_LOCAL_APIC, 8, uid, apic_id, LOCAL_APIC_ENABLED)
-    body += struct.pack("<BBBBII", MADT_IO_APIC, 12, machine.ioapic_id, 0, ioapic.BASE_ADDRESS, 0)
-    # The PIT's output goes to pin 2, where an 8259's cascade would be; the SCI is level triggered.
-    for irq, gsi, flags in ((0, 2, MPS_CONFORMS), (SCI_INT, SCI_INT, MPS_LEVEL_HIGH)):
-        body += struct.pack("<BBBBIH", MADT_INTERRUPT_OVERRIDE, 10, BUS_ISA, irq, gsi, flags)
-    body += struct.pack("<BBBHB", MADT_LOCAL_APIC_NMI, 6, ALL_PROCESSORS, MPS_CONFORMS, LINT1)
-    return _table(b"APIC", 5, body)
+    return madt_body(machine.apic_ids, machine.absent, machine.ioapic_id)
 
 
 def _dsdt(machine: AcpiMachine) -> bytes:
@@ -250,6 +236,12 @@ def _dsdt(machine: AcpiMachine) -> bytes:
     devices = [_isa_device(device) for device in (RTC, KEYBOARD, *uarts, FW_CFG)]
     if machine.pci:
         devices.insert(0, _pci_root())
+    cpus = b""
+    if machine.cpu_hotplug:
+        # Imported here: few machines have it.
+        from mpvm.hw.acpi.cpus_aml import cpus_aml
+
+        cpus = cpus_aml(machine.apic_ids)
     sleep_states = (("\\_S0", pm.SLP_TYP_S0), ("\\_S5", pm.SLP_TYP_S5))
     return _table(
         b"DSDT",
@@ -258,7 +250,8 @@ def _dsdt(machine: AcpiMachine) -> bytes:
             aml.name(path, aml.package(aml.integer(kind), aml.integer(kind), aml.integer(0), aml.integer(0)))
             for path, kind in sleep_states
         )
-        + aml.scope("\\_SB", *devices),
+        + aml.scope("\\_SB", *devices)
+        + cpus,
     )
 
 

@@ -164,5 +164,5 @@ def test_one_vcpu_of_many_can_not_go_to_another_accelerator(bench: Bench) -> Non
 
 def test_a_vcpu_that_is_not_there_can_not_be_moved(bench: Bench) -> None:
     mover = bench.start(stays)
-    with pytest.raises(CommandError, match="there is no vCPU 1, one from 0 to 0 is right"):
+    with pytest.raises(CommandError, match="there is no vCPU 1, one of 0 is right"):
         mover.move(1)

@@ -100,6 +100,7 @@ class Machine:
         vm.a20_mask = a20_mask
         vm.backend_count = 1
         vm.backend[0] = layout.MemoryBackend(offset=0, size=RAM_BYTES)
+        vm.present = (1 << SMP) - 1
         vm.slot_count = 2
         vm.slot[0] = layout.MemorySlot(gpa=0, size=0xA0000, offset=0)
         vm.slot[1] = layout.MemorySlot(gpa=0xC0000, size=RAM_BYTES - 0xC0000, offset=0xC0000)

@@ -59,6 +59,8 @@ class Board:
             power_off=lambda: self.asked.append("power off"),
             request_reset=lambda: self.asked.append("reset"),
             debug_exit=self.asked.append,
+            eject_cpu=lambda index: self.asked.append(("eject", index)),
+            report_ost=self.asked.append,
         )
         machine = machine_class(name)(spec, host)
         assert isinstance(machine, X86Machine)

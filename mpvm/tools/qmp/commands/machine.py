@@ -50,7 +50,7 @@ def query_machines(vm: Vm) -> list[dict[str, object]]:
         entry: dict[str, object] = {
             "name": name,
             "cpu-max": MAX_VCPUS,
-            "hotpluggable-cpus": False,
+            "hotpluggable-cpus": cls.has_hotpluggable_cpus,
             "numa-mem-supported": False,
             "deprecated": False,
         }

@@ -24,6 +24,7 @@ class FakeVm:
         self.qom_root: Object = Container()
         self.accelerator: Accelerator = UnicornAccelerator()
         self.asked: list[str] = []
+        self.hotplug: Any = None
         self.events: list[tuple[str, Mapping[str, object] | None]] = []
 
     def list_vcpus(self) -> Sequence[Vcpu]:

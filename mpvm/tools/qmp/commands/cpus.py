@@ -1,0 +1,75 @@
+"""vCPUs that come and go (QEMU's qapi/qdev.json and machine.json): see docs/hotplug.md."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from mpvm.abi.errors import CommandError, DeviceNotFoundError
+from mpvm.cpu.topology import Place, Topology
+from mpvm.tools.qmp.registry import command
+from mpvm.tools.vm import Vm
+
+#: QEMU's name of the type: the CPU that -cpu and `cpu.model` name is the only one that a machine takes.
+_DRIVER_SUFFIX: Final = "-x86_64-cpu"
+_LEVELS: Final = ("socket-id", "die-id", "core-id", "thread-id")
+
+
+@command("query-hotpluggable-cpus")
+def query_hotpluggable_cpus(vm: Vm) -> list[dict[str, object]]:
+    """Every place for a CPU, the last one first; those that have one say where it is in the tree."""
+    topology = vm.config.machine.smp
+    there = vm.machine.cpus
+    return [
+        {
+            "type": _driver(vm),
+            "vcpus-count": 1,
+            "props": _properties(topology, index),
+            **({"qom-path": there[index].canonical_path()} if index in there else {}),
+        }
+        for index in reversed(range(topology.maxcpus))
+    ]
+
+
+@command("device_add", {"driver": str, "id": str}, dict.fromkeys(_LEVELS, int))
+def device_add(vm: Vm, driver: str, **arguments: object) -> None:
+    """Add the CPU whose place is given; `die-id` may be left out where a socket has one die."""
+    if driver != _driver(vm):
+        raise CommandError(f"device_add: '{driver}' can't be added while the VM runs, {_driver(vm)} is right")
+    identity = str(arguments.pop("id"))
+    given = {name.replace("_", "-"): value for name, value in arguments.items()}
+    vm.hotplug.add(_index(vm.config.machine.smp, given), identity)
+
+
+@command("device_del", {"id": str})
+def device_del(vm: Vm, id: str) -> None:  # noqa: A002 - QMP's name
+    """Ask the guest to let go of a CPU, named by its ID or its path; DEVICE_DELETED says that it has."""
+    if not id.startswith("/"):
+        vm.hotplug.request_remove(vm.hotplug.index_of(id))
+        return
+    for index, cpu in vm.machine.cpus.items():
+        if cpu.canonical_path() == id:
+            vm.hotplug.request_remove(index)
+            return
+    raise DeviceNotFoundError(f"Device '{id}' not found")
+
+
+def _driver(vm: Vm) -> str:
+    return vm.config.cpu.model.split(",")[0] + _DRIVER_SUFFIX
+
+
+def _properties(topology: Topology, index: int) -> dict[str, object]:
+    numbers = dict(zip(_LEVELS, topology.place(index), strict=True))
+    if topology.dies == 1:
+        del numbers["die-id"]
+    return dict(numbers)
+
+
+def _index(topology: Topology, given: Mapping[str, object]) -> int:
+    """The vCPU at the place that `given` names by level."""
+    numbers = {"die-id": 0, **given} if topology.dies == 1 else given
+    for level in _LEVELS:
+        if level not in numbers:
+            raise CommandError(f"device_add: argument '{level}' is missing")
+    try:
+        return topology.index_of(Place(*(int(str(numbers[level])) for level in _LEVELS)))
+    except IndexError as error:
+        raise CommandError(f"device_add: there is no such place, {error}") from error

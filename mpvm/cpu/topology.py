@@ -9,8 +9,6 @@ from typing import Final, NamedTuple
 from mpvm.abi.errors import ConfigError
 from mpvm.abi.layout import MAX_VCPUS
 
-# One destination of the 8-bit kind is everyone (SDM vol. 3, 10.6.2.1).
-MAX_APIC_ID: Final = 0xFE
 LEVELS: Final = ("sockets", "dies", "cores", "threads")
 
 
@@ -146,11 +144,6 @@ def _check(topology: Topology, product: int) -> None:
         )
     if maxcpus > MAX_VCPUS:
         raise ConfigError(f"{maxcpus} is out of range, at most {MAX_VCPUS} vCPUs are right")
-    highest = topology.apic_id(maxcpus - 1)
-    if highest > MAX_APIC_ID:
-        raise ConfigError(
-            f"the last APIC ID would be {highest}, levels for which it is {MAX_APIC_ID} at most are right"
-        )
 
 
 def _bits(count: int) -> int:

@@ -107,6 +107,24 @@ def test_quit_ends_the_run_with_status_0_after_its_event(
     assert child.wait(linux.TIME_LIMIT) == 0
 
 
+def test_a_guest_that_is_stopped_again_and_again_computes_the_same(launch: Launcher, path: Path) -> None:
+    child = launch.start(
+        "run", "--kernel", "builtin:smp", "--append", "rounds=20 locks=3000 adds=3000 primes=1000",
+        "--smp", "4", "--quiet", "--timeout", "300", "--qmp", f"unix:{path}",
+    )  # fmt: skip
+    read_until(child, b"CPUs online")
+
+    async def talk(client: QMPClient) -> None:
+        for _ in range(20):
+            await client.execute("stop")
+            await client.execute("cont")
+
+    _talk(path, talk)
+    assert child.stdout is not None
+    assert child.stdout.read().rstrip().endswith(b"all sums exact")
+    assert child.wait(linux.TIME_LIMIT) == 0
+
+
 @pytest.mark.usefixtures("child")
 def test_a_client_is_told_what_the_vm_is(path: Path) -> None:
     async def talk(client: QMPClient) -> None:

@@ -4,11 +4,9 @@ Each CPU model is a type, `Haswell-x86_64-cpu` below the abstract `x86_64-cpu`. 
 machine here uses are made when somebody asks for all types (`mpvm.machine.x86_cpu_types`).
 """
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, Final
 
-from mpvm.abi.errors import ConfigError
 from mpvm.abi.layout import VcpuArea
 from mpvm.cpu.features import FEATURES
 from mpvm.cpu.models import CpuModel, sorted_features
@@ -120,21 +118,9 @@ def x86_cpu_class(model: str) -> type[X86Cpu]:
     return register_type(model + X86_CPU_SUFFIX, description=f"a vCPU of the model {model}")(ModelCpu)
 
 
-def cpu_index(topology: Topology, arguments: Mapping[str, Any]) -> int:
-    """The vCPU at the place that `arguments`, by the names in `PLACE_PROPERTIES`, name.
-
-    What there is only one of needs no number. Raises `ConfigError` for a place that there is not.
-    """
-    numbers = []
-    for name, count in zip(PLACE_PROPERTIES, topology[2:], strict=True):
-        number = arguments.get(name, 0 if count == 1 else None)
-        if type(number) is not int or not 0 <= number < count:
-            given = "missing" if number is None else f"{number} is not there"
-            raise ConfigError(f"{name}: {given}, a number from 0 to {count - 1} is right")
-        numbers.append(number)
-    return topology.index_of(Place(*numbers))
-
-
 def cpu_place(topology: Topology, index: int) -> dict[str, int]:
-    """The place of vCPU `index`, by the names in `PLACE_PROPERTIES`."""
-    return dict(zip(PLACE_PROPERTIES, topology.place(index), strict=True))
+    """The place of vCPU `index`, by the names in `PLACE_PROPERTIES`; without a die where a socket has one."""
+    place = dict(zip(PLACE_PROPERTIES, topology.place(index), strict=True))
+    if topology.dies == 1:
+        del place["die-id"]
+    return place

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mpvm.abi.errors import ConfigError, PropertyError
+from mpvm.abi.errors import PropertyError
 from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.cpu.models import model_names
 from mpvm.cpu.resolve import resolve_model
 from mpvm.cpu.topology import topology
-from mpvm.machine.x86_cpu import X86Cpu, cpu_index, cpu_place, x86_cpu_class
+from mpvm.machine.x86_cpu import X86Cpu, cpu_place, x86_cpu_class
 from mpvm.qom.type_info import object_class_by_name, object_class_get_list
 
 TWELVE = topology(sockets=2, cores=3, threads=2)
@@ -52,29 +52,8 @@ def test_what_the_model_says_of_itself_is_properties() -> None:
 def test_the_place_is_properties() -> None:
     names = ("socket-id", "die-id", "core-id", "thread-id")
     assert [cpu("max", 9).get_property(name) for name in names] == [1, 0, 1, 1]
-    assert cpu_place(TWELVE, 9) == dict(zip(names, (1, 0, 1, 1), strict=True))
-
-
-def test_a_place_names_a_vcpu_and_what_there_is_one_of_needs_no_number() -> None:
-    assert cpu_index(TWELVE, {"socket-id": 1, "core-id": 1, "thread-id": 1}) == 9
-    assert [cpu_index(TWELVE, cpu_place(TWELVE, index)) for index in range(12)] == list(range(12))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"socket-id": 1, "thread-id": 0}, "core-id: missing, a number from 0 to 2 is right"),
-        (
-            {"socket-id": 2, "core-id": 0, "thread-id": 0},
-            "socket-id: 2 is not there, a number from 0 to 1 is right",
-        ),
-        ({"socket-id": 0, "core-id": 0, "thread-id": 0, "die-id": 1}, "die-id: 1 is not there"),
-        ({"socket-id": "0", "core-id": 0, "thread-id": 0}, "socket-id: 0 is not there"),
-    ],
-)
-def test_a_place_that_there_is_not_is_refused(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        cpu_index(TWELVE, arguments)
+    assert cpu_place(TWELVE, 9) == {"socket-id": 1, "core-id": 1, "thread-id": 1}
+    assert cpu_place(topology(4, dies=2), 3) == {"socket-id": 0, "die-id": 1, "core-id": 1, "thread-id": 0}
 
 
 def test_a_start_makes_no_type_of_a_model_that_it_does_not_use(tmp_path: Path) -> None:

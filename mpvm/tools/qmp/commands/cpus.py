@@ -1,16 +1,12 @@
 """vCPUs that come and go (QEMU's qapi/qdev.json and machine.json): see docs/hotplug.md."""
 
 from collections.abc import Mapping
-from typing import Final
 
 from mpvm.abi.errors import CommandError, DeviceNotFoundError
 from mpvm.cpu.topology import Place, Topology
+from mpvm.machine.x86_cpu import PLACE_PROPERTIES, X86_CPU_SUFFIX, cpu_place
 from mpvm.tools.qmp.registry import command
 from mpvm.tools.vm import Vm
-
-#: QEMU's name of the type: the CPU that -cpu and `cpu.model` name is the only one that a machine takes.
-_DRIVER_SUFFIX: Final = "-x86_64-cpu"
-_LEVELS: Final = ("socket-id", "die-id", "core-id", "thread-id")
 
 
 @command("query-hotpluggable-cpus")
@@ -22,14 +18,14 @@ def query_hotpluggable_cpus(vm: Vm) -> list[dict[str, object]]:
         {
             "type": _driver(vm),
             "vcpus-count": 1,
-            "props": _properties(topology, index),
+            "props": cpu_place(topology, index),
             **({"qom-path": there[index].canonical_path()} if index in there else {}),
         }
         for index in reversed(range(topology.maxcpus))
     ]
 
 
-@command("device_add", {"driver": str, "id": str}, dict.fromkeys(_LEVELS, int))
+@command("device_add", {"driver": str, "id": str}, dict.fromkeys(PLACE_PROPERTIES, int))
 def device_add(vm: Vm, driver: str, **arguments: object) -> None:
     """Add the CPU whose place is given; `die-id` may be left out where a socket has one die."""
     if driver != _driver(vm):
@@ -53,23 +49,17 @@ def device_del(vm: Vm, id: str) -> None:  # noqa: A002 - QMP's name
 
 
 def _driver(vm: Vm) -> str:
-    return vm.config.cpu.model.split(",")[0] + _DRIVER_SUFFIX
-
-
-def _properties(topology: Topology, index: int) -> dict[str, object]:
-    numbers = dict(zip(_LEVELS, topology.place(index), strict=True))
-    if topology.dies == 1:
-        del numbers["die-id"]
-    return dict(numbers)
+    # A machine takes CPUs of the model that it has.
+    return vm.machine.spec.cpu.name + X86_CPU_SUFFIX
 
 
 def _index(topology: Topology, given: Mapping[str, object]) -> int:
     """The vCPU at the place that `given` names by level."""
     numbers = {"die-id": 0, **given} if topology.dies == 1 else given
-    for level in _LEVELS:
+    for level in PLACE_PROPERTIES:
         if level not in numbers:
             raise CommandError(f"device_add: argument '{level}' is missing")
     try:
-        return topology.index_of(Place(*(int(str(numbers[level])) for level in _LEVELS)))
+        return topology.index_of(Place(*(int(str(numbers[level])) for level in PLACE_PROPERTIES)))
     except IndexError as error:
         raise CommandError(f"device_add: there is no such place, {error}") from error

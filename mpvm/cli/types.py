@@ -92,7 +92,8 @@ def machines() -> Iterator[str]:
     for name in machine_names():
         cls = machine_class(name)
         real = cls.type_name.removesuffix(MACHINE_SUFFIX)
-        yield f"{name:<20}{f'alias of {real}' if name == cls.alias else cls.description}"
+        text = f"alias of {real}" if name == cls.alias else cls.description
+        yield f"{name:<20}{text}{' (default)' if cls.is_default and name == cls.alias else ''}"
 
 
 def devices() -> Iterator[str]:

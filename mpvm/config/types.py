@@ -48,9 +48,11 @@ _CHARDEV = rules.Rule(ChardevSpec.parse, "stdio, null or file:PATH")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """The board: its class, vCPUs and how they are arranged, bytes of RAM, accelerators to try in order."""
+    """The board: its class, "" for the default one, vCPUs and how they are arranged, bytes of RAM, and
+    accelerators to try in order.
+    """
 
-    type: Annotated[str, machine_type()] = "pc"
+    type: Annotated[str, machine_type()] = ""
     smp: Annotated[Topology, rules.smp()] = _ONE_VCPU
     memory: Annotated[int, rules.memory_size()] = 128 << 20
     accel: Annotated[str, rules.list_of_names("unicorn", "kvm")] = "unicorn"

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
 from mpvm.abi.errors import ConfigError, DeviceError, ObjectTypeError
 from mpvm.abi.layout import VcpuArea, VmPage
@@ -16,6 +16,7 @@ from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.ram import GuestRam
 from mpvm.qom.container import Container
 from mpvm.qom.globals import GlobalProperties, GlobalProperty
+from mpvm.qom.module import Level
 from mpvm.qom.object import Object, cast
 from mpvm.qom.properties import computed
 from mpvm.qom.qdev import Bus, Device, qdev_new, qdev_realize
@@ -25,6 +26,8 @@ from mpvm.qom.type_info import object_class_get_list, register_type, registered_
 if TYPE_CHECKING:
     from mpvm.hw.acpi.cpu_hotplug import Ost
     from mpvm.machine.x86_cpu import X86Cpu
+
+C = TypeVar("C", bound=type[Any])
 
 # The machine class NAME is the type NAME-machine (QEMU's TYPE_MACHINE_SUFFIX).
 MACHINE_SUFFIX: Final = "-machine"
@@ -106,6 +109,8 @@ class Machine(Object, Resettable, ABC):
     has_hotpluggable_cpus: ClassVar[bool] = False
     # The name of the newest version of a versioned type without its version.
     alias: ClassVar[str | None] = None
+    # Whether it is taken where no class is named; of one class alone.
+    is_default: ClassVar[bool] = False
     # With how few vCPUs there is something to run; without any there need be no RAM and no boot image either.
     min_cpus: ClassVar[int] = 1
     # Defaults of properties that make an older version what it was; the parent type's come first.
@@ -233,18 +238,27 @@ class Machine(Object, Resettable, ABC):
         """What a person does to ask for an orderly end."""
 
 
+def register_machine(name: str, *, description: str = "") -> Callable[[C], C]:
+    """Class decorator: the class is the machine class `name`, from module-init level MACHINE on."""
+    return register_type(name + MACHINE_SUFFIX, description=description, level=Level.MACHINE)
+
+
 def compat_properties(cls: type[Machine]) -> list[GlobalProperty]:
     """The compat properties of `cls`, after those of the types above it."""
     return [entry for base in reversed(cls.__mro__) for entry in vars(base).get("compat_props", ())]
 
 
 def machine_class(name: str) -> type[Machine]:
-    """The machine class called `name`, or whose alias that is; `ObjectTypeError` when there is none."""
+    """The machine class called `name`, or whose alias that is; `ObjectTypeError` when there is none.
+
+    "" is the default class (find_default_machine).
+    """
     for types in (registered_types, object_class_get_list):
+        cls: type[Machine]
         for cls in types(Machine.type_name):
-            if name in (cls.type_name.removesuffix(MACHINE_SUFFIX), cls.alias):
-                found: type[Machine] = cls
-                return found
+            own = cls.type_name.removesuffix(MACHINE_SUFFIX)
+            if name in (own, cls.alias) or (not name and cls.is_default):
+                return cls
     raise ObjectTypeError(f"machine type {name!r} is unknown, {' or '.join(machine_names())} is right")
 
 

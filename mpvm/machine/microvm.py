@@ -1,12 +1,12 @@
 """The machine class `microvm`: nothing but what a kernel needs to run and talk (QEMU's hw/i386/microvm.c)."""
 
 from mpvm.hw.acpi.pm import ResetControl
+from mpvm.machine.base import register_machine
 from mpvm.machine.pc import pc_basic_device_init, pc_memory_init
 from mpvm.machine.x86 import X86Machine, gsi_init, x86_cpus_init
-from mpvm.qom.type_info import register_type
 
 
-@register_type("microvm-machine", description="minimal board without PCI")
+@register_machine("microvm", description="minimal board without PCI")
 class MicroVm(X86Machine):
     """The x86 board with no PCI."""
 

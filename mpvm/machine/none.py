@@ -11,15 +11,13 @@ from mpvm.boot.loader import load as load_image
 from mpvm.boot.request import BootMachine, BootRequest
 from mpvm.hw.bus import IO_PORTS, PHYSICAL_ADDRESS_BITS
 from mpvm.machine import cpus
-from mpvm.machine.base import Host, Machine, MachineSpec
-from mpvm.machine.x86_cpu import X86Cpu
+from mpvm.machine.base import Host, Machine, MachineSpec, register_machine
+from mpvm.machine.x86 import x86_cpus_init
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.ram import GuestRam, ram_slots
-from mpvm.qom.qdev import qdev_realize
-from mpvm.qom.type_info import register_type
 
 
-@register_type("none-machine", description="empty machine")
+@register_machine("none", description="empty machine")
 class NoneMachine(Machine):
     """RAM and vCPUs, or not even these."""
 
@@ -33,14 +31,7 @@ class NoneMachine(Machine):
 
     def init(self) -> None:
         """The vCPUs, if there are any."""
-        spec, host = self.spec, self.host
-        cpus.describe(host.areas, spec.cpu, spec.topology, host.tsc_khz)
-        host.page.tsc_khz = host.tsc_khz
-        for area in host.areas:
-            cpu = X86Cpu()
-            cpu.area = area
-            self.place(cpu)
-            qdev_realize(cpu)
+        x86_cpus_init(self)
 
     def reset_hold(self) -> None:
         """The vCPUs' areas as after power-up."""

@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 from mpvm.hw.acpi.pm import ResetControl
 from mpvm.hw.pci.host import PciHost
 from mpvm.hw.pci.i440fx import I440fx
+from mpvm.machine.base import register_machine
 from mpvm.machine.pc import pc_basic_device_init, pc_memory_init
 from mpvm.machine.x86 import X86Machine, gsi_init, x86_cpus_init
 from mpvm.qom.globals import GlobalProperty
@@ -61,14 +62,15 @@ def i440fx_init(machine: PcI440fxMachine) -> None:
     host.bus.add(bridge, 0)
 
 
-@register_type("pc-i440fx-1.0-machine", description="PC with an i440FX host bridge")
+@register_machine("pc-i440fx-1.0", description="PC with an i440FX host bridge")
 class PcI440fx10Machine(PcI440fxMachine):
     """The newest version."""
 
     alias: ClassVar[str | None] = "pc"
+    is_default: ClassVar[bool] = True
 
 
-@register_type("pc-i440fx-0.1-machine", description="PC with an i440FX host bridge, as of mpvm 0.1")
+@register_machine("pc-i440fx-0.1", description="PC with an i440FX host bridge, as of mpvm 0.1")
 class PcI440fx01Machine(PcI440fxMachine):
     """The version before."""
 

@@ -159,7 +159,7 @@ class X86Machine(Machine):
             self.host.kick(area.index)
 
 
-def x86_cpus_init(machine: X86Machine) -> None:
+def x86_cpus_init(machine: Machine) -> None:
     """Tell the vCPUs' areas which CPU they are, and give each vCPU its object."""
     host = machine.host
     cpus.describe(host.areas, machine.spec.cpu, machine.spec.topology, host.tsc_khz)
@@ -168,14 +168,15 @@ def x86_cpus_init(machine: X86Machine) -> None:
         x86_cpu_new(machine, area)
 
 
-def x86_cpu_new(machine: X86Machine, area: VcpuArea, identity: str | None = None) -> X86Cpu:
+def x86_cpu_new(machine: Machine, area: VcpuArea, identity: str | None = None) -> X86Cpu:
     """The object of the vCPU of `area`: /machine/peripheral/`identity`, without it in /machine/unattached."""
     cpu = x86_cpu_class(machine.spec.cpu.name)()
     cpu.area = area
     cpu.cpu_model, cpu.place = machine.spec.cpu, machine.spec.topology.place(area.index)
     if identity is not None:
         machine.container("peripheral").add_child(identity, cpu)
-    machine.realize(cpu)
+    machine.place(cpu)
+    qdev_realize(cpu)
     machine.cpus[area.index] = cpu
     return cpu
 

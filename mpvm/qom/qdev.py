@@ -95,7 +95,7 @@ class Device(Object, Resettable):
         """Take up work: claim ports and lines from the bus. Raises what makes that impossible."""
 
     def unrealize(self) -> None:
-        """Undo `realize`. Only what is not hot-unpluggable may leave it out."""
+        """Undo `realize`: let go of lines, timers and back ends."""
 
     def reset(self) -> None:
         """All three phases, for this device and what is below it alone."""
@@ -129,8 +129,12 @@ def qdev_realize(device: Device, bus: Bus | None = None) -> None:
         device.property_values[Device.parent_bus.name] = bus
     try:
         device.realize()
-        if bus is not None:
-            bus.attach(device)
+        try:
+            if bus is not None:
+                bus.attach(device)
+        except BaseException:
+            device.unrealize()
+            raise
     except BaseException:
         _leave(device)
         raise

@@ -19,7 +19,9 @@ T = TypeVar("T", bound=Object)
 _types: Final[dict[str, type[Any]]] = {Object.type_name: Object, Interface.type_name: Interface}
 
 
-def register_type(name: str, *, abstract: bool = False, description: str = "") -> Callable[[C], C]:
+def register_type(
+    name: str, *, abstract: bool = False, description: str = "", level: Level = Level.QOM
+) -> Callable[[C], C]:
     """Class decorator: the class is the type `name`. No instance is made of an `abstract` one.
 
     `TypeError` for a class that does not have exactly one parent type, or a parent that is no type.
@@ -28,7 +30,7 @@ def register_type(name: str, *, abstract: bool = False, description: str = "") -
     def enter(cls: C) -> C:
         cls.type_name, cls.abstract, cls.description = name, abstract, description
         _check_bases(cls)
-        register_module_init(Level.QOM, functools.partial(type_register_static, cls))
+        register_module_init(level, functools.partial(type_register_static, cls))
         return cls
 
     return enter
@@ -65,9 +67,15 @@ def interfaces_of(cls: type[Any]) -> list[str]:
     return sorted(base.type_name for base in bases if base not in (cls, Interface))
 
 
+def _register_pending() -> None:
+    # Machine classes come last, as the types that they are made of come before them.
+    for level in (Level.QOM, Level.MACHINE):
+        module_call_init(level)
+
+
 def type_by_name(name: str) -> type[Any] | None:
     """The type called `name`, if a module that is imported has registered it."""
-    module_call_init(Level.QOM)
+    _register_pending()
     return _types.get(name)
 
 
@@ -110,7 +118,7 @@ def object_class_get_list(implements: str = "object", include_abstract: bool = F
 
 def registered_types(implements: str = "object", include_abstract: bool = False) -> list[type[Any]]:
     """The same, of the modules that are imported."""
-    module_call_init(Level.QOM)
+    _register_pending()
     return [
         cls
         for _name, cls in sorted(_types.items())

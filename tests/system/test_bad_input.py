@@ -66,7 +66,11 @@ def test_the_configuration_that_the_others_spoil_is_good(launch: Launcher, folde
         ("kernel: guest", "initrd: guest", ["boot.kernel", "missing"]),
         ("kernel: guest", "kernel: guest\n  initrd: absent", ["vm.yaml:6", "boot.initrd", "absent"]),
         ("kernel: guest", "kernel: [guest", ["vm.yaml", "YAML"]),
-        ("  smp: 2", "  smp: 2\n  type: toaster", ["vm.yaml:3", "machine.type", "toaster", "pc or microvm"]),
+        (
+            "  smp: 2",
+            "  smp: 2\n  type: toaster",
+            ["vm.yaml:3", "machine.type", "toaster", "microvm or none or pc"],
+        ),
         ("  smp: 2", "  smp: 2\n  accel: steam", ["machine.accel", "steam", "unicorn"]),
         ("timeout: 60", "cpu: {model: i8008}", ["cpu.model", "i8008", "max"]),
         ("timeout: 60", "cpu: {model: 'max,+teleport'}", ["cpu.model", "teleport"]),

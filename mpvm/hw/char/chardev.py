@@ -40,6 +40,10 @@ class Chardev(ABC):
         self._room = room
         self._receive_break = receive_break
 
+    def disconnect(self) -> None:
+        """Detach the front end; input waits for the next one."""
+        self._receive, self._room, self._receive_break = None, _no_room, None
+
     def room_available(self) -> None:  # noqa: B027  (a back end without input has nothing to hand over)
         """The front end says that it can take more input."""
 

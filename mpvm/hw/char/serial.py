@@ -165,6 +165,12 @@ class Uart16550A(IsaDevice):
         self._update()
         self._chardev.connect(self.receive, self.room, self.receive_break)
 
+    def unrealize(self) -> None:
+        """INTR goes low, no timer runs, and the chardev is nobody's."""
+        self._chardev.disconnect()
+        self._power_on()
+        self._update()
+
     def ports(self) -> list[tuple[int, Region]]:
         """Where the registers are."""
         return [(self.iobase, self._region)]

@@ -1,6 +1,7 @@
 """A device and a machine of a package apart from mpvm's: importing this module registers them."""
 
 from mpvm.hw.bus import IsaDevice
+from mpvm.machine.base import register_machine
 from mpvm.machine.microvm import MicroVm
 from mpvm.memory.region import Region
 from mpvm.qom import properties
@@ -36,7 +37,7 @@ class IsaAdder(IsaDevice):
         self._sum += value
 
 
-@register_type("adder-machine", description="microvm with an adder at port 0x6f0")
+@register_machine("adder", description="microvm with an adder at port 0x6f0")
 class AdderMachine(MicroVm):
     """A board that has one."""
 

@@ -19,7 +19,7 @@ def test_every_key_but_the_kernel_has_a_default(machine_config: MakeConfig, gues
     assert config.boot.kernel == guest
     assert config.boot.protocol == "auto"
     assert (config.boot.initrd, config.boot.append, config.boot.modules) == (None, "", ())
-    assert (config.machine.type, config.machine.smp.cpus, config.machine.accel) == ("pc", 1, "unicorn")
+    assert (config.machine.type, config.machine.smp.cpus, config.machine.accel) == ("", 1, "unicorn")
     assert config.machine.memory == 128 << 20
     assert config.cpu.model == "max"
     assert config.serial == (ChardevSpec("stdio"),)

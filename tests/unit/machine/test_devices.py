@@ -28,6 +28,7 @@ def config_space(board: Board, register: int) -> int:
 
 def test_the_newest_version_has_the_alias() -> None:
     assert machine_class("pc") is machine_class("pc-i440fx-1.0")
+    assert machine_class("") is machine_class("pc")
     assert machine_class("pc-i440fx-0.1") is not machine_class("pc")
     assert {"pc", "pc-i440fx-0.1", "pc-i440fx-1.0", "microvm"} <= set(machine_names())
 

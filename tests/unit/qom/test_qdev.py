@@ -52,6 +52,17 @@ def test_a_device_that_can_not_be_realized_leaves_nothing(monkeypatch: pytest.Mo
     assert (uart.realized, uart.parent_bus, bus.devices) == (False, None, [])
 
 
+def test_a_device_that_its_bus_can_not_attach_undoes_its_realize(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: TestBus, device: Uart) -> None:
+        raise ConfigError("no room")
+
+    monkeypatch.setattr(TestBus, "attach", fail)
+    bus, uart = TestBus(), Uart()
+    with pytest.raises(ConfigError, match="no room"):
+        qdev_realize(uart, bus)
+    assert (uart.happened, uart.realized, bus.devices) == (["realize", "unrealize"], False, [])
+
+
 def test_an_unrealized_device_is_out_of_bus_and_tree() -> None:
     root, bus, uart = Container(), TestBus(), Uart()
     root.add_child("uart", uart)

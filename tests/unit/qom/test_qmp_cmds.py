@@ -53,7 +53,7 @@ def test_the_tree_is_shown_with_depths_and_types() -> None:
 
 def test_types_are_listed_with_parent_flags_and_interfaces() -> None:
     found = {info.name: info for info in qmp_cmds.qom_list_types("test-device")}
-    assert set(found) == {"test-device", "test-uart", "test-needy"}
+    assert {"test-device", "test-uart", "test-needy"} <= set(found)
     assert (found["test-device"].abstract, found["test-device"].parent) == (True, "device")
     assert found["test-uart"].interfaces == ["resettable", "test-lamp"]
     assert found["test-uart"].description == "a device with a lamp"

@@ -41,9 +41,8 @@ def query_cpus_fast(vm: Vm) -> list[dict[str, object]]:
 
 
 @command("query-machines")
-def query_machines(vm: Vm) -> list[dict[str, object]]:
+def query_machines(_vm: Vm) -> list[dict[str, object]]:
     """Every machine class, plug-ins' too."""
-    default = type(vm.config.machine)().type
     machines = []
     for cls in object_class_get_list(Machine.type_name):
         name = cls.type_name.removesuffix(MACHINE_SUFFIX)
@@ -56,7 +55,7 @@ def query_machines(vm: Vm) -> list[dict[str, object]]:
         }
         if cls.alias is not None:
             entry["alias"] = cls.alias
-        if default in (name, cls.alias):
+        if cls.is_default:
             entry["is-default"] = True
         machines.append(entry)
     return machines

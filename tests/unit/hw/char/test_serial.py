@@ -10,6 +10,7 @@ from mpvm.hw.clock import ManualClock
 from mpvm.hw.device import IrqLine
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.region import ShadowRegister
+from mpvm.qom.qdev import qdev_unrealize
 from tests.unit.hw.plug import FakeSystem, plug
 
 BASE = 0x3F8
@@ -585,3 +586,14 @@ def test_what_was_due_before_a_load_does_not_happen_after_it() -> None:
     assert rig.clock.queue.next_deadline() is None
     rig.clock.advance(timeout)
     assert rig.uart.state() == idle
+
+
+def test_a_uart_that_leaves_lets_go_of_line_and_chardev(rig: Rig) -> None:
+    rig.write(IER, 0x02)
+    rig.write(MCR, OUT2)
+    rig.clock.advance(1_000_000)
+    assert rig.irq.level == 1
+    qdev_unrealize(rig.uart)
+    assert rig.irq.level == 0
+    rig.chardev.feed(b"x")
+    assert rig.chardev.waiting == 1

@@ -17,7 +17,7 @@ from mpvm.machine.x86 import X86Machine, gsi_init, x86_cpus_init
 from mpvm.qom.globals import GlobalProperty
 from mpvm.qom.type_info import register_type
 
-# Version 1.0 gave the host bridge subsystem IDs.
+# Version 1.0 gave the host bridge subsystem IDs, and made CPUs hot-pluggable.
 PC_COMPAT_0_1: Final = (
     GlobalProperty(I440fx.type_name, "subsystem-vendor-id", 0),
     GlobalProperty(I440fx.type_name, "subsystem-id", 0),
@@ -74,4 +74,5 @@ class PcI440fx10Machine(PcI440fxMachine):
 class PcI440fx01Machine(PcI440fxMachine):
     """The version before."""
 
+    has_hotpluggable_cpus: ClassVar[bool] = False
     compat_props: ClassVar[Sequence[GlobalProperty]] = PC_COMPAT_0_1

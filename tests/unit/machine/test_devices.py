@@ -38,6 +38,11 @@ def test_an_older_version_keeps_its_old_properties(make: Make) -> None:
     assert config_space(make("pc"), SUBSYSTEM) == 0x11001AF4
 
 
+def test_cpus_of_an_older_version_are_not_hot_pluggable() -> None:
+    assert machine_class("pc").has_hotpluggable_cpus
+    assert not machine_class("pc-i440fx-0.1").has_hotpluggable_cpus
+
+
 @pytest.mark.parametrize("name", ["pc-i440fx-0.1", "pc-i440fx-1.0", "microvm"])
 def test_every_compat_property_is_one_that_there_is(name: str) -> None:
     GlobalProperties(compat_properties(machine_class(name))).check()

@@ -66,14 +66,19 @@ class Memory:
 
 
 def _aliased(slots: Iterable[_Slot]) -> Iterator[_Slot]:
-    """Address line 20 is 0: every odd mebibyte is the even one below it."""
+    """Address line 20 is 0: every odd mebibyte is what the even one below it is, holes and all."""
     for slot in slots:
-        for gpa in range(slot.gpa, slot.gpa + slot.size, _A20_BIT):
-            size = min(_A20_BIT, slot.gpa + slot.size - gpa)
-            seen = gpa & ~_A20_BIT
-            for source in slots:
-                if source.gpa <= seen and seen + size <= source.gpa + source.size:
-                    yield _Slot(gpa, size, source.offset + seen - source.gpa, slot.flags)
+        start = slot.gpa
+        while start < slot.gpa + slot.size:
+            end = min((start | _A20_BIT - 1) + 1, slot.gpa + slot.size)
+            if start & _A20_BIT == 0:
+                yield _part(slot, start, end)
+                yield _part(slot, start, end)._replace(gpa=start + _A20_BIT)
+            start = end
+
+
+def _part(slot: _Slot, start: int, end: int) -> _Slot:
+    return slot._replace(gpa=start, size=end - start, offset=slot.offset + start - slot.gpa)
 
 
 def _bits(log: bytes) -> Iterator[int]:

@@ -62,6 +62,8 @@ _ACCESS_RIGHTS: Final = (
 
 # XSAVE area (SDM vol. 1, 13.4): MXCSR, its mask, the header's XSTATE_BV and the rest of the header.
 _MXCSR: Final = slice(24, 28)
+_MXCSR_MASK: Final = slice(28, 32)
+_ALL_MXCSR: Final = 0xFFFF
 _XSTATE_BV: Final = slice(512, 520)
 _XSAVE_HEADER_REST: Final = slice(520, 576)
 _XSTATE_X87_SSE: Final = 3
@@ -108,8 +110,8 @@ class Registers:
         """The state after INIT."""
         self._reset.init(apic_base)
 
-    def save(self) -> None:
-        """KVM to the control block, but for what is the local APIC's."""
+    def save(self) -> bool:
+        """KVM to the control block, but for the local APIC's. Whether an NMI was taken back from KVM."""
         guest = self._control.guest
         regs, sregs = self._vcpu.get_regs(), self._vcpu.get_sregs2()
         for index, name in enumerate(_GPRS):
@@ -132,7 +134,7 @@ class Registers:
             else:
                 getattr(guest, name)[place] = values[msr]
         self._save_fpu(guest)
-        self._save_events(guest)
+        return self._save_events(guest)
 
     def load(self) -> None:
         """The control block to KVM."""
@@ -165,7 +167,9 @@ class Registers:
         return sregs
 
     def _save_fpu(self, guest: GuestState) -> None:
-        area = bytes(self._vcpu.get_xsave())
+        area = bytearray(self._vcpu.get_xsave())
+        # What bits MXCSR has is up to the host.
+        area[_MXCSR_MASK] = _ALL_MXCSR.to_bytes(4, "little")
         guest.xsave[:] = area
         guest.mxcsr = int.from_bytes(area[_MXCSR], "little")
         guest.xcr0 = self._vcpu.get_xcrs().get(0, 1)
@@ -185,7 +189,7 @@ class Registers:
         self._vcpu.set_xcrs({0: guest.xcr0})
         self._vcpu.set_xsave(structs.Xsave.from_buffer(area))
 
-    def _save_events(self, guest: GuestState) -> None:
+    def _save_events(self, guest: GuestState) -> bool:
         """What KVM has taken and not delivered yet is the event that the next entry injects."""
         events = self._vcpu.get_vcpu_events()
         blocking = Interruptibility.BLOCKING_BY_NMI if events.nmi.masked else Interruptibility(0)
@@ -193,6 +197,15 @@ class Registers:
             if events.interrupt.shadow & theirs:
                 blocking |= ours
         guest.interruptibility = int(blocking)
+        pending = bool(events.nmi.pending)
+        if pending:
+            events.nmi.pending = 0
+            events.flags = int(VcpuEventValid.NMI_PENDING)
+            self._vcpu.set_vcpu_events(events)
+        self._save_injected(events)
+        return pending
+
+    def _save_injected(self, events: structs.VcpuEvents) -> None:
         entry = self._control.entry
         if entry.interruption_information & InterruptionInformation.VALID:
             return
@@ -202,7 +215,7 @@ class Registers:
             if events.exception.has_error_code:
                 entry.exception_error_code = events.exception.error_code
                 vector |= InterruptionInformation.DELIVER_ERROR_CODE
-        elif events.nmi.injected or events.nmi.pending:
+        elif events.nmi.injected:
             kind, vector = EventType.NMI, _NMI_VECTOR
         elif events.interrupt.injected:
             kind = EventType.SOFTWARE_INTERRUPT if events.interrupt.soft else EventType.EXTERNAL_INTERRUPT

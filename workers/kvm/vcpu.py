@@ -14,7 +14,7 @@ from typing import Final
 
 from mpvm.abi import layout
 from mpvm.abi.control_block import ActivityState
-from mpvm.abi.errors import StartError
+from mpvm.abi.errors import MpvmError, StartError
 from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
 from mpvm.abi.kvm import constants
 from mpvm.abi.kvm.constants import Cap, MsrExitReason
@@ -47,6 +47,7 @@ _OUR_MSRS: Final = (
     MsrRange(0x6E0, 1),  # IA32_TSC_DEADLINE
 )
 _MSR_DONE: Final = 1
+_RFLAGS_IF: Final = 1 << 9
 _MCG_CTL_P, _MC_BANKS = 1 << 8, 10
 
 
@@ -145,7 +146,10 @@ class Vcpu:
     def save_state(self) -> None:
         """Write all architectural registers to the control block."""
         guest = self._area.control.guest
-        self._registers.save()
+        if self._registers.save():
+            # An NMI that waits for the end of another one's handler.
+            self._counters.nmis -= 1
+            self._area.inbox.nmi = self._area.inbox.any = 1
         guest.cr8 = _core.apic_tpr(self._apic) >> 4
         guest.tsc_adjust = _core.apic_tsc_adjust(self._apic)
         if self._area.mp_state == VcpuMode.WAIT_FOR_SIPI:
@@ -157,7 +161,12 @@ class Vcpu:
         """Take over all architectural registers from the control block."""
         guest = self._area.control.guest
         self._forget_exit()
-        self._registers.load()
+        try:
+            self._registers.load()
+        except OSError as error:
+            raise MpvmError(
+                f"vCPU {self._area.index}: KVM refuses the state: {error.filename}: {error.strerror}"
+            ) from error
         # CR8 is the upper half of the local APIC's register, whose lower half stays.
         if _core.apic_tpr(self._apic) >> 4 != guest.cr8:
             _core.apic_set_tpr(self._apic, guest.cr8 << 4)
@@ -199,12 +208,12 @@ class Vcpu:
             self._memory.update()
             go_on = _core.apic_attend(self._apic)
             if not go_on and not self._unsettled:
-                if self._area.request:
-                    self.save_state()
-                    self._memory.take_dirty_log(self._mark_dirty)
-                    return ExitReason.INTR
-                self._take_init()
-                continue
+                if self._area.inbox.startup & Startup.INIT:
+                    self._take_init()
+                    continue
+                self.save_state()
+                self._memory.take_dirty_log(self._mark_dirty)
+                return ExitReason.INTR
             if self._area.mp_state == VcpuMode.WAIT_FOR_SIPI:
                 self._wait_for_sipi()
                 continue
@@ -350,6 +359,8 @@ class Vcpu:
             inbox.nmi = 0
             self._counters.nmis += 1
             self._vcpu.nmi()
+            # It goes first, and what KVM_INTERRUPT has given counts as in delivery.
+            run.ready_for_interrupt_injection = 0
         vector = _core.apic_pending(self._apic)
         extint = _core.apic_extint_pending(self._apic)
         run.request_interrupt_window = 0
@@ -378,11 +389,14 @@ class Vcpu:
 
     def _wait_halted(self) -> None:
         takes_nmi = not self._vcpu.get_vcpu_events().nmi.masked
-        _core.apic_wait(self._apic, bool(self._run.if_flag), takes_nmi)
+        takes_interrupts = bool(self._vcpu.get_regs().rflags & _RFLAGS_IF)
+        _core.apic_wait(self._apic, takes_interrupts, takes_nmi)
         inbox = self._area.inbox
         if self._area.request or inbox.startup & Startup.INIT:
             return
         self._halted = False
+        # Nothing holds off what a HLT has waited for.
+        self._run.ready_for_interrupt_injection = takes_interrupts
 
     def _wait_for_sipi(self) -> None:
         _core.apic_wait(self._apic, False, False)
@@ -404,6 +418,7 @@ class Vcpu:
         _core.apic_reset(self._apic, True)
         self._registers.init(self._area.control.guest.apic_base)
         self._halted = False
+        self._run.ready_for_interrupt_injection = 0
         _core.apic_init_done(self._apic)
 
     def _forget_exit(self) -> None:
@@ -417,3 +432,4 @@ class Vcpu:
         self._accesses = iter(())
         self._answer = None
         self._halted = False
+        self._run.ready_for_interrupt_injection = 0

@@ -57,17 +57,24 @@ def test_a_change_of_the_vm_pages_slots_is_followed_once_its_generation_changes(
 
 
 def test_with_address_line_20_masked_odd_mebibytes_are_the_even_ones_below() -> None:
-    kvm, page, memory = _memory(MemorySlot(0, 4 * _MIB, 0, 0), a20_mask=A20_OPEN & ~_MIB)
+    hole, end = 0xA0000, 0xC0000
+    kvm, page, memory = _memory(
+        MemorySlot(0, hole, 0, 0),
+        MemorySlot(end, 4 * _MIB - end, end, 0),
+        a20_mask=A20_OPEN & ~_MIB,
+    )
     memory.update()
-    assert [(gpa // _MIB, (address - _RAM) // _MIB) for _, gpa, _, address in kvm.slots.values()] == [
-        (0, 0),
-        (1, 0),
-        (2, 2),
-        (3, 2),
+    assert [(gpa, size, address - _RAM) for _, gpa, size, address in kvm.slots.values()] == [
+        (0, hole, 0),
+        (_MIB, hole, 0),
+        (end, _MIB - end, end),
+        (_MIB + end, _MIB - end, end),
+        (2 * _MIB, _MIB, 2 * _MIB),
+        (3 * _MIB, _MIB, 2 * _MIB),
     ]
     page.a20_mask = A20_OPEN
     memory.update()
-    assert kvm.slots == {0: (0, 0, 4 * _MIB, _RAM)}
+    assert len(kvm.slots) == 2
 
 
 def test_the_dirty_log_names_pages_of_the_page_map() -> None:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from mpvm.abi.errors import ExitStatus
 from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.cpu.cpuid import TIMING_LEAF, XSAVE_HEADER_END, CpuidEntry, cpuid_entries
 from mpvm.cpu.features import FEATURES, WORD_SOURCES, CpuidRegister
@@ -165,6 +166,21 @@ def test_a_model_is_qemus_but_for_what_is_known(
                 if bits:
                     found.append(f"{function:#x}.{subleaf} {_REGISTERS[register]}: {pair[0]:#x} {pair[1]:#x}")
     assert found == []
+
+
+def test_what_is_left_out_is_told_in_one_line_and_enforce_refuses_it(
+    launch: Launcher, images: dict[str, Path]
+) -> None:
+    words = ("run", "--quiet", "--isa-debug-exit", "--timeout", "100", "--kernel", images["cpuid"], "--cpu")
+    lacking = "unicorn doesn't support avx (CPUID.01H:ECX)"
+    told = launch.run(*words, "SandyBridge")
+    assert told.status == litmus.PASSED, told
+    assert told.messages == f"mpvm: warning: CPU SandyBridge: {lacking}; `mpvm cpu show` says more\n"
+    refused = launch.run(*words, "SandyBridge,enforce")
+    assert refused.status == ExitStatus.BAD_CONFIGURATION
+    assert refused.messages.startswith(f"mpvm: cpu.model: {lacking}; without")
+    assert refused.messages.count("\n") == 1
+    assert launch.run(*words, "SandyBridge,-avx,enforce").messages == ""
 
 
 def test_interrupts_find_cpus_whose_apic_ids_have_gaps(launch: Launcher, images: dict[str, Path]) -> None:

@@ -276,7 +276,11 @@ class Mailbox(ctypes.Structure):
 
 
 class Counters(ctypes.Structure):
-    """What one vCPU did. `exits` is indexed by `ExitReason`."""
+    """What one vCPU did. `exits` is indexed by `ExitReason`.
+
+    `guest_ns` is time in guest code, `halted_ns` in HLT and wait-for-SIPI. By the host's scheduler, `run_ns`
+    is the worker's thread's time on a CPU, `stolen_ns` what it waited for one while it could have run.
+    """
 
     _fields_ = [
         ("exits", u64 * MAX_EXIT_REASONS),
@@ -294,6 +298,8 @@ class Counters(ctypes.Structure):
         ("write_watches", u64),
         ("guest_ns", u64),
         ("halted_ns", u64),
+        ("run_ns", u64),
+        ("stolen_ns", u64),
     ]
 
 

@@ -36,7 +36,7 @@ ENGINE_FEATURES: Final = _named(
     " pni pclmulqdq ssse3 cx16 sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave rdrand hypervisor"
     " fsgsbase bmi1 smep bmi2 erms adx smap clflushopt clwb pku"
     " syscall nx mmxext pdpe1gb rdtscp lm 3dnowext 3dnow lahf-lm cr8legacy abm sse4a 3dnowprefetch"
-    " tsc-adjust invtsc xsaveopt xgetbv1 arat"
+    " tsc-adjust invtsc xsaveopt xgetbv1 arat kvm-steal-time"
     " topoext ht cmp-legacy"
 )
 
@@ -50,9 +50,10 @@ class UnicornAccelerator(Accelerator):
     name: ClassVar[str] = "unicorn"
     worker_module: ClassVar[str] = "workers.vcpu"
     # The machine's local APIC has x2APIC mode and a TSC-deadline timer that never stops, and its TSC runs at
-    # one rate and can be adjusted. What is off the engine lacks, and no guest misses.
+    # one rate and can be adjusted. Guests are told of stolen time as by KVM. What is off the engine lacks,
+    # and no guest misses.
     default_features: ClassVar[Mapping[str, bool]] = dict.fromkeys(
-        ("x2apic", "tsc-deadline", "tsc-adjust", "arat", "invtsc"), True
+        ("x2apic", "tsc-deadline", "tsc-adjust", "arat", "invtsc", "kvm-steal-time"), True
     ) | dict.fromkeys(("vme", "acpi", "monitor", "svm"), False)
 
     phys_bits: ClassVar[int | None] = 40

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 
-_COLUMNS = ("vCPU", "process", "in guest", "halted", "interrupts", "halts", "exits", "by reason")
+_COLUMNS = ("vCPU", "process", "in guest", "halted", "stolen", "interrupts", "halts", "exits", "by reason")
 _LEFT = len(_COLUMNS) - 1
 _SECOND = 1_000_000_000
 
@@ -43,6 +43,7 @@ def _row(vcpu: VcpuSummary) -> tuple[str, ...]:
         str(vcpu.pid),
         _seconds(vcpu.guest_ns),
         _seconds(vcpu.halted_ns),
+        _seconds(vcpu.stolen_ns),
         str(vcpu.interrupts),
         str(vcpu.halts),
         str(sum(vcpu.exits.values())),

@@ -34,6 +34,8 @@ class VcpuSummary:
     write_watches: int
     guest_ns: int
     halted_ns: int
+    run_ns: int
+    stolen_ns: int
     moves: int
     created_ns: int
     ready_ns: int
@@ -67,6 +69,8 @@ _COPIED = (
     "write_watches",
     "guest_ns",
     "halted_ns",
+    "run_ns",
+    "stolen_ns",
 )
 
 

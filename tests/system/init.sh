@@ -5,6 +5,7 @@
 #   mpvm.job=forkexec  200 fork+execs, one after the other
 #   mpvm.job=kallsyms  the functions in /proc/kallsyms, packed by bzip2 and base64
 #   mpvm.job=topology  how the CPUs are arranged, as sysfs has it, a line each
+#   mpvm.job=steal     all CPUs compute; then /proc/stat's sum of their times
 #   mpvm.job=none      nothing
 #   mpvm.run=NAME,ARG,...  /bin/NAME with these arguments; then a line "run: NAME,ARG,... status N"
 #   mpvm.end=reboot    instead of powering off when all jobs are done
@@ -105,6 +106,14 @@ topology() { # package, die, core and APIC ID of each CPU, the CPUs of its core,
     cd /
 }
 
+steal() { # all CPUs compute for two seconds; then what became of all their time until now, in ticks
+    for cpu in $(seq 0 $(($(nproc) - 1))); do
+        taskset -c "$cpu" timeout 2 sh -c 'while :; do :; done' &
+    done
+    wait
+    echo "steal: $(sed -n 's/^cpu  *//p' /proc/stat) of $(nproc) CPUs"
+}
+
 run() { # a program with its arguments, commas between them
     (
         IFS=,
@@ -127,6 +136,7 @@ for word in $words; do
         mpvm.job=forkexec) echo "forkexec: $(count_execs 200) of 200" ;;
         mpvm.job=kallsyms) grep -i ' [tw] ' /proc/kallsyms | cut -d ' ' -f 1-3 | bzip2 | base64 ;;
         mpvm.job=topology) topology ;;
+        mpvm.job=steal) steal ;;
         mpvm.job=none) ;;
         mpvm.job=*) echo "init: unknown $word" ;;
         mpvm.run=*) run "${word#mpvm.run=}" ;;

@@ -9,6 +9,8 @@
 
 ENGINE_EXPORT void apic_destroy(struct vcpu *vcpu)
 {
+    steal_account(vcpu);
+    steal_close(vcpu);
     kick_deinit(vcpu);
     if (self == vcpu) {
         self = NULL;
@@ -108,6 +110,9 @@ ENGINE_EXPORT bool apic_attend(struct vcpu *vcpu)
     }
     exclusive_wait(vcpu);
     lapic_timer_check(vcpu);
+    if (vcpu->steal_due) {
+        steal_update(vcpu);
+    }
     if (__atomic_load_n(&vcpu->area->inbox.any, __ATOMIC_SEQ_CST)) {
         lapic_inbox_take(vcpu);
     }

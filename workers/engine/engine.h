@@ -130,6 +130,12 @@ struct vcpu {
     bool takes_interrupts, takes_nmi; /* without an engine, halted: what its registers say */
     int owed_eoi;                    /* without an engine: a vector that the full ring did not take, or NO_EOI */
     uint64_t timer_armed_ns;
+    bool steal_due;                  /* the guest is about to look at its steal time */
+    uint64_t steal_looked_ns;
+    int schedstat;                   /* of the thread `schedstat_tid`, 0: not open */
+    uint32_t schedstat_tid;
+    bool schedstat_known;            /* what it said last: */
+    uint64_t schedstat_run, schedstat_waited;
     uint64_t tsc_adjust;             /* IA32_TSC_ADJUST */
     uint64_t tsc_sample, ns_sample;  /* where the TSC's rate is measured from */
 
@@ -184,6 +190,13 @@ void doorbell_ring(struct vcpu *vcpu);
 void yield_at_pause(struct vcpu *vcpu);
 void runnable_begin(struct vcpu *vcpu, unsigned target);
 void runnable_end(struct vcpu *vcpu);
+
+/* steal.c: run and stolen time */
+void steal_update(struct vcpu *vcpu);
+uint64_t steal_account(struct vcpu *vcpu);
+void steal_close(struct vcpu *vcpu);
+bool steal_msr_read(const struct vcpu *vcpu, uint64_t *value);
+bool steal_msr_write(struct vcpu *vcpu, uint64_t value);
 
 /* run.c */
 uint64_t exit_to_host(struct vcpu *vcpu, uint32_t reason);

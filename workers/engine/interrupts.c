@@ -92,6 +92,9 @@ static bool attend(struct vcpu *vcpu, bool *changed)
     if (__atomic_load_n(&vcpu->area->inbox.any, __ATOMIC_SEQ_CST)) {
         lapic_inbox_take(vcpu);
     }
+    if (vcpu->steal_due) {
+        steal_update(vcpu);
+    }
     if (vcpu->area->inbox.startup & MPVM_STARTUP_INIT) {
         vcpu->init_received = true;
         return false;

@@ -123,6 +123,8 @@ void kick_attach(struct vcpu *vcpu)
     vcpu->attached = true;
     vcpu->area->pid = (uint32_t)getpid();
     vcpu->area->tid = vcpu->tid;
+    /* What the thread has done until now was not the vCPU's. */
+    steal_account(vcpu);
 }
 
 bool kick_init(struct vcpu *vcpu)

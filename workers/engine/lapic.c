@@ -485,6 +485,7 @@ void lapic_timer_check(struct vcpu *vcpu)
         }
         if (guest_tsc(vcpu) >= area->lapic.tsc_deadline) {
             area->lapic.tsc_deadline = 0;
+            vcpu->steal_due = true;
             local_interrupt(vcpu, lvt);
         } else {
             tsc_deadline_arm(vcpu);
@@ -498,6 +499,7 @@ void lapic_timer_check(struct vcpu *vcpu)
     if (now < area->lapic.timer_expiry_ns) {
         return;
     }
+    vcpu->steal_due = true;
     local_interrupt(vcpu, lvt);
     if (TIMER_MODE(lvt) == TIMER_PERIODIC) {
         uint64_t period = REG(area, APIC_TIMER_INITIAL) * timer_divisor(area);

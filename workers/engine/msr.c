@@ -26,6 +26,7 @@ enum {
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
+    MSR_KVM_STEAL_TIME = 0x4b564d03,
 };
 #define MSR_EFER 0xc0000080u
 #define MSR_TSC_AUX 0xc0000103u
@@ -283,6 +284,9 @@ bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     if (answer != MSR_NOT_OURS) {
         return answer == MSR_DONE;
     }
+    if (msr == MSR_KVM_STEAL_TIME) {
+        return steal_msr_read(vcpu, value);
+    }
     if (!engine_has(msr)) {
         return false;
     }
@@ -300,6 +304,8 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         return answer == MSR_DONE;
     }
     switch (msr) {
+    case MSR_KVM_STEAL_TIME:
+        return steal_msr_write(vcpu, value);
     case MSR_PAT:
         if (!pat_valid(value)) {
             return false;

@@ -81,6 +81,7 @@ void wait_halted(struct vcpu *vcpu, bool (*wake)(struct vcpu *vcpu))
     }
     runnable_begin(vcpu, vcpu->index);
     area->counters.halted_ns += monotonic_ns() - start;
+    vcpu->steal_due = true;
     enter_guest(vcpu);
 }
 
@@ -173,6 +174,8 @@ ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
             claims_forget(vcpu);
             runnable_end(vcpu);
         }
+        steal_account(vcpu);
+        steal_close(vcpu);
         kick_deinit(vcpu);
     }
     if (vcpu->attached) {

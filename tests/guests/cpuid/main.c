@@ -10,7 +10,7 @@
 
 enum { SUBLEAVES = 64, RANGE_MAX = 0x200, PASSED = 0x10 };
 
-static const uint32_t ranges[] = { 0, 0x40000000, 0x80000000 };
+static const uint32_t ranges[] = { 0, 0x40000000, 0x40000100, 0x80000000 };
 
 static int turn;
 

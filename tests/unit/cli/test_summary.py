@@ -25,6 +25,8 @@ def _vcpu(index: int, exits: dict[str, int]) -> VcpuSummary:
         write_watches=6,
         guest_ns=1_234_567_890,
         halted_ns=10_500_000,
+        run_ns=0,
+        stolen_ns=250_000_000,
         moves=0,
         created_ns=30_000_000,
         ready_ns=40_000_000,
@@ -37,9 +39,9 @@ VCPUS = [_vcpu(0, {"HLT": 3, "IO": 1200, "MMIO": 40}), _vcpu(10, {})]
 
 def test_the_table_has_a_line_a_vcpu_with_the_most_frequent_exit_first() -> None:
     assert summary.table(VCPUS).splitlines() == [
-        "vCPU  process  in guest   halted  interrupts  halts  exits  by reason",
-        "   0     4000   1.235 s  0.011 s          12      3   1243  IO 1200, MMIO 40, HLT 3",
-        "  10     4010   1.235 s  0.011 s          12      3      0  none",
+        "vCPU  process  in guest   halted   stolen  interrupts  halts  exits  by reason",
+        "   0     4000   1.235 s  0.011 s  0.250 s          12      3   1243  IO 1200, MMIO 40, HLT 3",
+        "  10     4010   1.235 s  0.011 s  0.250 s          12      3      0  none",
     ]
 
 

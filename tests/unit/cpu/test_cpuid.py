@@ -51,7 +51,9 @@ def test_entries_fit_into_the_area_and_none_comes_twice(cpu: CpuModel, smp: int)
 def test_no_leaf_lies_beyond_the_highest_that_is_announced(cpu: CpuModel) -> None:
     table = leaves(cpu)
     for function, _ in table:
-        assert function <= table[function & 0xC0000000, 0].eax
+        # Each hypervisor interface has a range of its own.
+        mask = 0xFFFFFF00 if function >> 30 == 1 else 0xC0000000
+        assert function <= table[function & mask, 0].eax
 
 
 @pytest.mark.parametrize("cpu", MODELS, ids=lambda cpu: cpu.name)
@@ -286,8 +288,8 @@ def test_a_cpu_without_leaf_4_has_descriptors() -> None:
 
 
 def test_kvms_leaves_are_there_with_a_feature_of_kvms() -> None:
-    assert (0x40000100, 0) not in leaves()
-    table = leaves(MAX._replace(features=MAX.features | {"kvm-steal-time"}))
+    assert (0x40000100, 0) not in leaves(MAX._replace(features=MAX.features - {"kvm-steal-time"}))
+    table = leaves()
     assert text(*table[0x40000100, 0][4:]) == b"KVMKVMKVM\0\0\0"
     assert table[0x40000100, 0].eax == 0x40000101
     assert table[0x40000101, 0].eax == 1 << 5

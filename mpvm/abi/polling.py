@@ -18,7 +18,7 @@ _CROWDED_FOR_NS: Final = 1_000_000_000
 
 
 class Polling:
-    """One waiter's, which never looks unless `enabled`. `now` is a clock in ns."""
+    """One waiter's, which looks if `enabled`, for `limit_ns` at most. `now` is a clock in ns."""
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class Polling:
         enabled: bool = True,
     ) -> None:
         self._enabled = enabled
+        self.limit_ns = POLL_NS
         self._now = now
         self._give_way = give_way
         self._began = 0
@@ -41,7 +42,7 @@ class Polling:
         now = self._began = self._now()
         if not self._worthwhile or now < self._crowded_until:
             return False
-        while now - self._began < POLL_NS:
+        while now - self._began < self.limit_ns:
             if look():
                 return True
             self._give_way()
@@ -53,4 +54,4 @@ class Polling:
 
     def slept(self) -> None:
         """There is something now."""
-        self._worthwhile = self._now() - self._began < POLL_NS
+        self._worthwhile = self._now() - self._began < self.limit_ns

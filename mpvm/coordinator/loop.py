@@ -28,7 +28,7 @@ class EventLoop:
         self._callbacks: dict[int, tuple[Callable[[], object] | None, Callable[[], object] | None]] = {}
         self._take: Callable[[], bool] = lambda: False
         self._taken = 0
-        self._polling = Polling()
+        self.polling = Polling()
         self._ring: PostedRing | None = None
         self._deferred: list[Callable[[], None]] = []
         self.add_reader(self.doorbell, self._acknowledge_doorbell)
@@ -125,7 +125,7 @@ class EventLoop:
 
     def _poll(self) -> bool:
         # Before the guest runs, waits are long.
-        return self._ring is not None and not self._deferred and self._polling.wait(self._look)
+        return self._ring is not None and not self._deferred and self.polling.wait(self._look)
 
     def _look(self) -> bool:
         assert self._ring is not None
@@ -143,7 +143,7 @@ class EventLoop:
             block = not self._deferred and (ring is None or ring.arm())
         ready = self._epoll.poll(-1 if block else 0)
         if block:
-            self._polling.slept()
+            self.polling.slept()
         if ring is not None:
             ring.disarm()
         self._call(ready)

@@ -173,6 +173,7 @@ class VirtualMachine:
         # Imported here: the workers come up meanwhile.
         from mpvm.coordinator.build import machine_spec
         from mpvm.coordinator.dma import DmaEngine
+        from mpvm.coordinator.main_loop import MainLoop
         from mpvm.machine import Host
 
         self._notifiers.add("closing the chardevs", self.chardevs.close)
@@ -198,6 +199,11 @@ class VirtualMachine:
         if spec.cpu.warning is not None:
             self._observer.warning(spec.cpu.warning)
         self.machine = machine_class(spec, host)
+        main_loop = MainLoop()
+        main_loop.loop = self.loop
+        self.machine.globals.apply(main_loop)
+        main_loop.take_over()
+        self.machine.root.container("objects").add_child(MainLoop.type_name, main_loop)
         self._notifiers.add("releasing guest RAM", self.machine.release)
 
     def run_board_init(self) -> None:

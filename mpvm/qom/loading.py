@@ -14,6 +14,8 @@ ENTRY_POINT_GROUP: Final = "mpvm.types"
 # Where types of our own are. By name: this package is below them.
 _PACKAGES: Final = ("mpvm.qom", "mpvm.accel", "mpvm.cpu", "mpvm.hw", "mpvm.machine")
 
+_MODULES: Final = ("mpvm.coordinator.main_loop",)
+
 _loaded: Final[set[str]] = set()
 
 
@@ -42,6 +44,8 @@ def load_own() -> None:
             package = importlib.import_module(package_name)
             for module in pkgutil.walk_packages(package.__path__, package_name + "."):
                 importlib.import_module(module.name)
+        for name in _MODULES:
+            importlib.import_module(name)
 
 
 def load_plugins() -> None:

@@ -72,7 +72,7 @@ def test_the_configuration_that_the_others_spoil_is_good(launch: Launcher, folde
             ["vm.yaml:3", "machine.type", "toaster", "microvm or none or pc"],
         ),
         ("  smp: 2", "  smp: 2\n  accel: steam", ["machine.accel", "steam", "unicorn"]),
-        ("timeout: 60", "cpu: {model: i8008}", ["cpu.model", "i8008", "max"]),
+        ("timeout: 60", "cpu: {model: i8008}", ["cpu.model", "i8008", "mpvm cpu list"]),
         ("timeout: 60", "cpu: {model: 'max,+teleport'}", ["cpu.model", "teleport"]),
         ("timeout: 60", "timeout: -1", ["vm.yaml:6", "timeout", "-1", "above 0"]),
     ],

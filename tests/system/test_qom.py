@@ -35,6 +35,10 @@ def test_the_only_vm_is_found_and_its_objects_are_shown(launch: Launcher, kernel
     refused = launch.run("qom", "set", "/machine", "memory-size", "1")
     assert (refused.status, refused.console) == (2, ""), refused
     assert "memory-size" in refused.messages, refused
+    main_loop = ("/objects/main-loop", "poll-max-ns")
+    assert launch.run("qom", "get", *main_loop).console == "200000\n"
+    assert launch.run("qom", "set", *main_loop, "50000").status == 0
+    assert launch.run("qom", "get", *main_loop).console == "50000\n"
     wrong = launch.run("qom", "get", "/absent", "type")
     assert (wrong.status, wrong.console) == (2, ""), wrong
     assert wrong.messages.startswith("mpvm: /absent: no such object, "), wrong

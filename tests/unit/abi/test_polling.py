@@ -60,6 +60,13 @@ def test_it_looks_no_longer_than_the_limit_and_sleeps_from_then_on() -> None:
     assert core.wait(POLL_NS // 2)
 
 
+def test_a_limit_of_nothing_is_never_to_look() -> None:
+    core = Core()
+    core.polling.limit_ns = 0
+    assert [core.wait(1) for _ in range(3)] == [False] * 3
+    assert core.looks == 0
+
+
 def test_a_core_that_others_take_for_long_is_left_to_them_for_a_while() -> None:
     core = Core()
     core.wait(POLL_NS // 2)

@@ -203,7 +203,7 @@ def test_a_loop_that_looks_before_it_sleeps_finds_what_would_have_woken_it(
             happen()
             return look()
 
-    monkeypatch.setattr(loop, "_polling", Looking())
+    monkeypatch.setattr(loop, "polling", Looking())
     loop.serve(loop.doorbell, take)
     loop.iterate()
     assert got == [event]

@@ -23,6 +23,7 @@ from mpvm.abi.errors import (
 from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import ResumeFlag, RunState
 from mpvm.abi.messages import Kind, Message
+from mpvm.accel.kvm import KvmAccelerator
 from mpvm.config import Boot, ChardevSpec, Config, Machine
 from mpvm.coordinator import forkserver, vm
 from mpvm.coordinator import main as vl
@@ -338,9 +339,13 @@ def test_an_unknown_machine_or_model_is_the_configurations_fault(bench: Bench) -
         vl.main(config)
 
 
-def test_an_accelerator_that_is_not_there_is_refused(bench: Bench) -> None:
+def test_an_accelerator_that_is_not_there_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_accelerator: KvmAccelerator) -> None:
+        raise StartError("kvm is not there")
+
+    monkeypatch.setattr(KvmAccelerator, "check", refuse)
     config = Config(machine=Machine(accel="kvm", memory=16 << 20), boot=Boot(kernel=bench.kernel))
-    with pytest.raises(StartError, match="kvm is not there yet"):
+    with pytest.raises(StartError, match="kvm is not there"):
         vl.main(config)
 
 

@@ -90,6 +90,29 @@ def test_there_are_areas_for_vcpus_that_are_added_later(instance: str) -> None:
     memory.close()
 
 
+def test_those_of_the_start_are_present_and_others_come_and_go(instance: str) -> None:
+    memory = VmMemory(instance, 2, 16 * MIB, ram_slots(16 * MIB), maxcpus=4)
+    assert memory.page.present == 0b0011
+    memory.set_present(3, True)
+    assert memory.page.present == 0b1011
+    memory.set_present(1, False)
+    assert memory.page.present == 0b1001
+    memory.close()
+
+
+def test_a_renewed_area_has_nothing_of_who_was_there_but_what_it_is(instance: str) -> None:
+    memory = VmMemory(instance, 1, 16 * MIB, ram_slots(16 * MIB), maxcpus=2)
+    area = memory.areas[1]
+    area.request, area.mode, area.counters.kicks, area.inbox.startup = 3, 5, 7, 0x200
+    area.control.guest.rip = area.lapic.regs[8] = 1
+    area.apic_id = area.cpuid_count = area.rivals = area.mailbox.head = 9
+    memory.renew_area(1)
+    assert (area.request, area.mode, area.counters.kicks, area.inbox.startup) == (0, 0, 0, 0)
+    assert (area.control.guest.rip, area.lapic.regs[8]) == (0, 0)
+    assert (area.index, area.apic_id, area.cpuid_count, area.rivals, area.mailbox.head) == (1, 9, 9, 9, 9)
+    memory.close()
+
+
 def test_closing_unlinks_both_segments_even_while_a_view_is_alive(instance: str) -> None:
     memory = VmMemory(instance, 1, 16 * MIB, ram_slots(16 * MIB))
     assert len(list(Path("/dev/shm").glob(f"{instance}-*"))) == 2

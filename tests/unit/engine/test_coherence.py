@@ -396,3 +396,14 @@ def test_code_that_a_device_stores_while_it_runs_runs_next(long_mode: LongModeMa
     thread.join()
     assert long_mode.load(DATA + PAGE_SIZE, 4) == 100
     assert long_mode.area.counters.code_drops >= 99
+
+
+def test_an_engine_that_goes_gives_its_bits_back_while_the_vm_runs(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{STORE}; done")
+    long_mode.finish()
+    long_mode.vm.runnable |= OWN | OTHER
+    long_mode.holders[PAGE] |= OTHER
+    assert long_mode.writers[PAGE] == OWN
+    long_mode.engine.close()
+    assert not any(word & OWN for word in (*long_mode.holders, *long_mode.writers))
+    assert (long_mode.holders[PAGE], long_mode.vm.runnable) == (OTHER, OTHER)

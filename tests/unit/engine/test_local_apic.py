@@ -511,3 +511,12 @@ def test_the_registers_are_where_the_identity_map_has_them(long_mode: LongModeMa
     assert state.rbx == state.rcx != 0
     assert APIC_WINDOW == 0x60000000
     assert long_mode.exits(ExitReason.MMIO) == 0
+
+
+@pytest.mark.parametrize("destination", [ALL, OTHERS, 0], ids=["all", "others", "its id"])
+def test_a_vcpu_that_is_not_there_gets_no_ipi(long_mode: LongModeMachine, destination: int) -> None:
+    long_mode.vm.present = 1
+    long_mode.boot(f"{enable()} {write(ICR_HIGH, 1 << 24)} {write(ICR_LOW, destination | NMI | ASSERT)} done")
+    long_mode.finish()
+    assert (long_mode.other.inbox.nmi, long_mode.other.inbox.any) == (0, 0)
+    assert long_mode.vm.runnable & 2 == 0

@@ -188,3 +188,14 @@ def test_system_management_interrupts_are_told_as_what_there_is_not(logged: Call
     assert logged() == []
     bench.send(1, DeliveryMode.SMI)
     assert logged() == ["unimp: vCPU 1: SMI, and there is no system-management mode"]
+
+
+def test_a_local_apic_off_the_bus_gets_nothing_and_one_that_comes_has_an_empty_inbox() -> None:
+    bench = Bench(3)
+    bench.bus.unplug(bench.areas[1])
+    assert bench.send(0xFF, DeliveryMode.NMI) == [0, 2]
+    assert bench.send(1) == []
+    bench.areas[1].inbox.any = bench.areas[1].inbox.vector[0x31] = 1
+    bench.bus.plug(bench.areas[1])
+    assert (bench.areas[1].inbox.any, bench.areas[1].inbox.vector[0x31]) == (0, 0)
+    assert bench.send(1) == [1]

@@ -72,3 +72,23 @@ def test_an_interrupt_is_a_bit_of_a_mask() -> None:
 
 def test_a_resource_template_ends_with_its_tag() -> None:
     assert aml.resource_template(aml.irq(4)).hex() == "11080a05" + "221000" + "7900"
+
+
+def test_a_method_has_its_number_of_arguments_and_whether_it_is_serialized() -> None:
+    assert aml.method("M", 2, aml.return_(aml.arg(1))) == b"\x14\x08M___\x0a\xa4\x69"
+    assert aml.method("M", 0, serialized=False) == b"\x14\x06M___\x00"
+
+
+def test_a_fields_units_have_their_bits_without_the_length_of_the_number() -> None:
+    encoded = aml.field("R", aml.Access.BYTE, aml.Update.WRITE_AS_ZEROS, ("", 32), ("A", 1), ("", 128))
+    assert encoded == b"\x5b\x81\x10R___\x41\x00\x20A___\x01\x00\x40\x08"
+
+
+def test_conditions_and_loops_hold_their_terms() -> None:
+    terms = aml.store(aml.integer(0), aml.local(0))
+    condition = aml.equal(aml.local(0), aml.integer(1))
+    assert aml.while_(condition, terms) == b"\xa2\x07\x93\x60\x01\x70\x00\x60"
+    assert (
+        aml.if_(condition, terms) + aml.else_(terms)
+        == b"\xa0\x07\x93\x60\x01\x70\x00\x60\xa1\x04\x70\x00\x60"
+    )

@@ -15,7 +15,13 @@ from mpvm.memory.ram import GuestRam, ram_slots
 PC = AcpiMachine(range(4), serial=((0x3F8, 4), (0x2F8, 3)), pci=True)
 MICROVM = AcpiMachine(range(1), serial=((0x3F8, 4),))
 LARGE = AcpiMachine(range(64), serial=((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3)), pci=True)
-MACHINES = pytest.mark.parametrize("machine", [PC, MICROVM, LARGE], ids=["pc", "microvm", "64 vCPUs"])
+HOTPLUG = AcpiMachine((0, 1, 4, 5), absent=frozenset({1, 3}), cpu_hotplug=True, pci=True)
+LARGE_HOTPLUG = AcpiMachine(range(64), absent=frozenset(range(1, 64)), cpu_hotplug=True, pci=True)
+MACHINES = pytest.mark.parametrize(
+    "machine",
+    [PC, MICROVM, LARGE, HOTPLUG, LARGE_HOTPLUG],
+    ids=["pc", "microvm", "64 vCPUs", "hot-plug", "63 hot-pluggable vCPUs"],
+)
 
 
 def in_memory(tables: AcpiTables) -> bytes:
@@ -202,6 +208,12 @@ def test_the_madt_has_an_enabled_local_apic_for_each_vcpu(smp: int) -> None:
     assert apics == [(number, number, 1) for number in range(smp)]
 
 
+def test_a_cpu_that_may_come_is_online_capable_and_not_enabled() -> None:
+    entries = madt_entries(Firmware(HOTPLUG).madt)
+    apics = [struct.unpack("<BBI", data) for kind, data in entries if kind == 0]
+    assert apics == [(0, 0, 1), (1, 1, 2), (2, 4, 1), (3, 5, 2)]
+
+
 def test_the_madt_says_where_the_apics_are(firmware: Firmware) -> None:
     assert u32(firmware.madt, 36) == 0xFEE00000
     assert u32(firmware.madt, 40) == 1, "there are 8259s to be masked"
@@ -321,3 +333,19 @@ def test_tables_can_be_put_elsewhere() -> None:
     tables = build_tables(PC, start=0xF8004)
     assert tables.rsdp_address == 0xF8010
     assert min(address for address, _ in tables.blocks) == 0xF8010
+
+
+def test_every_processor_but_the_boot_processor_can_be_ejected(disassemble: Callable[[bytes], str]) -> None:
+    source = disassemble(Firmware(HOTPLUG).dsdt)
+    _, *processors = re.split(r"Device \(C0", source)
+    assert [text[:2] for text in processors] == ["00", "01", "02", "03"]
+    assert ["_EJ0" in text for text in processors] == [False, True, True, True]
+    for uid, (text, apic_id) in enumerate(zip(processors, HOTPLUG.apic_ids, strict=True)):
+        assert '"ACPI0007"' in text
+        assert all(f"Method ({name}" in text for name in ("_STA", "_OST"))
+        assert f"0x00, 0x08, 0x{uid:02X}, 0x{apic_id:02X}, 0x01," in text, "_MAT"
+    assert re.search(r"Method \(\\_GPE\._E02.*?\\_SB\.CPUS\.CSCN \(\)", source, re.DOTALL)
+
+
+def test_a_machine_whose_cpus_stay_has_no_processor_devices(disassemble: Callable[[bytes], str]) -> None:
+    assert "ACPI0007" not in disassemble(Firmware(PC).dsdt)

@@ -79,13 +79,13 @@ def wait_for_process(vcpu: Vcpu) -> None:
         vcpu.started()
     except (OSError, EOFError) as error:
         raise _cannot_start(vcpu, error) from error
+    trace("start_vcpu", vcpu.index, vcpu.pid)
 
 
 def wait_until_ready(vcpus: VcpuSet) -> None:
     """Wait for every worker that `launch` has asked for. Raises `StartError` or `WorkerError`."""
     for vcpu in vcpus.present:
         wait_for_process(vcpu)
-        trace("start_vcpu", vcpu.index, vcpu.pid)
         vcpus.watch(vcpu)
     try:
         vcpus.wait_for(VcpuState.CREATED)

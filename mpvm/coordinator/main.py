@@ -80,22 +80,20 @@ def configure_accelerators(names: str) -> Accelerator:
     Each that can't is told in one line on stderr, as long as there is another to try.
     """
     step("configure_accelerators")
-    *others, last = names.split(":")
-    for name in others:
+    tried = names.split(":")
+    for name in tried:
+        found = accelerator(name)
         try:
-            return _checked(name)
+            found.check()
         except StartError as error:
+            if name == tried[-1]:
+                raise
             print(f"mpvm: failed to initialize {name}: {error}", file=sys.stderr)
-    chosen = _checked(last)
-    if others:
-        print(f"mpvm: falling back to {last}", file=sys.stderr)
-    return chosen
-
-
-def _checked(name: str) -> Accelerator:
-    found = accelerator(name)
-    found.check()
-    return found
+        else:
+            if name != tried[0]:
+                print(f"mpvm: falling back to {name}", file=sys.stderr)
+            return found
+    raise AssertionError("a list of accelerators is never empty")
 
 
 def select_machine(name: str) -> "type[Machine]":

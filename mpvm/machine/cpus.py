@@ -7,7 +7,6 @@ from mpvm.cpu.cpuid import cpuid_entries
 from mpvm.cpu.models import CpuModel, feature_words
 from mpvm.cpu.state import reset_state
 from mpvm.cpu.topology import Topology
-from mpvm.trace.control import trace
 
 
 def describe(areas: Sequence[VcpuArea], model: CpuModel, topology: Topology, tsc_khz: int) -> None:
@@ -15,7 +14,6 @@ def describe(areas: Sequence[VcpuArea], model: CpuModel, topology: Topology, tsc
     words = feature_words(model)
     for area in areas:
         area.apic_id = topology.apic_id(area.index)
-        trace("x86_cpu_realizefn", area.index, area.apic_id)
         entries = cpuid_entries(model, topology, area.index, tsc_khz)
         assert len(entries) <= MAX_CPUID_ENTRIES, f"{model.name} has {len(entries)} CPUID entries"
         for place, entry in zip(area.cpuid, entries, strict=False):

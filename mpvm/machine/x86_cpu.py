@@ -15,6 +15,7 @@ from mpvm.qom import properties
 from mpvm.qom.properties import Property
 from mpvm.qom.qdev import Device
 from mpvm.qom.type_info import register_type
+from mpvm.trace.control import trace
 
 # The model NAME is the type NAME-x86_64-cpu (QEMU's X86_CPU_TYPE_SUFFIX).
 X86_CPU_SUFFIX: Final = "-x86_64-cpu"
@@ -89,6 +90,10 @@ class X86Cpu(Device):
         return sorted_features({name for name, _ in self.cpu_model.unavailable})
 
     # A property a feature, made when somebody asks: a start has no use for some 200 of them.
+
+    def realize(self) -> None:
+        """The CPU is there (x86_cpu_realizefn); its process has been asked for already."""
+        trace("x86_cpu_realizefn", self.index, self.apic_id)
 
     def properties(self) -> dict[str, Property[Any]]:
         """The features' ones, too."""

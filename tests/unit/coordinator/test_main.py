@@ -36,6 +36,14 @@ def test_each_accelerator_that_the_host_can_not_run_is_told_in_one_line(
     )
 
 
+def test_what_comes_behind_the_one_that_is_taken_is_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(KvmAccelerator, "check", _refuse)
+    assert isinstance(vl.configure_accelerators("kvm:unicorn:warp"), UnicornAccelerator)
+    assert capsys.readouterr().err.endswith("mpvm: falling back to unicorn\n")
+
+
 def test_the_last_of_the_list_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KvmAccelerator, "check", _refuse)
     with pytest.raises(StartError, match="/dev/kvm"):

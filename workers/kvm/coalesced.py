@@ -34,14 +34,14 @@ class Coalesced:
         self._ring = ring.from_buffer(vcpu.mapping, COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE)
         self._wanted = page.smp == 1 and bool(vm.check_extension(Cap.COALESCED_PIO))
         self._stopped = threading.Event()
+        self._allowed = True
         self._flusher: threading.Thread | None = None
 
     def start(self, kick: Callable[[], None]) -> None:
         """The devices have said which ports are posted; a second time is nothing. `kick` is the vCPU's."""
         if not self._wanted or self._flusher is not None:
             return
-        for first, count in self._zones():
-            self._vm.register_coalesced(first, count, pio=True)
+        self._register()
         self._flusher = threading.Thread(target=self._flush, args=(kick,), name="coalesced", daemon=True)
         # The coordinator's kick is for the thread that runs the guest.
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -49,6 +49,21 @@ class Coalesced:
             self._flusher.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+    def allow(self, allowed: bool) -> None:
+        """Whether these ports' writes may pass without an exit."""
+        if allowed == self._allowed:
+            return
+        self._allowed = allowed
+        if self._flusher is not None:
+            self._register()
+
+    def _register(self) -> None:
+        for first, count in self._zones():
+            if self._allowed:
+                self._vm.register_coalesced(first, count, pio=True)
+            else:
+                self._vm.unregister_coalesced(first, count, pio=True)
 
     def drain(self, post: Callable[[int, int, int], None]) -> None:
         """Call `post(port, size, data)` for each write, in order."""

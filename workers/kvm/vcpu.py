@@ -17,14 +17,15 @@ from mpvm.abi.control_block import ActivityState
 from mpvm.abi.errors import MpvmError, StartError
 from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
 from mpvm.abi.kvm import constants
-from mpvm.abi.kvm.constants import Cap, MsrExitReason
+from mpvm.abi.kvm.constants import Cap, GuestDebug, MsrExitReason
 from mpvm.abi.kvm.system import System
 from mpvm.abi.kvm.vm import MsrRange
 from mpvm.abi.layout import Startup, VcpuArea, VcpuMode, VmPage
 from mpvm.abi.log import LogItem
-from workers.kvm import access, cpuid, library, state
+from workers.kvm import access, controls, cpuid, library, state
 from workers.kvm.access import Access
 from workers.kvm.coalesced import Coalesced
+from workers.kvm.controls import Controls
 from workers.kvm.memory import Memory
 from workers.symbols import Symbols
 
@@ -74,6 +75,8 @@ class Vcpu:
         self._halted = False
         #: An exit's instruction is completed by the next entry.
         self._unsettled = False
+        self._controls = Controls()
+        self._refusal: str | None = None
         self._accesses: Iterator[Access] = iter(())
         self._answer: Callable[[int], None] | None = None
 
@@ -102,6 +105,18 @@ class Vcpu:
         self._vcpu.set_cpuid2(entries)
         return state.Registers(self._vcpu, self._area.control, entries)
 
+    def apply_controls(self) -> None:
+        """Take over the execution controls of the control block; what KVM can't do makes `run` fail."""
+        execution = self._area.control.execution
+        self._refusal = controls.refused(execution)
+        if self._refusal is not None:
+            return
+        self._controls = controls.taken(execution)
+        self._coalesced.allow(self._controls.ports is None)
+        self._vcpu.set_guest_debug(
+            GuestDebug.ENABLE | GuestDebug.SINGLESTEP if self._controls.step else GuestDebug(0)
+        )
+
     def log(self, fd: int, mask: int) -> None:
         """Refuse: the kernel delivers interrupts and does not tell."""
         names = ", ".join(item.name.lower() for item in LogItem if item & mask and item.name)
@@ -127,6 +142,10 @@ class Vcpu:
 
     def run(self) -> int:
         """Run the guest until the next exit; its `ExitReason`."""
+        if self._refusal is not None:
+            self._error = self._refusal
+            self._exit.reason = ExitReason.FAIL_ENTRY
+            return ExitReason.FAIL_ENTRY
         _core.apic_enter(self._apic)
         try:
             reason = self._run_until_exit()
@@ -256,9 +275,15 @@ class Vcpu:
             self._counters.exits[reason] += 1
             self._msr(reason)
         elif reason == ExitReason.HLT:
+            if self._controls.hlt:
+                self.save_state()
+                return reason
             self._counters.exits[reason] += 1
             self._counters.halts += 1
             self._halted = True
+        elif reason == ExitReason.DEBUG and self._controls.step:
+            self.save_state()
+            return ExitReason.MONITOR_TRAP_FLAG
         elif reason in (ExitReason.INTR, ExitReason.IRQ_WINDOW_OPEN, ExitReason.SET_TPR):
             pass
         elif reason == ExitReason.SHUTDOWN:
@@ -306,11 +331,15 @@ class Vcpu:
 
     def _read_here(self, one: Access) -> bool:
         value = ctypes.byref(self._value)
+        if one.reason == ExitReason.IO and self._controls.exits(one.address, one.size):
+            return False
         if one.reason == ExitReason.MMIO:
             return bool(_core.apic_mmio_read(self._apic, one.address, value))
         return bool(_core.apic_port_read(self._apic, one.address, one.size, value))
 
     def _write_here(self, one: Access, data: int) -> bool:
+        if one.reason == ExitReason.IO and self._controls.exits(one.address, one.size):
+            return False
         if one.reason == ExitReason.MMIO:
             return bool(_core.apic_mmio_write(self._apic, one.address, data))
         return bool(_core.apic_port_write(self._apic, one.address, one.size, data))

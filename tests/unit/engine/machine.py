@@ -152,7 +152,7 @@ class Machine:
 
     def another_engine(self) -> Vcpu:
         """A new engine for the first vCPU."""
-        return Vcpu(_address(self.vm_block), _address(self.ram_block), 0, self.doorbell)
+        return Vcpu(address_of(self.vm_block), address_of(self.ram_block), 0, self.doorbell)
 
     def move(self, new: Vcpu | None = None) -> None:
         """Have another engine, a new one by default, go on from what the present one has saved."""
@@ -273,5 +273,5 @@ class Machine:
         os.close(self.doorbell)
 
 
-def _address(block: mmap.mmap) -> int:
+def address_of(block: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(block))

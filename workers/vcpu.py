@@ -49,8 +49,12 @@ class Link:
 class Worker:
     """One vCPU: an accelerator, its area of the VM block, and the link."""
 
-    def __init__(self, area: VcpuArea, accelerator: Accelerator, link: Link) -> None:
+    def __init__(
+        self, area: VcpuArea, accelerator: Accelerator, link: Link, *, precise_exits: bool = False
+    ) -> None:
         self._area = area
+        # The coordinator takes whatever exit there is (VmPage.precise_exits).
+        self._all_exits = precise_exits
         self._accelerator = accelerator
         self._link = link
 
@@ -63,6 +67,8 @@ class Worker:
                 running = self._ask(reason)
             elif reason == ExitReason.INTR:
                 running = self._interrupted()
+            elif self._all_exits:
+                running = self._ask(reason)
             else:
                 raise MpvmError(f"vCPU {self._area.index}: exit {reason}: {self._accelerator.error()}")
 
@@ -162,6 +168,7 @@ def main(
     watchdog.watch(coordinator_pid, runtime_dir)
     vm, ram = shm.attach(vm_block), shm.attach(ram_block)
     link = Link(endpoint, identity(index, generation), VmPage.from_buffer(vm).smp)
+    precise_exits = bool(VmPage.from_buffer(vm).precise_exits)
     area = VcpuArea.from_buffer(vm, VCPU_OFFSET + index * VCPU_STRIDE)
     try:
         _take_place(index, cpuset, nice)
@@ -175,7 +182,7 @@ def main(
             accelerator.write_perf_map(perf_map.create(os.getpid()), known)
         link.send(Kind.CREATED, os.getpid(), module.VERSION, time.monotonic_ns() - before)
         link.send(Kind.READY, time.monotonic_ns() - started)
-        Worker(area, accelerator, link).serve()
+        Worker(area, accelerator, link, precise_exits=precise_exits).serve()
         area.mode = VcpuMode.STOPPED
         accelerator.close()
         link.send(Kind.STOPPED)

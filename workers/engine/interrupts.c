@@ -148,22 +148,24 @@ bool events_take(struct vcpu *vcpu)
         vcpu->irr_pending = true;
     }
     vector = lapic_pending_vector(vcpu);
-    if (vector < 0 && !extint_pending(vcpu)) {
+    if (vector < 0 && !extint_pending(vcpu) && !vcpu->window_answered) {
         return changed;
     }
     vcpu->irr_pending = true;
     if (!interrupts_enabled(vcpu)) {
         return changed;
     }
-    if (extint_pending(vcpu)) {
+    if (extint_pending(vcpu) || vcpu->window_answered) {
         uint64_t answer;
 
+        if (!vcpu->window_answered) {
+            __atomic_store_n(&inbox->extint, 0, __ATOMIC_SEQ_CST);
+        }
         if (vcpu->vm->precise_exits && !vcpu->window_answered) {
             vcpu->window_open = true;
             leave_engine(vcpu);
             return true;
         }
-        __atomic_store_n(&inbox->extint, 0, __ATOMIC_SEQ_CST);
         answer = vcpu->window_answered ? vcpu->window_answer : exit_to_host(vcpu, MPVM_EXIT_IRQ_WINDOW_OPEN);
         vcpu->window_answered = false;
         if (answer & MPVM_EXTINT_VALID) {

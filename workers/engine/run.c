@@ -144,7 +144,7 @@ static void guest_main(void)
             vcpu->window_open = false;
             exit_with_state(vcpu, MPVM_EXIT_IRQ_WINDOW_OPEN);
             vcpu->window_answer = area->control.exit.data;
-            vcpu->window_answered = true;
+            vcpu->window_answered = (vcpu->window_answer & MPVM_EXTINT_VALID) != 0;
             attention_raise(vcpu);
         }
         if (vcpu->init_received) {
@@ -388,6 +388,7 @@ ENGINE_EXPORT const char *engine_error(const struct vcpu *vcpu)
 /* Write all architectural registers to the control block. */
 ENGINE_EXPORT void engine_save_state(struct vcpu *vcpu)
 {
+    self = vcpu;
     state_save(vcpu);
 }
 
@@ -395,6 +396,7 @@ ENGINE_EXPORT void engine_save_state(struct vcpu *vcpu)
  * has saved there, and with its local APIC, its inbox and its mail. */
 ENGINE_EXPORT void engine_load_state(struct vcpu *vcpu)
 {
+    self = vcpu;
     if (!vcpu->attached) {
         begin_anew(vcpu);
     }

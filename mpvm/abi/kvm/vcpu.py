@@ -1,5 +1,6 @@
 """The handle of a vCPU."""
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -28,10 +29,11 @@ class Vcpu(Handle):
         self.kvm_run = structs.Run.from_buffer(self.mapping)
 
     def close(self) -> None:
-        """Unmap and close."""
+        """Unmap and close; a part of `kvm_run` that somebody still has keeps the mapping."""
         if self._fd >= 0:
             del self.kvm_run
-            self.mapping.close()
+            with contextlib.suppress(BufferError):
+                self.mapping.close()
         super().close()
 
     def run(self) -> int:

@@ -4,6 +4,7 @@ A class is a type once `register_type` has given it a name. Its parent type is i
 are further bases below `Interface`.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -155,7 +156,13 @@ class Object:
 
 def class_is_a(cls: type, type_name: str) -> bool:
     """Whether the type `cls` is `type_name`, or has it for an ancestor or interface."""
-    return any(vars(base).get("type_name") == type_name for base in cls.__mro__)
+    return type_name in _type_names(cls)
+
+
+@functools.cache
+def _type_names(cls: type) -> frozenset[str]:
+    """The names of `cls`, its ancestors and its interfaces; every reset and realize asks for some."""
+    return frozenset(vars(base)["type_name"] for base in cls.__mro__ if "type_name" in vars(base))
 
 
 def cast(instance: object, cls: type[T]) -> T:

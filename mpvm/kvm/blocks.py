@@ -58,6 +58,8 @@ class Blocks:
 def _fill(page: layout.VmPage, areas: list[layout.VcpuArea], block_bytes: int, ram_bytes: int) -> None:
     smp = layout.MAX_VCPUS
     page.version, page.smp = layout.ABI_VERSION, smp
+    # Any of them may be made at any time, and then gets interrupts and is waited for.
+    page.present = (1 << smp) - 1
     page.run_state = layout.RunState.RUNNING
     page.vm_block_size = block_bytes
     page.vcpu_stride, page.vcpu_offset = layout.VCPU_STRIDE, layout.VCPU_OFFSET

@@ -1,9 +1,11 @@
 """`python -m mpvm` is `mpvm`."""
 
-import signal
+# The part of `signal` that is in the interpreter: the rest takes milliseconds to import, and a Ctrl-C in them
+# a traceback.
+import _signal
 
 # Until a run has handlers of its own, Ctrl-C ends the process and prints no traceback.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 import sys  # noqa: E402
 

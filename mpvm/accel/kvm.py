@@ -52,7 +52,7 @@ _OURS: Final = frozenset(("apic", "x2apic", "tsc-deadline", "arat", "ht", "cmp-l
 _LEFT_OUT: Final = frozenset(
     name
     for name, place in FEATURES.items()
-    if place.word in (FeatureWord.KVM, FeatureWord.KVM_HINTS, FeatureWord.SVM)
+    if place.word in (FeatureWord.KVM, FeatureWord.KVM_HINTS, FeatureWord.SVM) and name != "kvm-steal-time"
 ) | frozenset(
     ("vmx", "svm", "mpx", "amx-tile", "amx-bf16", "amx-int8", "xfd", "pks", "arch-lbr", "bus-lock-detect")
 )
@@ -66,7 +66,7 @@ class KvmAccelerator(Accelerator):
     worker_module: ClassVar[str] = "workers.vcpu"
     # The local APIC and the TSC are the machine's own; the other two KVM does not have.
     default_features: ClassVar[Mapping[str, bool]] = dict.fromkeys(
-        ("x2apic", "tsc-deadline", "tsc-adjust", "arat"), True
+        ("x2apic", "tsc-deadline", "tsc-adjust", "arat", "kvm-steal-time"), True
     ) | dict.fromkeys(("acpi", "monitor", "svm", "vmx"), False)
 
     def check(self) -> None:

@@ -35,8 +35,18 @@ def move_guest(launch: Launcher, image: Path, moves: int, smp: int) -> Moved:
     child = _start(launch, *guest, "--smp", str(smp), "--memory", "64M")
     head = read_until(child, b"computing")
     client = _connect(launch)
-    took = [_move(client, i % smp) for i in range(moves)]
+    took = [_move(client, {"cpu-index": i % smp}) for i in range(moves)]
     client.cmd_raw("system_powerdown")
+    return _finish(child, head, client, took)
+
+
+def move_between_accelerators(launch: Launcher, moves: int, smp: int) -> Moved:
+    """Start the smp guest, and move all its vCPUs to KVM and back, back to back, while it computes."""
+    guest = ("configs/4cpu.yaml", "--append", "rounds=20 primes=1000 locks=300 adds=300")
+    child = _start(launch, *guest, "--smp", str(smp))
+    head = read_until(child, b"CPUs online")
+    client = _connect(launch)
+    took = [_move(client, {"accel": ("kvm", "unicorn")[i % 2]}) for i in range(moves)]
     return _finish(child, head, client, took)
 
 
@@ -46,7 +56,7 @@ def move_linux(launch: Launcher, moves: int, smp: int, seconds: int = 2) -> Move
     child = _start(launch, *words)
     head = read_until(child, linux.FIRST_LINE.encode())
     client = _connect(launch)
-    return _finish(child, head, client, [_move(client, i % smp) for i in range(moves)])
+    return _finish(child, head, client, [_move(client, {"cpu-index": i % smp}) for i in range(moves)])
 
 
 def problems(moved: Moved, *, of_linux: bool) -> list[str]:
@@ -77,8 +87,8 @@ def _connect(launch: Launcher) -> QEMUMonitorProtocol:
     return client
 
 
-def _move(client: QEMUMonitorProtocol, index: int) -> tuple[int, int]:
-    answer = client.cmd_raw("x-move-vcpu", {"cpu-index": index})
+def _move(client: QEMUMonitorProtocol, arguments: dict[str, object]) -> tuple[int, int]:
+    answer = client.cmd_raw("x-move-vcpu", arguments)
     took = answer.get("return", answer)
     return took["total-ns"], took["gap-ns"]
 

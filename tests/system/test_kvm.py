@@ -11,7 +11,7 @@ import pytest
 
 from mpvm.abi.errors import ExitStatus, StartError
 from mpvm.accel import accelerator
-from tests.system import litmus
+from tests.system import litmus, moving
 from tests.system.runner import Launcher, Run
 
 _ACCELERATORS = ("unicorn", "kvm")
@@ -69,3 +69,9 @@ def test_the_smp_guest_is_exact_under_both_accelerators(launch: Launcher, smp: i
     assert all("all sums exact" in run.console for run in runs)
     first, second = map(_said, runs)
     assert first == second
+
+
+def test_a_machine_that_moves_to_kvm_and_back_while_it_computes_is_exact(launch: Launcher) -> None:
+    moved = moving.move_between_accelerators(launch, moves=6, smp=2)
+    assert moved.run.status == 0, moved.run
+    assert "all sums exact" in moved.run.console

@@ -171,6 +171,13 @@ ENGINE_EXPORT void apic_accept(struct vcpu *vcpu, int vector)
     vcpu->area->counters.interrupts++;
 }
 
+/* What apic_accept() has taken waits again: the hardware has not delivered it. */
+ENGINE_EXPORT void apic_give_back(struct vcpu *vcpu, int vector)
+{
+    lapic_give_back(vcpu, vector);
+    vcpu->area->counters.interrupts--;
+}
+
 ENGINE_EXPORT uint32_t apic_tpr(struct vcpu *vcpu)
 {
     return (uint32_t)lapic_tpr(vcpu);

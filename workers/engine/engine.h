@@ -332,6 +332,7 @@ void lapic_timer_take_over(struct vcpu *vcpu);
 int lapic_pending_vector(struct vcpu *vcpu);
 bool lapic_extint_enabled(struct vcpu *vcpu);
 void lapic_accept(struct vcpu *vcpu, int vector);
+void lapic_give_back(struct vcpu *vcpu, int vector);
 void lapic_set_tsc_deadline(struct vcpu *vcpu, uint64_t deadline);
 
 /* msr.c, cpuid.c */

@@ -224,6 +224,14 @@ void lapic_accept(struct vcpu *vcpu, int vector)
     vector_set(vcpu->area, APIC_ISR, (unsigned)vector);
 }
 
+/* It was accepted and not delivered after all. */
+void lapic_give_back(struct vcpu *vcpu, int vector)
+{
+    vector_clear(vcpu->area, APIC_ISR, (unsigned)vector);
+    vector_set(vcpu->area, APIC_IRR, (unsigned)vector);
+    vcpu->irr_pending = true;
+}
+
 static void end_of_interrupt(struct vcpu *vcpu)
 {
     struct mpvm_vcpu_area *area = vcpu->area;

@@ -24,6 +24,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "apic_pending": (_int,),
     "apic_extint_pending": (_bool,),
     "apic_accept": (None, _int),
+    "apic_give_back": (None, _int),
     "apic_tpr": (_u32,),
     "apic_set_tpr": (None, _u32),
     "apic_mmio_read": (_bool, _u64, _VALUE),

@@ -46,6 +46,8 @@ _MSRS: Final = {
     "mcg_status": 0x17A,
     "mcg_ctl": 0x17B,
     "debugctl": 0x1D9,
+    # KVM itself tells the guest of the time that others have had.
+    "steal_time": 0x4B564D03,
 }
 _MSR_FILES: Final = {
     "mtrr_fixed": (0x250, 0x258, 0x259, *range(0x268, 0x270)),
@@ -110,8 +112,19 @@ class Registers:
         """The state after INIT."""
         self._reset.init(apic_base)
 
-    def save(self) -> bool:
-        """KVM to the control block, but for the local APIC's. Whether an NMI was taken back from KVM."""
+    def take_back(self) -> tuple[bool, int | None]:
+        """What KVM was given and has not delivered: whether an NMI, an external interrupt's vector."""
+        events = self._vcpu.get_vcpu_events()
+        nmi = bool(events.nmi.pending)
+        vector = events.interrupt.nr if events.interrupt.injected and not events.interrupt.soft else None
+        if nmi or vector is not None:
+            events.nmi.pending = events.interrupt.injected = 0
+            events.flags = int(VcpuEventValid.NMI_PENDING)
+            self._vcpu.set_vcpu_events(events)
+        return nmi, vector
+
+    def save(self) -> None:
+        """KVM to the control block, but for the local APIC's."""
         guest = self._control.guest
         regs, sregs = self._vcpu.get_regs(), self._vcpu.get_sregs2()
         for index, name in enumerate(_GPRS):
@@ -134,7 +147,7 @@ class Registers:
             else:
                 getattr(guest, name)[place] = values[msr]
         self._save_fpu(guest)
-        return self._save_events(guest)
+        self._save_events(guest)
 
     def load(self) -> None:
         """The control block to KVM."""
@@ -189,7 +202,7 @@ class Registers:
         self._vcpu.set_xcrs({0: guest.xcr0})
         self._vcpu.set_xsave(structs.Xsave.from_buffer(area))
 
-    def _save_events(self, guest: GuestState) -> bool:
+    def _save_events(self, guest: GuestState) -> None:
         """What KVM has taken and not delivered yet is the event that the next entry injects."""
         events = self._vcpu.get_vcpu_events()
         blocking = Interruptibility.BLOCKING_BY_NMI if events.nmi.masked else Interruptibility(0)
@@ -197,15 +210,6 @@ class Registers:
             if events.interrupt.shadow & theirs:
                 blocking |= ours
         guest.interruptibility = int(blocking)
-        pending = bool(events.nmi.pending)
-        if pending:
-            events.nmi.pending = 0
-            events.flags = int(VcpuEventValid.NMI_PENDING)
-            self._vcpu.set_vcpu_events(events)
-        self._save_injected(events)
-        return pending
-
-    def _save_injected(self, events: structs.VcpuEvents) -> None:
         entry = self._control.entry
         if entry.interruption_information & InterruptionInformation.VALID:
             return
@@ -218,8 +222,7 @@ class Registers:
         elif events.nmi.injected:
             kind, vector = EventType.NMI, _NMI_VECTOR
         elif events.interrupt.injected:
-            kind = EventType.SOFTWARE_INTERRUPT if events.interrupt.soft else EventType.EXTERNAL_INTERRUPT
-            vector = events.interrupt.nr
+            kind, vector = EventType.SOFTWARE_INTERRUPT, events.interrupt.nr
         else:
             return
         entry.interruption_information = InterruptionInformation.VALID | kind << _TYPE_SHIFT | vector

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Final
 
 from mpvm.abi import layout
-from mpvm.abi.control_block import ActivityState
+from mpvm.abi.control_block import ActivityState, InterruptionInformation
 from mpvm.abi.errors import MpvmError, StartError
 from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
 from mpvm.abi.kvm import constants
@@ -75,6 +75,8 @@ class Vcpu:
         self._halted = False
         #: An exit's instruction is completed by the next entry.
         self._unsettled = False
+        #: Of the interrupt that KVM was given last, if the 8259s have sent it.
+        self._acknowledged_vector = -1
         self._controls = Controls()
         self._refusal: str | None = None
         self._accesses: Iterator[Access] = iter(())
@@ -165,10 +167,8 @@ class Vcpu:
     def save_state(self) -> None:
         """Write all architectural registers to the control block."""
         guest = self._area.control.guest
-        if self._registers.save():
-            # An NMI that waits for the end of another one's handler.
-            self._counters.nmis -= 1
-            self._area.inbox.nmi = self._area.inbox.any = 1
+        self._take_back()
+        self._registers.save()
         guest.cr8 = _core.apic_tpr(self._apic) >> 4
         guest.tsc_adjust = _core.apic_tsc_adjust(self._apic)
         if self._area.mp_state == VcpuMode.WAIT_FOR_SIPI:
@@ -410,11 +410,28 @@ class Vcpu:
         if answer & ExtInt.VALID:
             self._counters.interrupts += 1
             self._interrupt(answer & 0xFF)
+            self._acknowledged_vector = answer & 0xFF
 
     def _interrupt(self, vector: int) -> None:
         self._vcpu.interrupt(vector)
+        self._acknowledged_vector = -1
         # Until the kernel says so again; the next one waits for its window.
         self._run.ready_for_interrupt_injection = 0
+
+    def _take_back(self) -> None:
+        """What KVM was given and has not delivered waits in the local APIC and the inbox again."""
+        nmi, vector = self._registers.take_back()
+        if nmi:
+            self._counters.nmis -= 1
+            self._area.inbox.nmi = self._area.inbox.any = 1
+        if vector is None:
+            return
+        self._run.ready_for_interrupt_injection = 0
+        if vector == self._acknowledged_vector:
+            # The 8259s have forgotten it.
+            self._area.control.entry.interruption_information = InterruptionInformation.VALID | vector
+        else:
+            _core.apic_give_back(self._apic, vector)
 
     def _wait_halted(self) -> None:
         takes_nmi = not self._vcpu.get_vcpu_events().nmi.masked

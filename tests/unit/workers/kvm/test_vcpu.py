@@ -18,7 +18,7 @@ from tests.unit.engine.machine import A20_OPEN, address_of
 from tests.unit.engine.real_mode import RealModeMachine
 from workers.kvm.vcpu import Vcpu
 
-_SVR = 0xF0
+_SVR, _ISR_40, _IRR_40 = 0xF0, 0x120, 0x220
 
 
 class _LongMode(LongModeMachine):
@@ -97,6 +97,23 @@ def test_an_init_comes_before_a_pause(machine: LongModeMachine) -> None:
     state = machine.pause()
     assert (state.cs.base, state.rip, state.rbx) == (0xFFFF0000, 0xFFF0, 0)
     assert machine.area.mp_state == VcpuMode.IN_GUEST
+
+
+def test_an_interrupt_that_kvm_has_not_delivered_waits_in_the_local_apic_again(
+    machine: LongModeMachine,
+) -> None:
+    machine.boot("mark; 1: jmp 1b", rflags=0x202)
+    machine.mark()
+    lapic, bit = machine.area.lapic.regs, 1
+    lapic[_SVR // 4] = 0x1FF
+    lapic[_ISR_40 // 4] = bit
+    # As the worker does on its way into the guest, where a kick stops it.
+    cast(Vcpu, machine.engine)._interrupt(0x40)
+    machine.pause()
+    assert (lapic[_ISR_40 // 4], lapic[_IRR_40 // 4]) == (0, bit)
+    assert machine.area.control.entry.interruption_information == 0
+    assert machine.event().vector == 0x40
+    assert (lapic[_ISR_40 // 4], lapic[_IRR_40 // 4]) == (bit, 0)
 
 
 def test_the_a20_gate_shows_the_even_mebibyte_in_the_place_of_the_odd_one(real_mode: RealModeMachine) -> None:

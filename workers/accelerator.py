@@ -32,6 +32,14 @@ class Accelerator(Protocol):
         """Take over all architectural registers from the control block. Between two instructions only."""
         ...
 
+    def apply_controls(self) -> None:
+        """Take over the execution, exit and entry controls of the control block, which the owner has written.
+
+        What `mpvm.abi.entry_checks` finds wrong with them or with the guest state, here and in `load_state`,
+        and what the accelerator can't do exactly, makes the next `run` a FAIL_ENTRY exit: `error` says why.
+        """
+        ...
+
     def log(self, fd: int, mask: int) -> None:
         """Log the categories in `mask` (`mpvm.abi.log.LogItem`) to `fd`, which appends.
 
@@ -44,7 +52,7 @@ class Accelerator(Protocol):
         ...
 
     def error(self) -> str:
-        """What an INTERNAL_ERROR exit was about."""
+        """What an INTERNAL_ERROR or FAIL_ENTRY exit was about."""
         ...
 
     def close(self) -> None:

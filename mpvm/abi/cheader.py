@@ -4,7 +4,7 @@ import ctypes
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from mpvm.abi import control_block, exits, layout, log
+from mpvm.abi import control_block, entry_checks, exits, layout, log
 
 _C_NAMES = {
     ctypes.c_uint8: "uint8_t",
@@ -55,6 +55,9 @@ _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("PROCESSOR_BASED", control_block.ProcessorBased),
     ("SECONDARY", control_block.Secondary),
     ("UNCONDITIONAL", control_block.Unconditional),
+    ("CAUSE", control_block.ExitCause),
+    ("ANSWER", control_block.Answer),
+    ("ENTRY_CHECK", entry_checks.EntryCheck),
     ("EVENT", control_block.EventType),
     ("INTERRUPTION", control_block.InterruptionInformation),
     ("ACTIVITY", control_block.ActivityState),

@@ -79,6 +79,23 @@ class Unconditional(IntFlag):
     INVD_EXITING = 1 << 2
 
 
+class ExitCause(IntEnum):
+    """Why an exit came: the machine is asked something, or an execution control says so."""
+
+    MACHINE = 0
+    CONTROL = 1
+
+
+class Answer(IntFlag):
+    """What the owner asks for when it answers an exit; without any, the event is served as with no control.
+
+    STATE: the guest state was written and is taken over. DONE: the owner has served the event itself.
+    """
+
+    STATE = 1
+    DONE = 2
+
+
 class EventType(IntEnum):
     """The type of an event to inject or that was being delivered (SDM vol. 3, table 24-16)."""
 
@@ -213,6 +230,7 @@ class ExecutionControls(ctypes.Structure):
 
     `io_bitmap` is A and B together, a bit a port; `msr_bitmap` as 24.6.9 has it: reads of MSRs from 0 on,
     reads from C0000000H on, writes of the one, writes of the other, 1 KiB each; other MSRs always exit.
+    Without USE_MSR_BITMAPS none does (under VMX all do): what is not set makes nothing exit here.
     Of a bit that is set in `cr0_guest_host_mask` (`cr4_`), the guest reads the shadow's.
     """
 
@@ -269,7 +287,7 @@ class ExitInformation(ctypes.Structure):
     """Why the last `run()` came back (SDM vol. 3, 24.9; KVM's `struct kvm_run`).
 
     `direction` to `data` are an I/O, MMIO or MSR exit's; `failed_check` is the number of the check that a
-    FAIL_ENTRY is about.
+    FAIL_ENTRY is about. `cause` is an `ExitCause`; `answer` (`Answer`) is its owner's to write.
     """
 
     _fields_ = [
@@ -289,6 +307,10 @@ class ExitInformation(ctypes.Structure):
         ("idt_vectoring_error_code", u32),
         ("msr_index", u32),
         ("failed_check", u32),
+        ("instruction_information", u32),
+        ("cause", u32),
+        ("answer", u32),
+        ("reserved", u32),
     ]
 
 

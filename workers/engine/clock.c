@@ -23,7 +23,7 @@ uint64_t host_tsc(void)
 
 uint64_t guest_tsc(const struct vcpu *vcpu)
 {
-    return host_tsc() + (uint64_t)vcpu->vm->tsc_offset + vcpu->tsc_adjust;
+    return host_tsc() + (uint64_t)vcpu->vm->tsc_offset + vcpu->tsc_adjust + vcpu->tsc_offset;
 }
 
 uint64_t tsc_to_ns(struct vcpu *vcpu, uint64_t ticks)

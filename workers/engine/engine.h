@@ -107,6 +107,8 @@ struct vcpu {
     int replay_step;                 /* 0 none, 1 before the instruction, 2 after it */
     int delivering;                  /* vector of the event being delivered, or NOT_DELIVERING */
     bool delivering_int;             /* it comes from an INT instruction */
+    uint32_t delivering_error_code;
+    uint32_t delivering_type;        /* its type, as an interruption-information field has it */
     uint64_t data_breakpoints;       /* met by the instruction before the next block; as in DR6 */
     uint64_t int_eip;                /* RIP of the INT instruction whose event is being delivered */
     uint32_t store_page;             /* the page of the store in progress; NO_PAGE: it keeps asking */
@@ -122,6 +124,14 @@ struct vcpu {
     struct perf_map *perf_map;       /* NULL: nobody wants one */
     uint32_t log_mask;               /* MPVM_LOG_*: what is logged to log_fd */
     int log_fd;
+    struct controls *controls;       /* the execution controls that are in force, and what they say in short: */
+    bool intercepting;               /* instructions are looked at where they are translated */
+    bool ports_controlled;
+    bool cr_masked;
+    bool exceptions_controlled;
+    bool events_controlled;          /* there is more to look for between blocks */
+    uint64_t tsc_offset;
+    uint64_t page_fault_cr2;         /* CR2 before the page fault that is about to be delivered */
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
 
     timer_t timer;
@@ -136,6 +146,7 @@ struct vcpu {
     uint32_t schedstat_tid;
     bool schedstat_known;            /* what it said last: */
     uint64_t schedstat_run, schedstat_waited;
+    uint64_t apic_timer_ns, preemption_ns; /* what it is armed for: the earlier one; 0: off */
     uint64_t tsc_adjust;             /* IA32_TSC_ADJUST */
     uint64_t tsc_sample, ns_sample;  /* where the TSC's rate is measured from */
 
@@ -182,6 +193,7 @@ void attention_unshare(struct vcpu *vcpu);
 void kick_area(struct mpvm_vcpu_area *area);
 void kick_vcpu(struct vcpu *vcpu, unsigned target);
 void timer_arm(struct vcpu *vcpu, uint64_t deadline_ns);
+void timer_expired(struct vcpu *vcpu);
 void futex_wait(void *word, uint32_t value, const struct timespec *deadline);
 void futex_wake(void *word, int count);
 void doorbell_ring(struct vcpu *vcpu);
@@ -311,6 +323,35 @@ bool extint_pending(struct vcpu *vcpu);
 void a20_update(struct vcpu *vcpu);
 void event_deliver_exception(struct vcpu *vcpu);
 
+/* controls.c, entry.c: the control block's controls (docs/control-block.md) */
+bool controls_init(struct vcpu *vcpu);
+void controls_deinit(struct vcpu *vcpu);
+void controls_settle(struct vcpu *vcpu);
+bool controls_exception(struct vcpu *vcpu);
+bool controls_between_blocks(struct vcpu *vcpu, bool interrupts_open, bool nmis_open);
+bool controls_preempted(struct vcpu *vcpu);
+bool preemption_timer_due(const struct vcpu *vcpu);
+bool controls_port_again(struct vcpu *vcpu);
+bool controls_external_interrupt(struct vcpu *vcpu, int vector);
+bool controls_nmi(struct vcpu *vcpu);
+void controls_delivering(struct vcpu *vcpu);
+uint32_t exception_type(struct vcpu *vcpu);
+bool entry_begin(struct vcpu *vcpu);
+bool entry_inject(struct vcpu *vcpu);
+bool entry_wakes(const struct vcpu *vcpu);
+bool entry_pending(const struct vcpu *vcpu);
+void exit_end(struct vcpu *vcpu);
+void event_deliver(struct vcpu *vcpu);
+void event_deliver_hardware(struct vcpu *vcpu, int vector);
+
+/* intercept.c: instructions that exit */
+void intercept_emit(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear);
+bool port_exits(const struct vcpu *vcpu, uint32_t port, unsigned size);
+uint64_t port_control_exit(struct vcpu *vcpu, uint8_t direction, uint32_t port, unsigned size, uint64_t value,
+                           uintptr_t retaddr);
+uint64_t control_register_read(const struct vcpu *vcpu, int reg, uint64_t value);
+uint64_t control_register_written(struct vcpu *vcpu, int reg, uint64_t value);
+
 /* debug.c */
 int data_breakpoints_in(CPUX86State *env, uint64_t address, uint64_t length);
 void data_breakpoints_check(struct vcpu *vcpu, uint64_t address, uint64_t length, int kind, uintptr_t retaddr);
@@ -352,6 +393,7 @@ void sysenter_enter(struct vcpu *vcpu, uintptr_t retaddr);
 void segment_load(CPUX86State *env, int reg, uint32_t selector, uint64_t base, uint32_t limit, uint32_t flags);
 
 /* io.c */
+void sync_registers(struct vcpu *vcpu, uintptr_t retaddr);
 uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr);
 void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr);
 uint64_t mmio_read(uc_engine *engine, uint64_t address, unsigned size, void *data);
@@ -372,6 +414,8 @@ void mmu_pdptes(struct vcpu *vcpu, uint64_t pdpte[4]);
 /* state.c */
 void state_save(struct vcpu *vcpu);
 void state_load(struct vcpu *vcpu);
+void state_save_now(struct vcpu *vcpu);
+void state_load_now(struct vcpu *vcpu);
 void hflags_update(CPUX86State *env);
 void cpu_power_on(struct vcpu *vcpu);
 void cpu_init_signal(struct vcpu *vcpu);
@@ -390,6 +434,7 @@ const char *fpu_translate_init(void *library);
 bool fpu_translate_call(struct vcpu *vcpu, TCGContext *tcg, void *function, void *result, int count,
                         void **arguments);
 void fpu_translate_load(TCGContext *tcg, int opcode, uint64_t offset);
+void translate_call(TCGContext *tcg, void *function, uint64_t effect, void *result, int count, void **arguments);
 
 /* engine_symbols.c, selftest.c */
 const char *engine_symbols_load(const char *library);

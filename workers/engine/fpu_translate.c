@@ -178,7 +178,7 @@ static void emit_vector(TCGContext *tcg, const struct known_helper *helper, void
 }
 
 /* A call as TCG has it: results, arguments, the function, what it does with registers. */
-static void emit_call(TCGContext *tcg, const struct helper_call *call, void *result, int count, void **arguments)
+void translate_call(TCGContext *tcg, void *function, uint64_t effect, void *result, int count, void **arguments)
 {
     void *op = uc.tcg_emit_op(tcg, INDEX_OP_CALL);
     uint64_t *next = TCG_OP_ARGS(op);
@@ -190,8 +190,13 @@ static void emit_call(TCGContext *tcg, const struct helper_call *call, void *res
     for (int i = 0; i < count; i++) {
         *next++ = (uintptr_t)arguments[i];
     }
-    *next++ = (uintptr_t)call->function;
-    *next = call->effect;
+    *next++ = (uintptr_t)function;
+    *next = effect;
+}
+
+static void emit_call(TCGContext *tcg, const struct helper_call *call, void *result, int count, void **arguments)
+{
+    translate_call(tcg, call->function, call->effect, result, count, arguments);
 }
 
 /* True when nothing is left to do for this call. */

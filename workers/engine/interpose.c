@@ -15,6 +15,7 @@
 void gen_intermediate_code_x86_64(CPUState *cpu, TranslationBlock *tb, int max_insns);
 void check_exit_request_x86_64(TCGContext *tcg);
 void tcg_gen_callN_x86_64(TCGContext *tcg, void *function, void *result, int count, void **arguments);
+void tcg_gen_op2_x86_64(TCGContext *tcg, int opcode, uint64_t a, uint64_t b);
 void tcg_gen_op3_x86_64(TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c);
 void tcg_gen_lookup_and_goto_ptr_x86_64(TCGContext *tcg);
 void tcg_gen_exit_tb_x86_64(TCGContext *tcg, TranslationBlock *tb, unsigned index);
@@ -146,6 +147,15 @@ void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int 
                    (uint64_t)(int64_t)ATTENTION_FROM_ENV);
     uc.tcg_gen_brcondi_i32(tcg, TCG_COND_NE, (uintptr_t)requested - (uintptr_t)tcg, 0, self->exit_label);
     uc.tcg_temp_free_internal(tcg, requested);
+}
+
+/* Where an instruction's code begins: what execution controls ask for comes before it. */
+void REPLACES(tcg_gen_op2)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b)
+{
+    uc.tcg_gen_op2(tcg, opcode, a, b);
+    if (opcode == INDEX_OP_INSN_START && self->intercepting) {
+        intercept_emit(self, tcg, a);
+    }
 }
 
 void REPLACES(tcg_gen_op3)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
@@ -412,7 +422,9 @@ void REPLACES(helper_wrmsr)(CPUX86State *env)
 
 uint64_t REPLACES(helper_read_crN)(CPUX86State *env, int reg)
 {
-    return reg == 8 ? lapic_tpr(self) >> 4 : uc.helper_read_crN(env, reg);
+    uint64_t value = reg == 8 ? lapic_tpr(self) >> 4 : uc.helper_read_crN(env, reg);
+
+    return self->cr_masked ? control_register_read(self, reg, value) : value;
 }
 
 /* SDM vol. 3, 2.5: what a MOV to a control register may not ask for. */
@@ -433,6 +445,9 @@ static bool control_register_valid(CPUX86State *env, int reg, uint64_t value)
 
 void REPLACES(helper_write_crN)(CPUX86State *env, int reg, uint64_t value)
 {
+    if (self->cr_masked) {
+        value = control_register_written(self, reg, value);
+    }
     if (!control_register_valid(env, reg, value)) {
         uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
     }

@@ -17,28 +17,44 @@ int event_error_code(const struct vcpu *vcpu, int exception, int error_code)
 }
 
 /* Deliver a hardware interrupt or NMI. May fault, which leaves by longjmp to the exception's own delivery. */
-static void deliver_interrupt(struct vcpu *vcpu, int vector)
+void event_deliver_hardware(struct vcpu *vcpu, int vector)
 {
     vcpu->delivering = vector;
     vcpu->delivering_int = false;
     log_event(vcpu, vector == EXCP_NMI ? "NMI" : "interrupt", vector, 0);
+    vcpu->delivering_type = vector == EXCP_NMI ? MPVM_EVENT_NMI << 8 : MPVM_EVENT_EXTERNAL_INTERRUPT << 8;
+    controls_delivering(vcpu);
     uc.do_interrupt_x86_hardirq(vcpu->env, vector, 1);
     vcpu->delivering = NOT_DELIVERING;
 }
 
 /* An exception or INT n is in CPUState.exception_index. Delivery may fault again, which leaves by longjmp. */
+void event_deliver(struct vcpu *vcpu)
+{
+    vcpu->delivering = CPU_EXCEPTION_INDEX(vcpu->cpu);
+    vcpu->delivering_int = ENV_EXCEPTION_IS_INT(vcpu->env) != 0;
+    vcpu->delivering_error_code = (uint32_t)ENV_ERROR_CODE(vcpu->env);
+    controls_delivering(vcpu);
+    data_breakpoints_take(vcpu);
+    log_event(vcpu, vcpu->delivering_int ? "INT" : "exception", vcpu->delivering, ENV_ERROR_CODE(vcpu->env));
+    uc.x86_cpu_do_interrupt(vcpu->cpu);
+    vcpu->delivering = NOT_DELIVERING;
+}
+
+/* The same for one that the guest has raised. */
 void event_deliver_exception(struct vcpu *vcpu)
 {
     if (ENV_EXCEPTION_IS_INT(vcpu->env)) {
         /* The engine has moved RIP past the INT; a fault while delivering it belongs to the INT itself. */
         ENV_EIP(vcpu->env) = vcpu->int_eip;
     }
-    vcpu->delivering = CPU_EXCEPTION_INDEX(vcpu->cpu);
-    vcpu->delivering_int = ENV_EXCEPTION_IS_INT(vcpu->env) != 0;
-    data_breakpoints_take(vcpu);
-    log_event(vcpu, vcpu->delivering_int ? "INT" : "exception", vcpu->delivering, ENV_ERROR_CODE(vcpu->env));
-    uc.x86_cpu_do_interrupt(vcpu->cpu);
-    vcpu->delivering = NOT_DELIVERING;
+    if (vcpu->exceptions_controlled) {
+        if (controls_exception(vcpu)) {
+            return;
+        }
+        vcpu->delivering_type = exception_type(vcpu);
+    }
+    event_deliver(vcpu);
 }
 
 static bool interrupts_enabled(const struct vcpu *vcpu)
@@ -71,6 +87,7 @@ static bool attend(struct vcpu *vcpu, bool *changed)
     /* Before the looks that follow: who leaves something for us sets it after that. */
     atomic_exchange(vcpu->attention, 0);
     STEP(attend);
+    controls_settle(vcpu);
     if (mail_waiting(vcpu)) {
         mail_read(vcpu);
         *changed = true;
@@ -123,11 +140,21 @@ bool events_take(struct vcpu *vcpu)
         }
         return false;
     }
-    if (!*vcpu->attention && !vcpu->irr_pending) {
+    if (!*vcpu->attention && !vcpu->irr_pending && !vcpu->events_controlled) {
         return false;
+    }
+    if (controls_port_again(vcpu)) {
+        return false;
+    }
+    if (vcpu->events_controlled) {
+        changed = controls_between_blocks(vcpu, interrupts_enabled(vcpu), nmi_allowed(vcpu));
     }
     if (*vcpu->attention && !attend(vcpu, &changed)) {
         leave_engine(vcpu);
+        return true;
+    }
+    if (entry_inject(vcpu)) {
+        attention_raise(vcpu);
         return true;
     }
     if (data_breakpoints_deliver(vcpu)) {
@@ -136,12 +163,16 @@ bool events_take(struct vcpu *vcpu)
     }
     vcpu->irr_pending = false;
     if (inbox->nmi) {
+        if (nmi_allowed(vcpu) && vcpu->events_controlled && controls_nmi(vcpu)) {
+            __atomic_store_n(&inbox->nmi, 0, __ATOMIC_SEQ_CST);
+            return true;
+        }
         if (nmi_allowed(vcpu)) {
             /* The store is seen by all before the handler looks at anything: it must not come after the next one's. */
             __atomic_store_n(&inbox->nmi, 0, __ATOMIC_SEQ_CST);
             vcpu->area->counters.nmis++;
             ENV_HFLAGS2(vcpu->env) |= HF2_NMI_MASK;
-            deliver_interrupt(vcpu, EXCP_NMI);
+            event_deliver_hardware(vcpu, EXCP_NMI);
             vcpu->irr_pending = true;
             return true;
         }
@@ -152,6 +183,9 @@ bool events_take(struct vcpu *vcpu)
         return changed;
     }
     vcpu->irr_pending = true;
+    if (vcpu->events_controlled && controls_external_interrupt(vcpu, extint_pending(vcpu) ? -1 : vector)) {
+        return true;
+    }
     if (!interrupts_enabled(vcpu)) {
         return changed;
     }
@@ -170,7 +204,7 @@ bool events_take(struct vcpu *vcpu)
         vcpu->window_answered = false;
         if (answer & MPVM_EXTINT_VALID) {
             vcpu->area->counters.interrupts++;
-            deliver_interrupt(vcpu, (int)(answer & 0xff));
+            event_deliver_hardware(vcpu, (int)(answer & 0xff));
             return true;
         }
         vector = lapic_pending_vector(vcpu);
@@ -180,7 +214,7 @@ bool events_take(struct vcpu *vcpu)
     }
     lapic_accept(vcpu, vector);
     vcpu->area->counters.interrupts++;
-    deliver_interrupt(vcpu, vector);
+    event_deliver_hardware(vcpu, vector);
     return true;
 }
 
@@ -190,7 +224,7 @@ bool events_wake(struct vcpu *vcpu)
     struct mpvm_vcpu_area *area = vcpu->area;
     struct mpvm_interrupt_inbox *inbox = &area->inbox;
 
-    if (area->request != 0) {
+    if (area->request != 0 || (vcpu->events_controlled && preemption_timer_due(vcpu))) {
         return true;
     }
     if (area->mp_state == MPVM_MODE_WAIT_FOR_SIPI) {
@@ -211,6 +245,10 @@ bool events_wake(struct vcpu *vcpu)
     }
     if (inbox->startup & MPVM_STARTUP_INIT) {
         cpu_init_signal(vcpu);
+        return true;
+    }
+    if (entry_wakes(vcpu)) {
+        CPU_HALTED(vcpu->cpu) = 0;
         return true;
     }
     if ((inbox->nmi && nmi_allowed(vcpu)) ||

@@ -123,7 +123,7 @@ static uint64_t exit_io(struct vcpu *vcpu, uint32_t reason, uint8_t direction, u
 }
 
 /* The registers are in the middle of a block: bring RIP and the flags up to the instruction. */
-static void sync_registers(struct vcpu *vcpu, uintptr_t retaddr)
+void sync_registers(struct vcpu *vcpu, uintptr_t retaddr)
 {
     if (retaddr != 0) {
         uc.cpu_restore_state(vcpu->cpu, retaddr, false);
@@ -150,6 +150,9 @@ uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t re
     uint64_t value;
 
     port_check(vcpu, port, size, retaddr);
+    if (vcpu->ports_controlled && port_exits(vcpu, port, size)) {
+        return port_control_exit(vcpu, MPVM_IO_IN, port, size, 0, retaddr);
+    }
     if (port_read_here(vcpu, port, size, &value)) {
         return value;
     }
@@ -160,6 +163,10 @@ uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t re
 void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr)
 {
     port_check(vcpu, port, size, retaddr);
+    if (vcpu->ports_controlled && port_exits(vcpu, port, size)) {
+        port_control_exit(vcpu, MPVM_IO_OUT, port, size, value, retaddr);
+        return;
+    }
     if (port_write_here(vcpu, port, size, value)) {
         return;
     }

@@ -91,7 +91,6 @@ SIGNAL_SAFE static void kick_handler(int signal_number)
 bool kick_adopt(struct vcpu *vcpu)
 {
     struct sigevent event;
-    uint64_t deadline_ns = vcpu->timer_armed_ns;
 
     if (this_tid == 0) {
         this_tid = (uint32_t)syscall(SYS_gettid);
@@ -112,7 +111,7 @@ bool kick_adopt(struct vcpu *vcpu)
     }
     vcpu->timer_armed_ns = 0;
     if (vcpu->tid != 0) {
-        timer_arm(vcpu, deadline_ns);
+        timer_arm(vcpu, vcpu->apic_timer_ns);
     }
     return vcpu->tid != 0;
 }
@@ -198,7 +197,7 @@ void kick_vcpu(struct vcpu *vcpu, unsigned target)
     kick_area(area);
 }
 
-void timer_arm(struct vcpu *vcpu, uint64_t deadline_ns)
+static void timer_set(struct vcpu *vcpu, uint64_t deadline_ns)
 {
     struct itimerspec spec = {
         .it_value = {.tv_sec = (time_t)(deadline_ns / 1000000000u), .tv_nsec = (long)(deadline_ns % 1000000000u)},
@@ -209,6 +208,26 @@ void timer_arm(struct vcpu *vcpu, uint64_t deadline_ns)
     }
     vcpu->timer_armed_ns = deadline_ns;
     timer_settime(vcpu->timer, TIMER_ABSTIME, &spec, NULL);
+}
+
+/* For the local APIC's timer; 0: it is off. The preemption timer is the same host timer. */
+void timer_arm(struct vcpu *vcpu, uint64_t deadline_ns)
+{
+    vcpu->apic_timer_ns = deadline_ns;
+    if (vcpu->preemption_ns != 0 && (deadline_ns == 0 || vcpu->preemption_ns < deadline_ns)) {
+        deadline_ns = vcpu->preemption_ns;
+    }
+    timer_set(vcpu, deadline_ns);
+}
+
+/* The local APIC's deadline has passed, and there is none after it. */
+void timer_expired(struct vcpu *vcpu)
+{
+    vcpu->timer_armed_ns = 0;
+    vcpu->apic_timer_ns = 0;
+    if (vcpu->preemption_ns != 0) {
+        timer_arm(vcpu, 0);
+    }
 }
 
 void futex_wait(void *word, uint32_t value, const struct timespec *deadline)

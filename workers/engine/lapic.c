@@ -520,7 +520,7 @@ void lapic_timer_check(struct vcpu *vcpu)
         timer_arm(vcpu, area->lapic.timer_expiry_ns);
     } else {
         area->lapic.timer_expiry_ns = 0;
-        vcpu->timer_armed_ns = 0;
+        timer_expired(vcpu);
     }
 }
 

@@ -309,6 +309,7 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
         if (probe) {
             return false;
         }
+        vcpu->page_fault_cr2 = ENV_CR(env)[2];
         ENV_CR(env)[2] = address;
         uc.raise_exception_err_ra(env, EXCP_PF, walk.error_code, retaddr);
     }

@@ -40,8 +40,12 @@ void replay_instruction(struct vcpu *vcpu)
         struct answered *known = &vcpu->replay[vcpu->replay_count];
 
         *known = (struct answered){exit->guest_physical_address, 0, exit->size, exit->direction};
+        exit->answer = 0;
         exit_with_state(vcpu, vcpu->replay_reason);
         vcpu->replay_reason = 0;
+        if (exit->answer & MPVM_ANSWER_STATE) {
+            state_load(vcpu);
+        }
         if (ENV_EIP(vcpu->env) != rip) {
             break; /* whoever served it goes on elsewhere */
         }

@@ -113,6 +113,9 @@ static void guest_main(void)
             exit_with_state(vcpu, MPVM_EXIT_INTR);
             continue;
         }
+        if (vcpu->events_controlled && controls_preempted(vcpu)) {
+            continue;
+        }
         if (area->mp_state == MPVM_MODE_WAIT_FOR_SIPI || CPU_HALTED(vcpu->cpu)) {
             perf_map_flush(vcpu);
             wait_halted(vcpu, events_wake);
@@ -187,6 +190,7 @@ ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
     if (vcpu->guest_stack != NULL) {
         munmap(vcpu->guest_stack, GUEST_STACK_BYTES);
     }
+    controls_deinit(vcpu);
     free(vcpu->flips);
     tlb_deinit(vcpu);
     tb_lookup_deinit(vcpu);
@@ -274,7 +278,8 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
     vcpu->flips = calloc(vcpu->vm->page_count, 1);
     vcpu->guest_stack = mmap(NULL, GUEST_STACK_BYTES, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-    if (vcpu->flips == NULL || !tlb_init(vcpu) || !tb_lookup_init(vcpu) || vcpu->guest_stack == MAP_FAILED) {
+    if (vcpu->flips == NULL || !controls_init(vcpu) || !tlb_init(vcpu) || !tb_lookup_init(vcpu) ||
+        vcpu->guest_stack == MAP_FAILED) {
         *why = strerror(errno);
         vcpu->guest_stack = NULL;
         vcpu->area = NULL;
@@ -376,7 +381,11 @@ ENGINE_EXPORT uint32_t engine_run(struct vcpu *vcpu)
         vcpu->area->control.exit.reason = MPVM_EXIT_INTERNAL_ERROR;
         return MPVM_EXIT_INTERNAL_ERROR;
     }
+    if (entry_pending(vcpu) && !entry_begin(vcpu)) {
+        return MPVM_EXIT_FAIL_ENTRY;
+    }
     swapcontext(&vcpu->host_context, &vcpu->guest_context);
+    exit_end(vcpu);
     return vcpu->area->control.exit.reason;
 }
 

@@ -66,13 +66,14 @@ typedef uint64_t ram_addr_t;
 #define TCG_LABEL_PRESENT(label) FIELD(label, uint32_t, 0)
 #define TCG_LABEL_PRESENT_BIT 1u
 enum { TCG_TYPE_I32 = 0, TCG_TYPE_V64 = 2, TCG_COND_EQ = 8, TCG_COND_NE = 9, TCG_COND_GT = 11 };
-enum { INDEX_OP_SET_LABEL = 1, INDEX_OP_CALL = 2, INDEX_OP_LD_I32 = 13, INDEX_OP_LD32U_I64 = 71 };
+enum { INDEX_OP_SET_LABEL = 1, INDEX_OP_CALL = 2, INDEX_OP_LD_I32 = 13, INDEX_OP_LD32U_I64 = 71, INDEX_OP_INSN_START = 129 };
 #define TCG_TEMP_OF(tcg, temp) ((uintptr_t)(temp) - (uintptr_t)(tcg)) /* the inverse of TCG_TEMP */
 #define TCG_OP_COUNTS(op) FIELD(op, uint8_t, 1) /* of a call: how many it takes, and << 4 how many it gives */
 #define TCG_OP_ARGS(op) (&FIELD(op, uint64_t, 24))
 #define TCG_CALL_NO_READ_GLOBALS 1u
 #define TCG_CALL_NO_WRITE_GLOBALS 2u
 #define ATTENTION_FROM_ENV (-8) /* padding before CPUX86State, 16 bytes aligned, which nothing of the engine uses */
+#define CF_COUNT_MASK 0x00007fffu
 #define CF_LAST_IO 0x00008000u
 #define CF_PARALLEL 0x00080000u
 
@@ -105,6 +106,8 @@ struct SegmentCache {
 #define ENV_EFLAGS(env) FIELD(env, uint64_t, 136)
 #define ENV_CC_SRC(env) FIELD(env, uint64_t, 152)
 #define ENV_CC_OP(env) FIELD(env, uint32_t, 168)
+#define CC_OP_EFLAGS 1
+#define EFLAGS_ARITHMETIC 0x8d5u /* the flags that CC_SRC holds then */
 #define ENV_DF(env) FIELD(env, int32_t, 172)
 #define ENV_HFLAGS(env) FIELD(env, uint32_t, 176)
 #define ENV_HFLAGS2(env) FIELD(env, uint32_t, 180)
@@ -142,7 +145,10 @@ struct SegmentCache {
 #define ENV_PKRU(env) FIELD(env, uint32_t, 5304)
 #define ENV_ERROR_CODE(env) FIELD(env, int32_t, 5384)
 #define ENV_EXCEPTION_IS_INT(env) FIELD(env, int32_t, 5388)
+#define ENV_EXCEPTION_NEXT_EIP(env) FIELD(env, uint64_t, 5392)
 #define ENV_DR(env) (&FIELD(env, uint64_t, 5400))
+#define ENV_OLD_EXCEPTION(env) FIELD(env, int32_t, 5496)
+#define NO_EXCEPTION (-1)
 #define ENV_RETADDR(env) FIELD(env, uintptr_t, 5560)
 #define ENV_CPUID_VENDOR1(env) (&FIELD(env, uint32_t, 5616))
 #define ENV_CPUID_VERSION(env) FIELD(env, uint32_t, 5628)
@@ -265,6 +271,7 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(void *, gen_new_label, "_x86_64", (TCGContext *))                                                 \
     X(void, tcg_gen_brcondi_i32, "_x86_64", (TCGContext *, int, uintptr_t, int32_t, void *))            \
     X(void, tcg_gen_op1, "_x86_64", (TCGContext *, int, uint64_t))                                      \
+    X(void, tcg_gen_op2, "_x86_64", (TCGContext *, int, uint64_t, uint64_t))                            \
     X(void, tcg_gen_op3, "_x86_64", (TCGContext *, int, uint64_t, uint64_t, uint64_t))                  \
     X(void *, tcg_emit_op, "_x86_64", (TCGContext *, int))                                              \
     X(uintptr_t, tcg_temp_new_vec, "_x86_64", (TCGContext *, int))                                      \

@@ -61,6 +61,8 @@ def load() -> ctypes.CDLL:
     core.engine_save_state.restype = None
     core.engine_load_state.argtypes = [handle]
     core.engine_load_state.restype = None
+    core.engine_apply_controls.argtypes = [handle]
+    core.engine_apply_controls.restype = None
     wrong = core.engine_load(str(_wheel_library()).encode())
     if wrong is not None:
         raise EngineVersionError(wrong.decode())

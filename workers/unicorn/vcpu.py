@@ -2,9 +2,15 @@
 
 import ctypes
 
+from mpvm.abi import entry_checks
+from mpvm.abi.control_block import ControlBlock
+from mpvm.abi.entry_checks import EntryCheck
 from mpvm.abi.errors import StartError
+from mpvm.abi.exits import ExitReason
+from mpvm.abi.layout import VCPU_OFFSET, VCPU_STRIDE, VcpuArea
 from workers.symbols import Symbols
 from workers.unicorn import library
+from workers.unicorn.unsupported import unsupported
 
 #: The library is opened once, at import, so that a fork server hands it to all workers. No engine is
 #: made here: an engine must never be made before a fork.
@@ -21,6 +27,9 @@ class Vcpu:
         self._handle = _core.engine_create(vm_address, ram_address, index, doorbell, ctypes.byref(why))
         if not self._handle:
             raise StartError(f"vCPU {index}: {(why.value or b'no reason given').decode()}")
+        area = vm_address + VCPU_OFFSET + index * VCPU_STRIDE
+        self._control = ControlBlock.from_address(area + VcpuArea.control.offset)
+        self._failed_check = EntryCheck.NONE
 
     def log(self, fd: int, mask: int) -> None:
         """Log the categories in `mask` (`mpvm.abi.log.LogItem`) to `fd` from now on."""
@@ -40,10 +49,15 @@ class Vcpu:
 
     def reset(self, *, load_state: bool) -> None:
         """Power-on reset; the boot processor then takes over the control block's guest state if asked."""
-        _core.engine_reset(self._handle, load_state)
+        _core.engine_reset(self._handle, load_state and self._admits())
 
     def run(self) -> int:
         """Run the guest until the next exit; its `ExitReason`."""
+        if self._failed_check:
+            exit_information = self._control.exit
+            exit_information.reason = ExitReason.FAIL_ENTRY
+            exit_information.failed_check = self._failed_check
+            return ExitReason.FAIL_ENTRY
         return int(_core.engine_run(self._handle))
 
     def kick(self) -> None:
@@ -55,11 +69,28 @@ class Vcpu:
         _core.engine_save_state(self._handle)
 
     def load_state(self) -> None:
-        """Take over all architectural registers from the control block."""
-        _core.engine_load_state(self._handle)
+        """Take over all architectural registers from the control block; a bad one makes `run` fail."""
+        if self._admits():
+            _core.engine_load_state(self._handle)
+
+    def apply_controls(self) -> None:
+        """Take over the execution, exit and entry controls of the control block; bad ones make `run` fail."""
+        if self._admits():
+            _core.engine_apply_controls(self._handle)
+
+    def _admits(self) -> bool:
+        """Whether an entry with this control block would succeed."""
+        self._failed_check = entry_checks.failed_check(self._control)
+        if not self._failed_check and unsupported(self._control) is not None:
+            self._failed_check = EntryCheck.UNSUPPORTED
+        return not self._failed_check
 
     def error(self) -> str:
-        """What an INTERNAL_ERROR exit was about."""
+        """What an INTERNAL_ERROR or FAIL_ENTRY exit was about."""
+        if self._failed_check == EntryCheck.UNSUPPORTED:
+            return unsupported(self._control) or entry_checks.describe(self._failed_check)
+        if self._control.exit.reason == ExitReason.FAIL_ENTRY:
+            return entry_checks.describe(self._control.exit.failed_check)
         return bytes(_core.engine_error(self._handle)).decode()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mpvm.abi import layout
+from mpvm.abi.control_block import Answer, ExitCause
 from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.cpu.cpuid import cpuid_entries
@@ -174,6 +175,25 @@ class Machine:
         last = self.run(reply)
         assert last.reason is reason, self._unexpected(last)
         return last
+
+    def apply(self, **controls: int) -> None:
+        """Write execution controls and have them taken over."""
+        for name, value in controls.items():
+            setattr(self.area.control.execution, name, value)
+        self.engine.apply_controls()
+
+    def run_to_control(self, reason: ExitReason, reply: int = 0) -> CpuState:
+        """Run until the next exit, which has to be a control's `reason`; the registers there."""
+        last = self.run(reply)
+        assert last.reason is reason, self._unexpected(last)
+        assert self.area.control.exit.cause == ExitCause.CONTROL
+        return CpuState.fetch(self.area.control.guest)
+
+    def answer(self, state: CpuState | None = None, *, done: bool = False) -> None:
+        """How the last exit is to be answered: with these registers, and whether the event is dealt with."""
+        if state is not None:
+            state.store(self.area.control.guest)
+        self.area.control.exit.answer = (0 if state is None else Answer.STATE) | (Answer.DONE if done else 0)
 
     def run_to_port(self, port: int, reply: int = 0) -> int:
         """Run until the next exit, which has to be a write to `port`; what is written."""

@@ -31,6 +31,7 @@ CR4_PSE, CR4_PAE = 1 << 4, 1 << 5
 CR4_FREE = 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
 EFER_SCE, EFER_LME, EFER_LMA, EFER_NXE = 1, 1 << 8, 1 << 10, 1 << 11
 RFLAGS_FIXED, RFLAGS_IF, RFLAGS_VM = 1 << 1, 1 << 9, 1 << 17
+PDPTE_VALID = 0xFFFFFFFFFFE19
 RFLAGS_FREE = 0x244DD5 | 0x3000 | 1 << 16
 
 
@@ -63,8 +64,10 @@ def xsave_areas(draw: st.DrawFn, mxcsr: int, pkru: int) -> bytes:
     return bytes(area)
 
 
-def segments(base: st.SearchStrategy[int], rights: st.SearchStrategy[int]) -> st.SearchStrategy[SegmentState]:
-    return st.builds(SegmentState, base, U32, U16, rights)
+def segments(base: st.SearchStrategy[int], rights: int) -> st.SearchStrategy[SegmentState]:
+    """In the GDT, with limits that the granularity (AR bit 15) can say."""
+    limits = U32.map(lambda limit: limit | 0xFFF if rights & 0x8000 else limit & 0xFFFFF)
+    return st.builds(SegmentState, base, limits, bits_of(0xFFFB), st.just(rights))
 
 
 def tables(base: st.SearchStrategy[int]) -> st.SearchStrategy[DescriptorTableState]:
@@ -87,11 +90,13 @@ def modes(draw: st.DrawFn) -> dict[str, Any]:
         )
     else:
         user = draw(st.sampled_from([0, 0x60]))
-        code = st.builds(SegmentState, U32, U32, U16, st.just((0xA09B if mode == "long" else 0xC09B) | user))
-        data = st.one_of(segments(base, st.just(0xC093 | user)), st.just(UNUSABLE))
+        code = segments(U32, (0xA09B if mode == "long" else 0xC09B) | user)
+        data = st.one_of(segments(U32, 0xC093 | user), st.just(UNUSABLE))
     changes: dict[str, Any] = {name: draw(data) for name in ("es", "ds", "fs", "gs")}
+    if mode == "long":
+        changes |= {name: draw(segments(CANONICAL, 0xC093 | user)) for name in ("fs", "gs")}
     changes["cs"] = draw(code)
-    changes["ss"] = draw(code if mode in ("real", "virtual 8086") else segments(base, st.just(0xC093 | user)))
+    changes["ss"] = draw(code if mode in ("real", "virtual 8086") else segments(U32, 0xC093 | user))
     if mode != "real":
         cr0 |= CR0_PE
     if mode == "virtual 8086":
@@ -104,8 +109,8 @@ def modes(draw: st.DrawFn) -> dict[str, Any]:
         cr4 |= CR4_PAE
     if mode in ("long", "compatibility"):
         efer |= EFER_LME | EFER_LMA
-        changes["ldtr"] = draw(st.one_of(st.just(UNUSABLE), segments(CANONICAL, st.just(0x82))))
-    changes["tr"] = draw(segments(base, st.just(0x8B)))
+        changes["ldtr"] = draw(st.one_of(st.just(UNUSABLE), segments(CANONICAL, 0x82)))
+    changes["tr"] = draw(segments(base, 0x8B))
     changes |= {"gdtr": draw(tables(base)), "idtr": draw(tables(base))}
     rip = draw(CANONICAL if mode == "long" else U32)
     cr3 = PDPT if mode == "PAE" else draw(U32) & ~0xFFF
@@ -113,18 +118,20 @@ def modes(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def between_instructions(draw: st.DrawFn, flags: int) -> dict[str, Any]:
+def between_instructions(draw: st.DrawFn, flags: int, ring: int) -> dict[str, Any]:
     """Shadows, blocking, activity and what is pending."""
     shadows = [0, Interruptibility.BLOCKING_BY_MOV_SS]
     if flags & RFLAGS_IF:
         shadows.append(Interruptibility.BLOCKING_BY_STI)
     shadow = draw(st.sampled_from(shadows))
     # A CPU that halts has left the shadow.
-    activity = [ActivityState.ACTIVE] if shadow else [ActivityState.ACTIVE, ActivityState.HLT]
+    activity = [ActivityState.ACTIVE]
+    if not shadow:
+        activity += [ActivityState.WAIT_FOR_SIPI, *([] if ring else [ActivityState.HLT])]
     met = draw(st.integers(0, 15))
     return {
         "interruptibility": int(shadow | draw(bits_of(Interruptibility.BLOCKING_BY_NMI))),
-        "activity_state": int(draw(st.sampled_from([*activity, ActivityState.WAIT_FOR_SIPI]))),
+        "activity_state": int(draw(st.sampled_from(activity))),
         "pending_debug_exceptions": (met | 1 << 12 if met else 0) | draw(bits_of(1 << 14)),
     }
 
@@ -132,7 +139,7 @@ def between_instructions(draw: st.DrawFn, flags: int) -> dict[str, Any]:
 @st.composite
 def states(draw: st.DrawFn) -> CpuState:
     changes = draw(modes())
-    changes |= draw(between_instructions(changes["rflags"]))
+    changes |= draw(between_instructions(changes["rflags"], changes["ss"].access_rights >> 5 & 3))
     changes |= {name: draw(U64) for name in (*GPR_NAMES, "star", "sfmask", "tsc_adjust", "misc_enable")}
     changes |= {name: draw(U64) for name in ("mtrr_def_type", "mcg_status", "debugctl", "steal_time", "cr2")}
     changes |= {name: draw(CANONICAL) for name in ("lstar", "cstar", "kernel_gs_base")}
@@ -151,7 +158,7 @@ def states(draw: st.DrawFn) -> CpuState:
     changes["mxcsr"], changes["pkru"] = draw(U16), draw(U32)
     changes["xsave"] = draw(xsave_areas(changes["mxcsr"], changes["pkru"]))
     if changes["cr4"] & CR4_PAE and not changes["efer"] & EFER_LMA:
-        changes["pdpte"] = draw(st.lists(U64, min_size=4, max_size=4))
+        changes["pdpte"] = draw(st.lists(bits_of(PDPTE_VALID), min_size=4, max_size=4))
     return dataclasses.replace(reset_state(), **changes)
 
 

@@ -20,9 +20,12 @@ from workers.accelerator import Accelerator
 from workers.unicorn import vcpu as _preloaded  # noqa: F401  (the default accelerator's library)
 
 #: Exits that the coordinator answers; the others end the run loop's turn here.
-_ANSWERED = frozenset(
-    {ExitReason.IO, ExitReason.MMIO, ExitReason.IRQ_WINDOW_OPEN, ExitReason.IOAPIC_EOI, ExitReason.SHUTDOWN}
-)
+_ANSWERED = frozenset(ExitReason) - {
+    ExitReason.UNKNOWN,
+    ExitReason.INTR,
+    ExitReason.FAIL_ENTRY,
+    ExitReason.INTERNAL_ERROR,
+}
 
 
 class Link:
@@ -115,6 +118,8 @@ class Worker:
             self._accelerator.reset(load_state=bool(flags & ResumeFlag.LOAD_STATE))
         elif flags & ResumeFlag.LOAD_STATE:
             self._accelerator.load_state()
+        if flags & ResumeFlag.CONTROLS:
+            self._accelerator.apply_controls()
         return True
 
 

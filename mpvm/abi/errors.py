@@ -64,6 +64,10 @@ class ProtocolError(MpvmError):
     """A wire message is truncated, oversized, of another version or of the wrong shape."""
 
 
+class CallbackError(MpvmError):
+    """A function that was attached to an exit failed, or was attached to what can't be."""
+
+
 class DeviceError(MpvmError):
     """A device was wired or driven in a way its data sheet does not know (a defect in the machine model)."""
 

@@ -76,6 +76,7 @@ class ResumeFlag(IntFlag):
 
     RESET = 1
     LOAD_STATE = 2
+    CONTROLS = 4
 
 
 class MailKind(IntEnum):

@@ -5,11 +5,12 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from mpvm.abi.errors import ExitStatus, GuestCrash, MpvmError, WorkerError
+from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import ResumeFlag, RunState
 from mpvm.accel import Accelerator
 from mpvm.config import Config
@@ -35,6 +36,7 @@ from mpvm.memory.ram import ram_slots
 from mpvm.trace.control import trace, trace_enabled
 
 if TYPE_CHECKING:
+    from mpvm.coordinator.exit_callbacks import Attachment, Callback, ExitCallbacks
     from mpvm.coordinator.hotplug import VcpuHotplug
     from mpvm.coordinator.move import Moved
     from mpvm.coordinator.outcome import Outcome
@@ -102,6 +104,7 @@ class VirtualMachine:
         self._actions: deque[Callable[[], None]] = deque()
         self._end: End | None = None
         self._bringing_up = True
+        self._exit_callbacks: ExitCallbacks | None = None
         self._reset_requested = False
         # How the vCPUs go on when they are resumed next.
         self._resume_flags = _START_STATE
@@ -335,6 +338,9 @@ class VirtualMachine:
         """Let a paused VM go on, or start it."""
         self.state.set(RunState.RUNNING)
         flags, self._resume_flags = self._resume_flags, ResumeFlag(0)
+        if self._exit_callbacks is not None:
+            self._exit_callbacks.write()
+            flags |= ResumeFlag.CONTROLS
         self.vcpus.resume(flags)
 
     def reset(self, reason: ShutdownCause) -> None:
@@ -443,12 +449,47 @@ class VirtualMachine:
         trace("vcpu_exit", exit_.vcpu, describe(exit_))
         self._on_exit(exit_)
 
+    def on_exit(
+        self, reason: ExitReason, callback: "Callback", only: Collection[int] | None = None
+    ) -> "Attachment":
+        """Have `callback(exit)` called at every exit for `reason` (`exit_callbacks.VcpuExit`).
+
+        Makes the event exit on all vCPUs. `only`: those ports, MSRs or exception vectors. What is returned is
+        for `off_exit`. From before the start on, or from whatever runs in the event loop.
+        """
+        if self._exit_callbacks is None:
+            from mpvm.coordinator.exit_callbacks import ExitCallbacks
+
+            self._exit_callbacks = ExitCallbacks(
+                self._controls_changed,
+                lambda: [vcpu.area.control for vcpu in self.vcpus.vcpus],
+                lambda on: setattr(self._memory.page, "precise_exits", int(on)),
+            )
+        return self._exit_callbacks.attach(reason, callback, only)
+
+    def off_exit(self, attachment: "Attachment") -> None:
+        """Call it no more, and let the event go by if nobody else waits for it."""
+        if self._exit_callbacks is not None:
+            self._exit_callbacks.detach(attachment)
+
+    def _controls_changed(self) -> None:
+        """Have the vCPUs take the controls over, which `resume` writes; before the start it will."""
+
+        def change() -> None:
+            if self.state.running:
+                self.pause()
+                if self._end is None:
+                    self.resume()
+
+        if not self._bringing_up:
+            self.call(change)
+
     def _on_exit(self, exit_: Exit) -> None:
         """Serve an exit: the posted writes that came before it first, then the exit, then its reply."""
         self.vcpus.vcpus[exit_.vcpu].last_exits.append(exit_)
         self._ring.drain_through(self.vcpus.all_alive)
         try:
-            data = handle_exit(exit_, self.machine)
+            data = self._serve_exit(exit_)
         except GuestCrash as error:
             self._report(str(error), [self.vcpus.vcpus[exit_.vcpu]])
             self.end(ExitStatus.GUEST_CRASH, f"guest crash: {error}", "guest-panic")
@@ -458,6 +499,12 @@ class VirtualMachine:
         if self._reset_requested:
             self.vcpus.ask_pause()
         self.vcpus.reply(exit_.vcpu, data)
+
+    def _serve_exit(self, exit_: Exit) -> int:
+        if self._exit_callbacks is None:
+            return handle_exit(exit_, self.machine)
+        control = self.vcpus.vcpus[exit_.vcpu].area.control
+        return self._exit_callbacks.serve(exit_, control, lambda: handle_exit(exit_, self.machine))
 
     # Abnormal ends.
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from mpvm.abi import layout
 from mpvm.abi.control_block import ActivityState, InterruptionInformation
+from mpvm.abi.entry_checks import EntryCheck
 from mpvm.abi.errors import MpvmError, StartError
 from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
 from mpvm.abi.kvm import constants
@@ -147,6 +148,7 @@ class Vcpu:
         if self._refusal is not None:
             self._error = self._refusal
             self._exit.reason = ExitReason.FAIL_ENTRY
+            self._exit.failed_check = EntryCheck.UNSUPPORTED
             return ExitReason.FAIL_ENTRY
         _core.apic_enter(self._apic)
         try:

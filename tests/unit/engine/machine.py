@@ -85,6 +85,9 @@ class Machine:
         self.program = Program(0, b"", {})
         self._hung = False
         self._thread, self._task = threading.get_ident(), threading.get_native_id()
+        self._watch()
+
+    def _watch(self) -> None:
         self._watchdog = threading.Timer(HANG_SECONDS, self._break_hang)
         self._watchdog.daemon = True
         self._watchdog.start()
@@ -146,7 +149,9 @@ class Machine:
     # --- Running --------------------------------------------------------------------------------------
 
     def start(self, state: CpuState) -> None:
-        """Power-on reset, then `state`."""
+        """Power-on reset, then `state`; each program has its own time."""
+        self._watchdog.cancel()
+        self._watch()
         self.engine.reset(load_state=False)
         state.store(self.area.control.guest)
         self.engine.reset(load_state=True)

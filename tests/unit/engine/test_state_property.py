@@ -168,7 +168,7 @@ def differences(got: CpuState, wanted: CpuState) -> list[str]:
 
 
 @settings(
-    max_examples=150,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -14,6 +14,7 @@ from mpvm.accel import Accelerator, accelerator
 from mpvm.coordinator.launch import Launcher, wait_for_process
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import VcpuSet, failure_of
+from mpvm.cpu.features import FEATURES
 
 
 class Moved(NamedTuple):
@@ -81,6 +82,17 @@ class VcpuMover:
             )
         target = accelerator(accel)
         target.check()
+        supported = target.supported_features()
+        words = olds[0].area.features
+        lacking = [
+            name
+            for name, place in FEATURES.items()
+            if words[place.word] >> place.bit & 1 and name not in supported
+        ]
+        if lacking:
+            raise CommandError(
+                f"{accel} has no {' '.join(lacking)} of the guest's CPU; a VM started without is right"
+            )
         return target
 
     def _bring_up(self, olds: Sequence[Vcpu], target: Accelerator) -> list[Vcpu]:

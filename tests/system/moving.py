@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
+from mpvm.accel import accelerator
 from tests.system import linux, litmus
 from tests.system.runner import Launcher, Run, launcher, read_until
 
@@ -41,9 +42,14 @@ def move_guest(launch: Launcher, image: Path, moves: int, smp: int) -> Moved:
 
 
 def move_between_accelerators(launch: Launcher, moves: int, smp: int) -> Moved:
-    """Start the smp guest, and move all its vCPUs to KVM and back, back to back, while it computes."""
+    """Start the smp guest, and move all its vCPUs to KVM and back, back to back, while it computes.
+
+    Its CPU has what both accelerators can be.
+    """
+    both = accelerator("unicorn").supported_features() & accelerator("kvm").supported_features()
+    cpu = ",".join(["base", *(f"+{name}" for name in sorted(both))])
     guest = ("configs/4cpu.yaml", "--append", "rounds=20 primes=1000 locks=300 adds=300")
-    child = _start(launch, *guest, "--smp", str(smp))
+    child = _start(launch, *guest, "--smp", str(smp), "--cpu", cpu)
     head = read_until(child, b"CPUs online")
     client = _connect(launch)
     took = [_move(client, {"accel": ("kvm", "unicorn")[i % 2]}) for i in range(moves)]

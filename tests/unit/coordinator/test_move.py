@@ -16,6 +16,7 @@ from mpvm.coordinator.loop import EventLoop
 from mpvm.coordinator.move import VcpuMover
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
+from mpvm.cpu.features import FEATURES
 from tests.unit.coordinator.fake_worker import FakeWorker, Kicks
 
 LOAD_STATE = Message(Kind.RESUME, (2,))
@@ -166,3 +167,17 @@ def test_a_vcpu_that_is_not_there_can_not_be_moved(bench: Bench) -> None:
     mover = bench.start(stays)
     with pytest.raises(CommandError, match="there is no vCPU 1, one of 0 is right"):
         mover.move(1)
+
+
+def test_a_guest_whose_cpu_the_accelerator_can_not_be_stays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = accelerator("unicorn")
+    monkeypatch.setattr(type(poor), "check", lambda self: None)
+    monkeypatch.setattr(type(poor), "supported_features", lambda self: frozenset({"sse"}))
+    monkeypatch.setattr(move, "accelerator", lambda name: poor)
+    mover = bench.start(stays)
+    place = FEATURES["sse2"]
+    bench.vcpus.vcpus[0].area.features[place.word] = 1 << place.bit
+    with pytest.raises(CommandError, match="kvm has no sse2 of the guest's CPU"):
+        mover.move(0, "kvm")

@@ -1,4 +1,4 @@
-"""The YAML configuration of a machine: read, validated, and handed on as frozen dataclasses.
+"""The YAML configuration of a machine: read, validated, and handed on as named tuples.
 
 `load_config` is the only reader of `configs/`. Importing this package costs no third-party import:
 YAML and pydantic are loaded when a text has to be checked that was not checked before (`cache`).

@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -187,10 +186,10 @@ def _resolve(config: Config, source: _Source) -> Config:
     kernel = boot.kernel and _kernel(source, boot.kernel)
     initrd = boot.initrd and _file(source, ("boot", "initrd"), boot.initrd, "an initial RAM disk")
     modules = tuple(
-        replace(module, path=_file(source, ("boot", "modules", index, "path"), module.path, "a module"))
+        module._replace(path=_file(source, ("boot", "modules", index, "path"), module.path, "a module"))
         for index, module in enumerate(boot.modules)
     )
-    boot = replace(boot, kernel=kernel, initrd=initrd, modules=modules)
+    boot = boot._replace(kernel=kernel, initrd=initrd, modules=modules)
     serial = tuple(_chardev(source, ("serial", index), spec) for index, spec in enumerate(config.serial))
     debugcon = _chardev(source, ("debugcon",), config.debugcon)
     devices = tuple(_device(source, ("devices", index), each) for index, each in enumerate(config.devices))
@@ -203,8 +202,7 @@ def _resolve(config: Config, source: _Source) -> Config:
     symbols = config.symbols and _file(source, ("symbols",), config.symbols, "a symbol table")
     if symbols and not config.perfmap:
         raise source.error(("symbols",), "nothing asks for symbols, perfmap: true or --perfmap is right")
-    return replace(
-        config,
+    return config._replace(
         boot=boot,
         serial=serial,
         debugcon=debugcon,
@@ -248,7 +246,7 @@ def _chardev(source: _Source, key: "Key", spec: ChardevSpec) -> ChardevSpec:
     path = source.folder_of(key) / spec.path
     if os.path.isdir(path) or not os.path.isdir(path.parent):  # noqa: PTH112 -- never raises
         raise source.error(key, f"{path}: can't be made, file:PATH in a folder that exists is right")
-    return replace(spec, path=path)
+    return spec._replace(path=path)
 
 
 def _socket(source: _Source, key: "Key", path: Path) -> Path:
@@ -269,7 +267,7 @@ def _device(source: _Source, key: "Key", device: Device) -> Device:
     """`device` with absolute paths."""
     resolved = {name: _chardev(source, (*key, name), spec) for name, spec in device.chardevs().items()}
     properties = tuple((name, resolved.get(name, value)) for name, value in device.properties)
-    return replace(device, properties=properties)
+    return device._replace(properties=properties)
 
 
 def _one_name(source: _Source, devices: tuple[Device, ...]) -> None:

@@ -8,13 +8,14 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from mpvm.abi.errors import ConfigError
 from mpvm.abi.layout import MAX_VCPUS
 from mpvm.cpu.topology import Topology, topology
 
 if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
@@ -58,6 +59,22 @@ class Rule:
         except ValueError as error:
             right = self.right if isinstance(self.right, str) else self.right()
             raise ValueError(f"{str(error) or 'is not accepted'}, {right} is right") from None
+
+
+class Section:
+    """What a field takes that is a named tuple: a mapping with that one's fields for keys, and no others."""
+
+    def __get_pydantic_core_schema__(self, section: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        """The validator pydantic puts into its schema (its protocol for custom types)."""
+        from pydantic_core import core_schema
+
+        defaults = section._field_defaults
+        fields = {
+            name: core_schema.typed_dict_field(handler.generate_schema(hint), required=name not in defaults)
+            for name, hint in get_type_hints(section, include_extras=True).items()
+        }
+        mapping = core_schema.typed_dict_schema(fields, strict=True, extra_behavior="forbid")
+        return core_schema.no_info_after_validator_function(lambda given: section(**given), mapping)
 
 
 def _wrong(problem: str = "") -> ValueError:

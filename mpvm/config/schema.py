@@ -3,22 +3,21 @@
 Imports pydantic, which takes longer than all the rest of a start; `mpvm.config.cache` spares most runs of it.
 """
 
-import dataclasses
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from mpvm.config import types
 from mpvm.config.document import Key
-from mpvm.config.rules import BareError
+from mpvm.config.rules import BareError, Section
 
 # What a key takes whose value is not a single one, and what is missing where a key has no default.
 _RIGHT = {
-    "dataclass_type": "is not a section, {keys} are right below it",
+    "dict_type": "is not a section, {keys} are right below it",
     "tuple_type": "is not a list, a list such as [stdio] is right",
     "finite_number": "is out of range, a finite number is right",
 }
@@ -27,7 +26,7 @@ _MISSING = {
     "vcpu": "missing, the index of a vCPU is right",
     "cpuset": "missing, a list of the host's CPUs such as 0-3,6 is right",
 }
-_SECTIONS: dict[str, type] = {
+_SECTIONS: dict[str, Any] = {
     "": types.Config,
     "machine": types.Machine,
     "cpu": types.Cpu,
@@ -37,6 +36,7 @@ _SECTIONS: dict[str, type] = {
     "modules": types.Module,
 }
 _SHOWN = 60
+_CONFIG: Final[TypeAdapter[types.Config]] = TypeAdapter(Annotated[types.Config, Section()])
 
 
 class Problem(NamedTuple):
@@ -48,10 +48,10 @@ class Problem(NamedTuple):
 
 def validate(data: Mapping[str, Any]) -> types.Config | list[Problem]:
     """The configuration in `data` (JSON types), or everything that is wrong with it."""
-    # pydantic's strict mode takes mappings for dataclasses only when they come as JSON.
+    # pydantic's strict mode takes lists for tuples only when they come as JSON.
     text = json.dumps(data)
     try:
-        return TypeAdapter(types.Config).validate_json(text)
+        return _CONFIG.validate_json(text)
     except ValidationError as error:
         return [_problem(details) for details in error.errors(include_url=False)]
 
@@ -60,13 +60,13 @@ def keys_of(section: Key) -> list[str]:
     """The keys that the section at `section` has."""
     names = [part for part in section if isinstance(part, str)]
     known = _SECTIONS[names[-1] if names else ""]
-    return [field.name for field in dataclasses.fields(known)]
+    return list(known._fields)
 
 
 def _problem(details: ErrorDetails) -> Problem:
     key: Key = details["loc"]
     kind = details["type"]
-    if kind == "unexpected_keyword_argument":
+    if kind == "extra_forbidden":
         return Problem(key, _unknown(key))
     if kind == "missing":
         return Problem(key, _MISSING[str(key[-1])])
@@ -77,7 +77,7 @@ def _problem(details: ErrorDetails) -> Problem:
             return Problem(key, text.encode("unicode_escape").decode("ascii"))
     else:
         text = _RIGHT.get(kind, "is not accepted: " + details["msg"])
-        text = text.format(keys=", ".join(keys_of(key)) if kind == "dataclass_type" else "")
+        text = text.format(keys=", ".join(keys_of(key)) if kind == "dict_type" else "")
     return Problem(key, f"{shown(details['input'])} {text}")
 
 

@@ -1,27 +1,24 @@
-"""The configuration as everyone else sees it: frozen dataclasses, and the rules their fields keep.
+"""The configuration as everyone else sees it: named tuples, and the rules their fields keep.
 
 The only declaration of the schema: pydantic validates against these classes (`mpvm.config.schema`),
-docs/configuration.md explains them. Paths are absolute after `load_config`.
+docs/configuration.md explains them.
+Paths are absolute after `load_config`. No dataclasses: they are dear to make at every start.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from mpvm.config import rules
 from mpvm.config.devices import device, global_properties, machine_type
 from mpvm.cpu.topology import Topology, single_socket
 from mpvm.trace.log import LOG_ITEMS
 
-_STRICT = {"extra": "forbid", "strict": True}
-
 BUILTIN = "builtin:"
 _ONE_VCPU = single_socket(1)
 
 
-@dataclass(frozen=True, slots=True)
-class ChardevSpec:
+class ChardevSpec(NamedTuple):
     """Where the bytes of a serial line go: `kind` stdio, null or file (which has a `path`)."""
 
     kind: str
@@ -46,8 +43,7 @@ class ChardevSpec:
 _CHARDEV = rules.Rule(ChardevSpec.parse, "stdio, null or file:PATH")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(NamedTuple):
     """The board: its class, "" for the default one, vCPUs and how they are arranged, bytes of RAM, and
     accelerators to try in order.
     """
@@ -57,64 +53,46 @@ class Machine:
     memory: Annotated[int, rules.memory_size()] = 128 << 20
     accel: Annotated[str, rules.list_of_names("unicorn", "kvm")] = "unicorn"
 
-    __pydantic_config__ = _STRICT
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cpu:
+class Cpu(NamedTuple):
     """The CPU model and features switched on and off: "max,+x2apic,-avx"."""
 
     model: Annotated[str, rules.text("a CPU model")] = "max"
 
-    __pydantic_config__ = _STRICT
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VcpuPin:
+class VcpuPin(NamedTuple):
     """The CPUs of the host, sorted, that the worker of one vCPU may use."""
 
     vcpu: Annotated[int, rules.integer(0, 63)]
     cpuset: Annotated[tuple[int, ...], rules.some_cpuset()]
 
-    __pydantic_config__ = _STRICT
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CpuTune:
+class CpuTune(NamedTuple):
     """Where the workers run on the host, and how nice they are; `cpuset` is for the vCPUs without a pin."""
 
     cpuset: Annotated[tuple[int, ...] | None, rules.cpuset()] = None
-    vcpupin: tuple[VcpuPin, ...] = ()
+    vcpupin: tuple[Annotated[VcpuPin, rules.Section()], ...] = ()
     nice: Annotated[int | None, rules.optional_integer(-20, 19)] = None
 
-    __pydantic_config__ = _STRICT
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Module:
+class Module(NamedTuple):
     """A file handed to a multiboot kernel, with its command line."""
 
     path: Annotated[Path, rules.path("a module")]
     string: Annotated[str, rules.text("the module's command line")] = ""
 
-    __pydantic_config__ = _STRICT
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
+class Boot(NamedTuple):
     """What is loaded and how; protocol `auto` looks at the image."""
 
     kernel: Annotated[Path | None, rules.optional_path("a kernel image, or builtin:smp,")] = None
     protocol: Annotated[str, rules.one_of("auto", "linux", "multiboot", "elf", "flat")] = "auto"
     initrd: Annotated[Path | None, rules.optional_path("an initial RAM disk")] = None
     append: Annotated[str, rules.text("the kernel's command line")] = ""
-    modules: tuple[Module, ...] = ()
-
-    __pydantic_config__ = _STRICT
+    modules: tuple[Annotated[Module, rules.Section()], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class Device(NamedTuple):
     """A device that the user adds: its type, its name, and (property, value) pairs."""
 
     driver: str
@@ -126,8 +104,7 @@ class Device:
         return {name: value for name, value in self.properties if isinstance(value, ChardevSpec)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Global:
+class Global(NamedTuple):
     """Another default for a property of all devices of a type."""
 
     driver: str
@@ -135,15 +112,14 @@ class Global:
     value: str | float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(NamedTuple):
     """A machine as a user describes it. `timeout` is in seconds of wall-clock time."""
 
-    boot: Boot = Boot()
+    boot: Annotated[Boot, rules.Section()] = Boot()
     name: Annotated[str, rules.text("the guest's name")] = ""
-    machine: Machine = Machine()
-    cpu: Cpu = Cpu()
-    cputune: CpuTune = CpuTune()
+    machine: Annotated[Machine, rules.Section()] = Machine()
+    cpu: Annotated[Cpu, rules.Section()] = Cpu()
+    cputune: Annotated[CpuTune, rules.Section()] = CpuTune()
     serial: tuple[Annotated[ChardevSpec, _CHARDEV], ...] = (ChardevSpec("stdio"),)
     debugcon: Annotated[ChardevSpec, _CHARDEV] = ChardevSpec("null")
     isa_debug_exit: Annotated[bool, rules.flag()] = False
@@ -157,8 +133,6 @@ class Config:
     trace: tuple[Annotated[str, rules.trace_pattern()], ...] = ()
     perfmap: Annotated[bool, rules.flag()] = False
     symbols: Annotated[Path | None, rules.optional_path("a symbol table")] = None
-
-    __pydantic_config__ = _STRICT
 
 
 def to_plain(config: Config) -> dict[str, Any]:

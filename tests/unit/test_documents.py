@@ -1,7 +1,6 @@
 """The documents are true where it can be looked up: tests, links, options, keys and files that they name."""
 
 import ast
-import dataclasses
 import functools
 import re
 import typing
@@ -12,6 +11,7 @@ import pytest
 
 from mpvm.cli import options
 from mpvm.config import types
+from mpvm.config.rules import Section
 
 _REPOSITORY = Path(__file__).parents[2]
 _README = _REPOSITORY / "README.md"
@@ -107,12 +107,11 @@ def test_the_manual_of_run_has_the_options_that_help_has(capsys: pytest.CaptureF
 
 
 def _keys(section: type, prefix: str = "") -> Iterator[str]:
-    for name, kind in typing.get_type_hints(section).items():
-        if name in {field.name for field in dataclasses.fields(section)}:
-            if hasattr(kind, "__pydantic_config__"):
-                yield from _keys(kind, f"{prefix}{name}.")
-            else:
-                yield f"{prefix}{name}"
+    for name, kind in typing.get_type_hints(section, include_extras=True).items():
+        if any(isinstance(each, Section) for each in getattr(kind, "__metadata__", ())):
+            yield from _keys(typing.get_args(kind)[0], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def test_the_manual_of_the_configuration_has_the_keys_that_the_schema_has() -> None:

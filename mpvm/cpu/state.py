@@ -1,6 +1,6 @@
 """The architectural state of one CPU, and the state a reset leaves it in."""
 
-from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from mpvm.abi import control_block
 
@@ -112,8 +112,7 @@ def xsave_area(fxsave: bytes) -> bytes:
 XSAVE_POWER_UP = xsave_area(FXSAVE_POWER_UP)
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentState:
+class SegmentState(NamedTuple):
     """A segment register with its hidden part; `access_rights` in the VMCS format, `limit` in bytes."""
 
     base: int = 0
@@ -122,17 +121,18 @@ class SegmentState:
     access_rights: int = AR_DATA16
 
 
-@dataclass(frozen=True, slots=True)
-class DescriptorTableState:
+class DescriptorTableState(NamedTuple):
     """GDTR or IDTR."""
 
     base: int = 0
     limit: int = 0xFFFF
 
 
-@dataclass(slots=True)
 class CpuState:
-    """All architectural registers by their SDM names; the defaults are those of a reset."""
+    """All architectural registers by their SDM names; the defaults are those of a reset.
+
+    No dataclass: making one of so many fields, and what that imports, would be 10 ms of every start.
+    """
 
     rax: int = 0
     rcx: int = 0
@@ -168,7 +168,7 @@ class CpuState:
     cr4: int = 0
     cr8: int = 0
     efer: int = 0
-    dr: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x400])
+    dr: list[int]
     star: int = 0
     lstar: int = 0
     cstar: int = 0
@@ -193,13 +193,33 @@ class CpuState:
     activity_state: int = 0
     pending_debug_exceptions: int = 0
     pkru: int = 0
-    pdpte: list[int] = field(default_factory=lambda: [0] * 4)
-    mtrr_fixed: list[int] = field(default_factory=lambda: [0] * control_block.MTRR_FIXED)
-    mtrr_variable: list[int] = field(default_factory=lambda: [0] * control_block.MTRR_VARIABLE)
-    mc_banks: list[int] = field(
-        default_factory=lambda: [MC_ALL_ENABLED, 0, 0, 0] * (control_block.MC_BANK_MSRS // 4)
-    )
+    pdpte: list[int]
+    mtrr_fixed: list[int]
+    mtrr_variable: list[int]
+    mc_banks: list[int]
     xsave: bytes = XSAVE_POWER_UP
+
+    def __init__(self, **registers: Any) -> None:
+        self.dr = [0, 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x400]
+        self.pdpte = [0] * 4
+        self.mtrr_fixed = [0] * control_block.MTRR_FIXED
+        self.mtrr_variable = [0] * control_block.MTRR_VARIABLE
+        self.mc_banks = [MC_ALL_ENABLED, 0, 0, 0] * (control_block.MC_BANK_MSRS // 4)
+        if unknown := registers.keys() - CpuState.__annotations__.keys():
+            raise TypeError(f"CpuState: there is no register {', '.join(sorted(unknown))}")
+        vars(self).update(registers)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CpuState):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in REGISTER_NAMES)
+
+    def __repr__(self) -> str:
+        return f"CpuState({', '.join(f'{name}={getattr(self, name)!r}' for name in REGISTER_NAMES)})"
+
+    def replace(self, **registers: Any) -> "CpuState":
+        """The same state with other `registers`."""
+        return CpuState(**{**{name: getattr(self, name) for name in REGISTER_NAMES}, **registers})
 
     @property
     def fxsave(self) -> bytes:
@@ -245,6 +265,10 @@ class CpuState:
             setattr(state, name, list(getattr(guest, name)))
         state.xsave = bytes(guest.xsave)
         return state
+
+
+#: Every register, in the order of `CpuState`.
+REGISTER_NAMES = tuple(CpuState.__annotations__)
 
 
 def reset_state(signature: int = 0, *, bsp: bool = True) -> CpuState:

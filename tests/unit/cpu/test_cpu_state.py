@@ -54,6 +54,19 @@ def test_edx_holds_the_signature_of_the_cpu() -> None:
     assert reset_state(0x30661).rdx == 0x30661
 
 
+def test_a_state_has_no_register_of_an_unknown_name() -> None:
+    with pytest.raises(TypeError, match="there is no register rxa"):
+        CpuState(rxa=1)
+
+
+def test_replacing_a_register_leaves_the_others_and_the_original() -> None:
+    first = reset_state(0x30661)
+    second = first.replace(rip=0x1000)
+    assert (first.rip, second.rip, second.rdx) == (0xFFF0, 0x1000, 0x30661)
+    assert second != first
+    assert second.replace(rip=0xFFF0) == first
+
+
 def test_only_the_bsp_has_its_flag_in_the_apic_base() -> None:
     assert reset_state().apic_base == 0xFEE00900
     assert reset_state(bsp=False).apic_base == 0xFEE00800

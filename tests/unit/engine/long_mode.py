@@ -1,6 +1,5 @@
 """A vCPU in 64-bit mode with identity page tables, a GDT, a TSS and an IDT of recording handlers."""
 
-import dataclasses
 import struct
 
 from mpvm.cpu.state import AR_CODE64, CpuState, DescriptorTableState, SegmentState, reset_state
@@ -88,7 +87,7 @@ class LongModeMachine(Machine):
         """Place `source` at ORIGIN and make the vCPU ready to run it."""
         self.build_tables()
         self.program = self.place(source, 64, ORIGIN)
-        self.start(dataclasses.replace(self.initial_state(cpl), **registers))  # type: ignore[arg-type]
+        self.start(self.initial_state(cpl).replace(**registers))
 
     def initial_state(self, cpl: int = 0) -> CpuState:
         state = reset_state()

@@ -1,7 +1,5 @@
 """A vCPU in real mode: a program at 0:7c00, every interrupt vector on a handler that records and exits."""
 
-import dataclasses
-
 from mpvm.cpu.state import SegmentState, reset_state
 from tests.unit.engine.machine import Event, Machine
 
@@ -44,9 +42,9 @@ class RealModeMachine(Machine):
             self.set_vector(vector, STUBS + vector * _STUB_BYTES)
         self.program = self.place(source, 16, ORIGIN)
         state = reset_state()
-        state.cs = dataclasses.replace(state.cs, base=0, selector=0)
+        state.cs = state.cs._replace(base=0, selector=0)
         state.rip, state.rsp = ORIGIN, STACK_TOP
-        self.start(dataclasses.replace(state, **registers))  # type: ignore[arg-type]
+        self.start(state.replace(**registers))
 
     def set_vector(self, vector: int, offset: int) -> None:
         self.store(vector * 4, offset, 4)

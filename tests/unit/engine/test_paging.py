@@ -1,7 +1,5 @@
 """The page walk: faults, rights, accessed and dirty bits, page sizes (SDM vol. 3, chapter 4)."""
 
-import dataclasses
-
 import pytest
 
 from mpvm.cpu.state import AR_CODE32, AR_DATA32, SegmentState, reset_state
@@ -253,7 +251,7 @@ def test_smep_forbids_the_kernel_to_run_a_programs_page(long_mode: LongModeMachi
     long_mode.place("done", 64, DATA)
     state = long_mode.initial_state()
     long_mode.map(0x10000, 0x10000, P | W)
-    long_mode.start(dataclasses.replace(state, rip=DATA, cr4=state.cr4 | CR4_SMEP))
+    long_mode.start(state.replace(rip=DATA, cr4=state.cr4 | CR4_SMEP))
     event = long_mode.event()
     assert (event.vector, event.error_code, event.cr2) == (PF, PRESENT | FETCH, DATA)
 
@@ -313,7 +311,7 @@ def protected_mode(machine: Machine, source: str, **registers: int) -> None:
     flat = SegmentState(0, 0xFFFFFFFF, 0x10, AR_DATA32)
     state.ss = state.ds = state.es = state.fs = state.gs = flat
     state.cr0, state.rip, state.rsp = CR0_PE | CR0_PG | CR0_WP | 0x10, 0x10000, STACK_TOP
-    machine.start(dataclasses.replace(state, **registers))  # type: ignore[arg-type]
+    machine.start(state.replace(**registers))
 
 
 def identity_32bit(machine: Machine) -> None:

@@ -1,7 +1,5 @@
 """INIT, SIPI and the state after a reset (SDM vol. 3, 8.4, 9.1 and 10.4.7)."""
 
-import dataclasses
-
 import pytest
 
 from mpvm.abi.exits import ExitReason, IoDirection
@@ -229,7 +227,7 @@ def test_a_segment_state_given_at_the_start_is_used(real_mode: RealModeMachine) 
     real_mode.store(0x20004, 0x77, 1)
     state = real_mode.finish()
     assert state.rax == 0x77
-    assert dataclasses.replace(state.fs, access_rights=0x93) == SegmentState(base=0x20000, selector=0x2000)
+    assert state.fs._replace(access_rights=0x93) == SegmentState(base=0x20000, selector=0x2000)
 
 
 def test_init_puts_the_boot_processor_at_the_reset_vector(real_mode: RealModeMachine) -> None:

@@ -1,6 +1,5 @@
 """Any state that a CPU can be in survives a load and a save, bit by bit."""
 
-import dataclasses
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +11,7 @@ from mpvm.cpu.state import (
     FXSAVE_BYTES,
     GPR_NAMES,
     MC_ALL_ENABLED,
+    REGISTER_NAMES,
     CpuState,
     DescriptorTableState,
     SegmentState,
@@ -159,11 +159,11 @@ def states(draw: st.DrawFn) -> CpuState:
     changes["xsave"] = draw(xsave_areas(changes["mxcsr"], changes["pkru"]))
     if changes["cr4"] & CR4_PAE and not changes["efer"] & EFER_LMA:
         changes["pdpte"] = draw(st.lists(bits_of(PDPTE_VALID), min_size=4, max_size=4))
-    return dataclasses.replace(reset_state(), **changes)
+    return reset_state().replace(**changes)
 
 
 def differences(got: CpuState, wanted: CpuState) -> list[str]:
-    pairs = ((f.name, getattr(got, f.name), getattr(wanted, f.name)) for f in dataclasses.fields(CpuState))
+    pairs = ((name, getattr(got, name), getattr(wanted, name)) for name in REGISTER_NAMES)
     return [f"{name}: {one!r} is not {other!r}" for name, one, other in pairs if one != other]
 
 

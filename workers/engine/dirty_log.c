@@ -53,22 +53,19 @@ ENGINE_EXPORT bool engine_dirty_log(void *vm_block, uint32_t first, uint32_t cou
     for (uint32_t i = 0; i < count; i++) {
         _Atomic uint64_t *writers = (_Atomic uint64_t *)((uint8_t *)vm + vm->writers_offset) + first + i;
 
-        if (is_set(bitmap, i) && atomic_load(writers) != 0) {
-            all |= atomic_load(writers);
-            machine_ask(vm, atomic_load(writers), MPVM_MAIL_WATCH_WRITES, first + i);
+        uint64_t targets = is_set(bitmap, i) ? atomic_load(writers) : 0;
+
+        if (targets != 0) {
+            all |= targets;
+            machine_ask(vm, targets, MPVM_MAIL_WATCH_WRITES, first + i);
         }
     }
+    /* Writers take their bits away themselves. We may not: one that has answered may store again by now, and a claim
+     * for writing does not ask for the lock. */
     done = machine_await(vm, all, &patience);
-    for (uint32_t i = 0; i < count; i++) {
-        _Atomic uint64_t *writers = (_Atomic uint64_t *)((uint8_t *)vm + vm->writers_offset) + first + i;
-
+    for (uint32_t i = 0; !done && i < count; i++) {
         if (is_set(bitmap, i)) {
-            if (done) {
-                /* For those outside, who read their mail before they enter. */
-                atomic_fetch_and(writers, ~all);
-            } else {
-                dirty_mark(vm, first + i);
-            }
+            dirty_mark(vm, first + i);
         }
     }
     lock_leave(&vm->coherence_lock, found);

@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import threading
+import time
 
 from mpvm.abi import layout
 from mpvm.abi.control_block import ProcessorBased
@@ -150,6 +151,28 @@ def test_a_store_by_a_device_is_in_the_dirty_log(real_mode: RealModeMachine) -> 
     ram = ctypes.addressof(ctypes.c_char.from_buffer(real_mode.ram_block))
     write(ctypes.addressof(real_mode.vm), ram, 0x3FFE, b"abcd", 4, 10**9)
     assert read_log(real_mode) == {3, 4}
+
+
+def test_who_stores_again_while_the_log_is_read_stays_a_writer(real_mode: RealModeMachine) -> None:
+    """The test is the second vCPU: it answers for the one page, and claims both before the reader goes on."""
+    other, bit = real_mode.other, 2
+    log = (ctypes.c_uint64 * 1).from_buffer(real_mode.vm_block, real_mode.vm.dirty_offset)
+    log[0] = 1 << 2 | 1 << 3
+    real_mode.writers[2] = bit
+    other.mode, other.attention_at = layout.VcpuMode.IN_GUEST, layout.VcpuArea.attention_at.offset
+
+    def answer() -> None:
+        while not other.mailbox.awaited:
+            time.sleep(0)
+        real_mode.writers[2] = real_mode.writers[3] = bit
+        other.mailbox.head = other.mailbox.tail
+        other.mailbox.answered += 1
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    assert read_log(real_mode) == {2, 3}
+    thread.join()
+    assert (real_mode.writers[2], real_mode.writers[3]) == (bit, bit)
 
 
 def test_without_logging_nothing_is_marked(real_mode: RealModeMachine) -> None:

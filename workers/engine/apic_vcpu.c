@@ -29,7 +29,6 @@ ENGINE_EXPORT struct vcpu *apic_create(void *vm_block, uint32_t index, int doorb
     }
     *why = vcpu_init(vcpu, vm_block, NULL, index, doorbell);
     if (*why == NULL) {
-        vcpu->attention = &vcpu->own_attention;
         if (!kick_init(vcpu)) {
             *why = strerror(errno);
         }

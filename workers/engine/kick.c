@@ -77,8 +77,8 @@ SIGNAL_SAFE static void kick_handler(int signal_number)
     struct vcpu *vcpu = self != NULL ? self : only_vcpu;
 
     (void)signal_number;
-    if (vcpu == NULL) {
-        return;
+    if (vcpu == NULL || vcpu->area == NULL) {
+        return; /* there is none, or one that is just being made: it may be another's timer that signals */
     }
     /* A vCPU on its way into a futex wait must see the word changed. */
     __atomic_fetch_add(&vcpu->area->wake, 1, __ATOMIC_SEQ_CST);

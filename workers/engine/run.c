@@ -184,6 +184,8 @@ ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
     if (vcpu->attached) {
         attention_unshare(vcpu);
     }
+    /* A signal may still come, and the engine's word is about to go. */
+    vcpu->attention = &vcpu->own_attention;
     if (vcpu->engine != NULL) {
         uc.uc_close(vcpu->engine);
     }
@@ -240,6 +242,7 @@ static const char *engine_open(struct vcpu *vcpu)
 const char *vcpu_init(struct vcpu *vcpu, void *vm_block, void *ram, uint32_t index, int doorbell)
 {
     vcpu->vm = vm_block;
+    vcpu->attention = &vcpu->own_attention;
     vcpu->area = vcpu_area(vcpu, index);
     vcpu->ram = ram;
     vcpu->holders = (_Atomic uint64_t *)((uint8_t *)vm_block + vcpu->vm->holders_offset);

@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import signal
 import threading
 import time
 
@@ -209,3 +210,28 @@ def test_several_engines_of_a_process_run_each_in_its_thread(real_mode: RealMode
     thread.join()
     second.close()
     assert real_mode.load(0x800, 4) == SMP * counted
+
+
+def test_a_signal_to_a_thread_that_makes_another_engine_finds_one_that_can_take_it(
+    real_mode: RealModeMachine,
+) -> None:
+    """The timer of a vCPU that the thread has run before may run out then."""
+    me, over = threading.get_ident(), threading.Event()
+
+    def signals() -> None:
+        while not over.wait(0.0001):
+            signal.pthread_kill(me, signal.SIGRTMIN + 8)
+
+    thread = threading.Thread(target=signals)
+    thread.start()
+    try:
+        second = Vcpu(
+            ctypes.addressof(real_mode.vm),
+            ctypes.addressof(ctypes.c_char.from_buffer(real_mode.ram_block)),
+            1,
+            0,
+        )
+        second.close()
+    finally:
+        over.set()
+        thread.join()

@@ -9,6 +9,9 @@
 
 ENGINE_EXPORT void apic_destroy(struct vcpu *vcpu)
 {
+    if (vcpu->attached) {
+        runnable_end(vcpu);
+    }
     steal_account(vcpu);
     steal_close(vcpu);
     kick_deinit(vcpu);

@@ -124,6 +124,8 @@ void mail_read(struct vcpu *vcpu)
     if (vcpu->engine == NULL) {
         /* No translations, and no TLB of ours: nothing to do for anybody. */
         mail_discard(vcpu);
+        answer(vcpu);
+        return;
     }
     while (letter_waiting(box)) {
         struct mpvm_mail mail = box->mail[box->head % MPVM_MAILBOX_ENTRIES];

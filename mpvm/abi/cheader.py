@@ -4,7 +4,7 @@ import ctypes
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from mpvm.abi import control_block, entry_checks, exits, layout, log
+from mpvm.abi import control_bits, control_block, entry_checks, exits, layout, log
 
 _C_NAMES = {
     ctypes.c_uint8: "uint8_t",
@@ -51,17 +51,17 @@ _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("POSTED", layout.PostedKind),
     ("SHADOW", layout.ShadowKind),
     ("SLOT", layout.SlotFlag),
-    ("PIN_BASED", control_block.PinBased),
-    ("PROCESSOR_BASED", control_block.ProcessorBased),
-    ("SECONDARY", control_block.Secondary),
-    ("UNCONDITIONAL", control_block.Unconditional),
-    ("CAUSE", control_block.ExitCause),
-    ("ANSWER", control_block.Answer),
+    ("PIN_BASED", control_bits.PinBased),
+    ("PROCESSOR_BASED", control_bits.ProcessorBased),
+    ("SECONDARY", control_bits.Secondary),
+    ("UNCONDITIONAL", control_bits.Unconditional),
+    ("CAUSE", control_bits.ExitCause),
+    ("ANSWER", control_bits.Answer),
     ("ENTRY_CHECK", entry_checks.EntryCheck),
-    ("EVENT", control_block.EventType),
-    ("INTERRUPTION", control_block.InterruptionInformation),
-    ("ACTIVITY", control_block.ActivityState),
-    ("INTERRUPTIBILITY", control_block.Interruptibility),
+    ("EVENT", control_bits.EventType),
+    ("INTERRUPTION", control_bits.InterruptionInformation),
+    ("ACTIVITY", control_bits.ActivityState),
+    ("INTERRUPTIBILITY", control_bits.Interruptibility),
     ("RESET", control_block.ResetValue),
 )
 

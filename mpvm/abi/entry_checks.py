@@ -9,19 +9,17 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import Final, NamedTuple
 
-from mpvm.abi.control_block import (
-    MAX_MSR_LIST,
+from mpvm.abi.control_bits import (
     ActivityState,
-    ControlBlock,
     EventType,
     Interruptibility,
     InterruptionInformation,
     PinBased,
     ProcessorBased,
     Secondary,
-    Segment,
     Unconditional,
 )
+from mpvm.abi.control_block import MAX_MSR_LIST, ControlBlock, Segment
 
 
 class EntryCheck(IntEnum):

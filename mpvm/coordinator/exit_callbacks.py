@@ -8,17 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from mpvm.abi import entry_checks
-from mpvm.abi.control_block import (
-    Answer,
-    ControlBlock,
-    ExecutionControls,
-    ExitCause,
-    GuestState,
-    PinBased,
-    ProcessorBased,
-    Secondary,
-    Unconditional,
-)
+from mpvm.abi.control_bits import Answer, ExitCause, PinBased, ProcessorBased, Secondary, Unconditional
+from mpvm.abi.control_block import ControlBlock, ExecutionControls, GuestState
 from mpvm.abi.errors import CallbackError
 from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.coordinator.dispatch import HANDLERS, Exit

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from mpvm.abi.control_block import DescriptorTable, GuestState, Interruptibility, Segment
+from mpvm.abi.control_bits import Interruptibility
+from mpvm.abi.control_block import DescriptorTable, GuestState, Segment
 from mpvm.abi.kvm import structs
 from mpvm.cpu.state import GPR_NAMES, XSTATE_BV, XSTATE_X87_SSE
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from mpvm.abi.control_block import ActivityState, Interruptibility, ProcessorBased
+from mpvm.abi.control_bits import ActivityState, Interruptibility, ProcessorBased
 from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
 from mpvm.abi.kvm import structs
 from mpvm.abi.kvm.constants import MpState, VcpuEventValid

@@ -6,14 +6,8 @@ The rest is refused with the reason: a control that is set and does nothing woul
 from enum import IntFlag
 from typing import Final, NamedTuple
 
-from mpvm.abi.control_block import (
-    IO_BITMAP_BYTES,
-    ExecutionControls,
-    PinBased,
-    ProcessorBased,
-    Secondary,
-    Unconditional,
-)
+from mpvm.abi.control_bits import PinBased, ProcessorBased, Secondary, Unconditional
+from mpvm.abi.control_block import IO_BITMAP_BYTES, ExecutionControls
 from mpvm.abi.layout import IO_PORTS
 
 _PB: Final = ProcessorBased

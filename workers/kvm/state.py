@@ -8,13 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from mpvm.abi import control_block
-from mpvm.abi.control_block import (
-    EventType,
-    GuestState,
-    Interruptibility,
-    InterruptionInformation,
-    ResetValue,
-)
+from mpvm.abi.control_bits import EventType, Interruptibility, InterruptionInformation
+from mpvm.abi.control_block import GuestState, ResetValue
 from mpvm.abi.kvm import structs
 from mpvm.abi.kvm.constants import SREGS2_FLAGS_PDPTRS_VALID, Shadow, VcpuEventValid
 from mpvm.abi.kvm.vcpu import Vcpu

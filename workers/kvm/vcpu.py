@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Final
 
 from mpvm.abi import layout
-from mpvm.abi.control_block import ActivityState, InterruptionInformation
+from mpvm.abi.control_bits import ActivityState, InterruptionInformation
 from mpvm.abi.entry_checks import EntryCheck
 from mpvm.abi.errors import MpvmError, StartError
 from mpvm.abi.exits import ExitReason, ExtInt, IoDirection

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mpvm.abi.control_block import Answer, ControlBlock, ExitCause, ProcessorBased, Secondary
+from mpvm.abi.control_bits import Answer, ExitCause, ProcessorBased, Secondary
+from mpvm.abi.control_block import ControlBlock
 from mpvm.abi.errors import CallbackError
 from mpvm.abi.exits import ExitReason
 from mpvm.coordinator.dispatch import Exit

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mpvm.abi import layout
-from mpvm.abi.control_block import Answer, ExitCause
+from mpvm.abi.control_bits import Answer, ExitCause
 from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.cpu.cpuid import cpuid_entries

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mpvm.abi.control_block import EventType, InterruptionInformation, PinBased, ProcessorBased
+from mpvm.abi.control_bits import EventType, InterruptionInformation, PinBased, ProcessorBased
 from mpvm.abi.exits import ExitReason, IoDirection
 from tests.unit.engine.apic import enable
 from tests.unit.engine.long_mode import DATA, RFLAGS_IF, LongModeMachine, P, U, W

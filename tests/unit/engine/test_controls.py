@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mpvm.abi.control_block import ProcessorBased, Secondary, Unconditional
+from mpvm.abi.control_bits import ProcessorBased, Secondary, Unconditional
 from mpvm.abi.exits import ExitReason
 from tests.unit.engine.long_mode import DATA, GDT, IDT, TABLES, LongModeMachine
 from tests.unit.engine.real_mode import RealModeMachine

@@ -8,16 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mpvm.abi import entry_checks
-from mpvm.abi.control_block import (
-    ActivityState,
-    ControlBlock,
-    EventType,
-    GuestState,
-    InterruptionInformation,
-    MsrEntry,
-    ProcessorBased,
-    Secondary,
-)
+from mpvm.abi.control_bits import ActivityState, EventType, InterruptionInformation, ProcessorBased, Secondary
+from mpvm.abi.control_block import ControlBlock, GuestState, MsrEntry
 from mpvm.abi.entry_checks import CHECKS, EntryCheck
 from mpvm.abi.exits import ExitReason
 from tests.unit.engine.long_mode import RFLAGS_IF, LongModeMachine

@@ -7,7 +7,7 @@ import threading
 import time
 
 from mpvm.abi import layout
-from mpvm.abi.control_block import ProcessorBased
+from mpvm.abi.control_bits import ProcessorBased
 from mpvm.abi.core import open_core
 from mpvm.abi.exits import ExitReason, IoDirection
 from tests.unit.engine.machine import SMP, Machine

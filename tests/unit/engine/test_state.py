@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from mpvm.abi import layout
-from mpvm.abi.control_block import ActivityState, Interruptibility
+from mpvm.abi.control_bits import ActivityState, Interruptibility
 from mpvm.abi.exits import ExitReason
 from mpvm.cpu.state import GPR_NAMES, REGISTER_NAMES, XSTATE_BV, CpuState, DescriptorTableState, SegmentState
 from tests.unit.engine.apic import msr_write

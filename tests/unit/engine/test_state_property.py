@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mpvm.abi import control_block
-from mpvm.abi.control_block import ActivityState, Interruptibility
+from mpvm.abi.control_bits import ActivityState, Interruptibility
 from mpvm.cpu.state import (
     FXSAVE_BYTES,
     GPR_NAMES,

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from mpvm.abi.control_block import ActivityState, ProcessorBased
+from mpvm.abi.control_bits import ActivityState, ProcessorBased
 from mpvm.abi.errors import StartError
 from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import Startup, VcpuMode

@@ -8,9 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from mpvm.abi.errors import ObjectTypeError
 from mpvm.cpu.models import CpuModel
 from mpvm.qom.object import Object
-from mpvm.qom.type_info import object_new, register_type
+from mpvm.qom.type_info import object_class_get_list, object_new, register_type
 
 # The accelerator NAME is the type NAME-accel (QEMU's ACCEL_CLASS_SUFFIX).
 ACCEL_SUFFIX: Final = "-accel"
@@ -49,5 +50,14 @@ class Accelerator(Object, ABC):
 
 def accelerator(name: str) -> Accelerator:
     """A new accelerator of the type `name`-accel; `ObjectTypeError` when there is none."""
-    instance: Accelerator = object_new(name + ACCEL_SUFFIX, "accelerator", Accelerator.type_name)
+    try:
+        instance: Accelerator = object_new(name + ACCEL_SUFFIX, "accelerator", Accelerator.type_name)
+    except ObjectTypeError:
+        names = " or ".join(cls.name for cls in accelerator_classes())
+        raise ObjectTypeError(f"accelerator {name!r} is unknown, {names} is right") from None
     return instance
+
+
+def accelerator_classes() -> list[type[Accelerator]]:
+    """Every accelerator that there is, plug-ins' too, sorted by name."""
+    return object_class_get_list(Accelerator.type_name)

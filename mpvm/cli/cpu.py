@@ -41,6 +41,11 @@ def main(argv: Sequence[str]) -> int:
     return ExitStatus.OK
 
 
+def listing() -> Iterator[str]:
+    """What `mpvm cpu list` prints."""
+    return _show_list(_list(argparse.Namespace()))
+
+
 def _list(_arguments: argparse.Namespace) -> dict[str, Any]:
     models = []
     for name, stands_for in model_names():

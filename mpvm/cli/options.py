@@ -32,7 +32,9 @@ _OPTIONS = (
     ),
     _Option("--memory", "machine.memory", "SIZE", "guest memory, such as 512M or 2G"),
     _Option("--accel", "machine.accel", "NAME", "unicorn or kvm, or several to try as kvm:unicorn"),
-    _Option("--cpu", "cpu.model", "MODEL", "CPU model with changes, such as Haswell,-rtm,enforce"),
+    _Option(
+        "--cpu", "cpu.model", "MODEL", "a model and changes as in Haswell,-rtm,enforce; `help` lists them"
+    ),
     _Option(
         "--cpuset", "cputune.cpuset", "LIST", "the host's CPUs for the vCPUs that have no pin, such as 0-3,6"
     ),
@@ -44,6 +46,8 @@ _OPTIONS = (
     _Option("--timeout", "timeout", "SECONDS", "end with status 124 after this time"),
 )
 _TRACE_ITEM = "trace:"
+# Beside --device: what `help` lists the values of.
+_LISTING = ("machine.type", "machine.accel", "cpu.model")
 _NUMBERS = frozenset({"machine.smp", "machine.memory", "cputune.nice", "timeout"})
 
 
@@ -141,21 +145,16 @@ def _list_trace_events() -> NoReturn:
 
 
 def _answer_help(found: dict[str, Any]) -> None:
-    """What QEMU's `-machine help`, `-device help` and `-device DRIVER,help` do; `SystemExit` then."""
-    devices = [text for text in found["device"] or () if text == "help" or text.endswith(",help")]
-    if found["machine.type"] != "help" and not devices:
-        return
-    from mpvm.cli import types
+    """What QEMU's `-machine help`, `-accel help` and so on do, and `NAME,help`; `SystemExit` then."""
+    given = [(key, found[key]) for key in _LISTING] + [("device", text) for text in found["device"] or ()]
+    for option, text in given:
+        if text is None or not (text == "help" or text.endswith(",help")):
+            continue
+        from mpvm.cli import types
 
-    if not devices:
-        lines = types.machines()
-    elif devices[0] == "help":
-        lines = types.devices()
-    else:
-        lines = types.describe(devices[0].removesuffix(",help"))
-    for line in lines:
-        print(line)
-    raise SystemExit(0)
+        for line in types.help_on(option, text.removesuffix("help").removesuffix(",")):
+            print(line)
+        raise SystemExit(0)
 
 
 def _global(text: str) -> tuple[str, str]:

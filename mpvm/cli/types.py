@@ -2,10 +2,13 @@
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from mpvm.abi.errors import ExitStatus
+from mpvm.accel import ACCEL_SUFFIX, accelerator_classes
 from mpvm.cli.options import Parser
+from mpvm.machine.x86_cpu import X86_CPU_SUFFIX
 from mpvm.qom import qmp_cmds
 from mpvm.qom.qmp_cmds import PropertyInfo, TypeInfo
 
@@ -103,6 +106,40 @@ def devices() -> Iterator[str]:
     for cls in object_class_get_list("device"):
         if cls.user_creatable:
             yield f"{cls.type_name:<20}{cls.description}"
+
+
+def accelerators() -> Iterator[str]:
+    """The accelerators by the names that `--accel` takes."""
+    for cls in accelerator_classes():
+        yield f"{cls.name:<20}{cls.description}"
+
+
+def cpu_models() -> Iterator[str]:
+    """The CPU models that `--cpu` takes, as `mpvm cpu list` prints them."""
+    from mpvm.cli import cpu
+
+    return cpu.listing()
+
+
+def help_on(option: str, name: str) -> Iterator[str]:
+    """What `help` as the value of `option` prints, or with a `name`, `NAME,help`: that type's description."""
+    lister, type_of = _HELP[option]
+    return describe(type_of(name)) if name else lister()
+
+
+def _machine_type(name: str) -> str:
+    from mpvm.machine import machine_class
+
+    return machine_class(name).type_name
+
+
+# An option of `mpvm run`: what lists its values, and the type that one stands for.
+_HELP: Final[dict[str, tuple[Callable[[], Iterator[str]], Callable[[str], str]]]] = {
+    "machine.type": (machines, _machine_type),
+    "machine.accel": (accelerators, lambda name: name + ACCEL_SUFFIX),
+    "cpu.model": (cpu_models, lambda name: name + X86_CPU_SUFFIX),
+    "device": (devices, str),
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -101,8 +101,9 @@ def unknown_type(name: str, what: str, implements: str) -> ObjectTypeError:
 
     names = [cls.type_name for cls in object_class_get_list(implements) if not cls.abstract]
     nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f"{nearest[0]} is right" if nearest else f"{' or '.join(names)} is right"
-    return ObjectTypeError(f"{what} {name!r} is unknown, {hint}")
+    listing = f"what `mpvm types --implements {implements}` lists"
+    right = nearest[0] if nearest else listing
+    return ObjectTypeError(f"{what} {name!r} is unknown, {right} is right")
 
 
 def object_class_get_list(implements: str = "object", include_abstract: bool = False) -> list[type[Any]]:

@@ -38,10 +38,21 @@ def test_an_unknown_type_is_refused_with_the_nearest() -> None:
         types.main(["--describe", "isa-serail"])
 
 
+def test_a_name_like_no_type_s_is_refused_with_the_command_that_lists_them() -> None:
+    right = r"type 'warp' is unknown, what `mpvm types --implements object` lists is right$"
+    with pytest.raises(ConfigError, match=right):
+        types.main(["--describe", "warp"])
+
+
 @pytest.mark.parametrize(
     ("argv", "word"),
     [
         (["--machine", "help"], "alias of pc-i440fx-1.0"),
+        (["--machine", "pc,help"], "pc-i440fx-1.0-machine: "),
+        (["--accel", "help"], "kvm                 the host's /dev/kvm"),
+        (["--accel", "unicorn,help"], "unicorn-accel: "),
+        (["--cpu", "help"], "Haswell-IBRS               is Haswell-v3"),
+        (["--cpu", "EPYC,help"], "EPYC-x86_64-cpu: "),
         (["--device", "help"], "isa-debugcon"),
         (["--device", "isa-debugcon,help"], "readback"),
     ],

@@ -51,5 +51,5 @@ def test_the_last_of_the_list_fails_the_start(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_is_no_accelerator_is_no_reason_to_fall_back() -> None:
-    with pytest.raises(ObjectTypeError, match="accelerator 'warp-accel' is unknown"):
+    with pytest.raises(ObjectTypeError, match="accelerator 'warp' is unknown, kvm or unicorn is right"):
         vl.configure_accelerators("warp:unicorn")

@@ -129,13 +129,13 @@ def running(parent: Path | None = None) -> list[tuple[int, Path]]:
 
 
 def _instances(parent: Path) -> Iterator[tuple[int, Path]]:
+    # As names: the folder may be /tmp, and to sort hundreds of paths takes as long as to build the machine.
     try:
-        candidates = sorted(parent.iterdir())
+        names = os.listdir(parent)  # noqa: PTH208
     except OSError:
         return
-    for path in candidates:
-        if match := _NAME.fullmatch(path.name):
-            yield int(match[1]), path
+    for match in filter(None, map(_NAME.fullmatch, sorted(names))):
+        yield int(match[1]), parent / match[0]
 
 
 def _process_exists(pid: int) -> bool:

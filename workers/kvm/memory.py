@@ -30,11 +30,15 @@ class Memory:
         #: What they were made for: generation of the VM page's slots, A20 mask.
         self._state = (-1, -1)
 
-    def update(self) -> None:
-        """Follow the VM page's slots and the A20 gate."""
+    def update(self, mark: Callable[[int], None]) -> None:
+        """Follow the VM page's slots and the A20 gate.
+
+        A log goes with its slot: `mark` is called with what is in it.
+        """
         state = (self._page.memory_generation, self._page.a20_mask)
         if state == self._state:
             return
+        self.take_dirty_log(mark)
         for number in range(len(self._slots)):
             self._vm.set_user_memory_region(number, 0, 0, 0, 0)
         slots = self._wanted()

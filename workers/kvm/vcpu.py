@@ -226,7 +226,7 @@ class Vcpu:
             for one in self._accesses:
                 if reason := self._access(one):
                     return reason
-            self._memory.update()
+            self._memory.update(self._mark_dirty)
             go_on = _core.apic_attend(self._apic)
             if not go_on and not self._unsettled:
                 if self._area.inbox.startup & Startup.INIT:

@@ -358,7 +358,7 @@ void data_breakpoints_check(struct vcpu *vcpu, uint64_t address, uint64_t length
 bool data_breakpoints_deliver(struct vcpu *vcpu);
 void data_breakpoints_take(struct vcpu *vcpu);
 
-/* lapic.c */
+/* lapic.c, lapic_timer.c, lapic_registers.c */
 void lapic_reset(struct vcpu *vcpu, bool keep_base);
 uint32_t lapic_read(struct vcpu *vcpu, uint32_t offset);
 void lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t value);

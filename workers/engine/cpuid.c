@@ -7,7 +7,6 @@
 #define CPUID_1_EDX_APIC (1u << 9)
 #define CPUID_7_ECX_OSPKE (1u << 4)
 #define CPUID_7_ECX_PKU (1u << 3)
-#define APIC_BASE_ENABLE (1u << 11)
 #define LEAF_TOPOLOGY 0xbu
 #define LEAF_TOPOLOGY_V2 0x1fu
 #define XSAVE_HEADER_END 576u

@@ -3,8 +3,6 @@
 
 #define TSS_BUSY_TYPE 9
 #define TSS_IO_MAP_BASE 0x66
-#define APIC_BASE_ENABLE (1u << 11)
-#define APIC_BASE_EXTD (1u << 10)
 
 /* SDM vol. 1, 19.5.2: below IOPL the TSS's bitmap decides. */
 static void port_check(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr)

@@ -43,9 +43,6 @@ enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE };
 #define DFR_FLAT 0xffffffffu
 #define FIRST_LEGAL_VECTOR 16
 
-#define APIC_BASE_EXTD (1u << 10)
-#define APIC_BASE_ENABLE (1u << 11)
-
 #define REG(area, offset) ((area)->lapic.regs[(offset) / 4])
 
 static inline uint64_t apic_base(const struct mpvm_vcpu_area *area)

@@ -1,5 +1,5 @@
-/* Bits of the control registers, RFLAGS and EFER, and the vectors of exceptions, as the SDM names them
- * (vol. 3: 2.5, 2.3, 2.2.1, table 6-1).
+/* Bits of the control registers, RFLAGS, EFER and IA32_APIC_BASE, and the vectors of exceptions, as the SDM names
+ * them (vol. 3: 2.5, 2.3, 2.2.1, 10.4.4, table 6-1).
  */
 #ifndef MPVM_X86_H
 #define MPVM_X86_H
@@ -35,6 +35,9 @@
 #define EFER_LMA (1u << 10)
 #define EFER_NXE (1u << 11)
 #define EFER_FFXSR (1u << 14)
+
+#define APIC_BASE_EXTD (1u << 10)
+#define APIC_BASE_ENABLE (1u << 11)
 
 #define EXCP_DB 1
 #define EXCP_NMI 2

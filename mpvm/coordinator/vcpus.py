@@ -89,7 +89,7 @@ class VcpuSet:
             vcpu.area.request &= ~Request.PAUSE
         for vcpu in self.present:
             vcpu.state = VcpuState.RUNNING
-            self._send(vcpu, encode(Kind.RESUME, int(flags or vcpu.entry_flags)))
+            self._send(vcpu, encode(Kind.RESUME, int(flags | vcpu.entry_flags)))
             vcpu.entry_flags = ResumeFlag(0)
 
     def ask_pause(self, vcpus: Iterable[Vcpu] | None = None) -> None:
@@ -183,14 +183,15 @@ class VcpuSet:
 
     def hand_over(self, new: Vcpu, running: bool) -> None:
         """Make `new` the vCPU, whose last worker has stopped. It goes on now, or with the next `resume`."""
+        flags = ResumeFlag.LOAD_STATE | ResumeFlag.CONTROLS
         self.vcpus[new.index] = new
         new.detached = False
         new.area.request &= ~Request.PAUSE
         if running:
             new.state = VcpuState.RUNNING
-            self._send(new, encode(Kind.RESUME, int(ResumeFlag.LOAD_STATE)))
+            self._send(new, encode(Kind.RESUME, int(flags)))
         else:
-            new.state, new.entry_flags = VcpuState.PAUSED, ResumeFlag.LOAD_STATE
+            new.state, new.entry_flags = VcpuState.PAUSED, flags
 
     def _forget(self, vcpu: Vcpu) -> None:
         """A detached worker has ended, and has had the time for its last words."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpvm.abi.errors import CommandError, StartError
-from mpvm.abi.layout import Request, VcpuArea
+from mpvm.abi.layout import Request, ResumeFlag, VcpuArea
 from mpvm.abi.messages import Kind, Message
 from mpvm.accel import Accelerator, accelerator
 from mpvm.coordinator import move
@@ -19,7 +19,7 @@ from mpvm.coordinator.vcpus import VcpuSet
 from mpvm.cpu.features import FEATURES
 from tests.unit.coordinator.fake_worker import FakeWorker, Kicks
 
-LOAD_STATE = Message(Kind.RESUME, (2,))
+GO_ON = Message(Kind.RESUME, (ResumeFlag.LOAD_STATE | ResumeFlag.CONTROLS,))
 STOP = Message(Kind.STOP, ())
 Script = Callable[[FakeWorker], None]
 
@@ -114,7 +114,7 @@ def test_a_new_worker_loads_what_the_old_one_has_saved_and_stopped_with(bench: B
     assert not bench.vcpus.vcpus[1].area.request & Request.PAUSE
     bench.vcpus.stop()
     bench.workers[2].join()
-    assert bench.workers[2].received == [LOAD_STATE, STOP]
+    assert bench.workers[2].received == [GO_ON, STOP]
     assert 0 < moved.gap_ns <= moved.total_ns
 
 
@@ -135,7 +135,18 @@ def test_a_vcpu_of_a_stopped_vm_goes_on_elsewhere_when_the_vm_does(bench: Bench)
     bench.vcpus.resume()
     bench.vcpus.stop()
     bench.workers[1].join()
-    assert bench.workers[1].received == [LOAD_STATE, STOP]
+    assert bench.workers[1].received == [GO_ON, STOP]
+
+
+def test_controls_that_change_meanwhile_do_not_keep_it_from_loading_its_state(bench: Bench) -> None:
+    mover = bench.start(movable)
+    bench.vcpus.pause()
+    bench.scripts = [stays]
+    mover.move(0)
+    bench.vcpus.resume(ResumeFlag.CONTROLS)
+    bench.vcpus.stop()
+    bench.workers[1].join()
+    assert bench.workers[1].received == [GO_ON, STOP]
 
 
 def test_a_worker_that_can_not_start_leaves_the_vcpu_where_it_is(bench: Bench) -> None:

@@ -221,6 +221,9 @@ bool controls_exception(struct vcpu *vcpu)
         !exception_exits(vcpu, vector, error_code)) {
         return false;
     }
+    if (vector == EXCP_DB) {
+        data_breakpoints_take(vcpu);
+    }
     exit = control_exit_new(vcpu);
     exit->interruption_information = (uint32_t)vector | type | MPVM_INTERRUPTION_VALID;
     if (type != EVENT_TYPE(MPVM_EVENT_HARDWARE_EXCEPTION)) {

@@ -249,8 +249,9 @@ void state_load(struct vcpu *vcpu)
     *ENV_GDT(env) = (struct SegmentCache){.base = guest->gdtr.base, .limit = guest->gdtr.limit};
     *ENV_IDT(env) = (struct SegmentCache){.base = guest->idtr.base, .limit = guest->idtr.limit};
     ENV_SYSENTER_CS(env) = (uint32_t)guest->sysenter_cs;
+    /* The engine disarms and arms what differs from the DR7 that it has. */
+    uc.cpu_x86_update_dr7(env, DR7_RESET);
     memcpy(ENV_DR(env), guest->dr, sizeof(guest->dr));
-    /* The engine arms what differs from the DR7 that it has. */
     ENV_DR(env)[7] = DR7_RESET;
     uc.cpu_x86_update_dr7(env, (uint32_t)guest->dr[7]);
     /* The engine's CR0 update looks at the old CR0 and at EFER to enter or leave long mode. */

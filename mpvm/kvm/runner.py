@@ -16,8 +16,8 @@ class Runner(Protocol):
         """Power-on reset, with the CPU model that the area has."""
         ...
 
-    def run(self, *, load: bool) -> int:
-        """Run until an exit, after taking the guest state over if it was changed (`load`); the reason."""
+    def run(self, *, load: bool, controls: bool) -> int:
+        """Run until an exit; its reason. Takes over the guest state before if `load`, and the `controls`."""
         ...
 
     def kick(self) -> None:
@@ -43,10 +43,12 @@ class ThreadRunner:
         """Power-on reset, with the CPU model that the area has."""
         self._vcpu.reset(load_state=False)
 
-    def run(self, *, load: bool) -> int:
+    def run(self, *, load: bool, controls: bool) -> int:
         """Run until an exit; its reason."""
         if load:
             self._vcpu.load_state()
+        if controls:
+            self._vcpu.apply_controls()
         return int(self._vcpu.run())
 
     def kick(self) -> None:

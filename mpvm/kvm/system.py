@@ -33,6 +33,7 @@ EXTENSIONS: Final[dict[int, int]] = {
     Cap.IRQFD: 1,
     Cap.IOEVENTFD: 1,
     Cap.SET_IDENTITY_MAP_ADDR: 1,
+    Cap.SET_GUEST_DEBUG: 1,
     Cap.VCPU_EVENTS: 1,
     Cap.DEBUGREGS: 1,
     Cap.XSAVE: 1,

@@ -10,10 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from mpvm.abi.control_bits import ActivityState, Interruptibility, ProcessorBased
+from mpvm.abi.control_bits import (
+    ActivityState,
+    ExitCause,
+    Interruptibility,
+    InterruptionInformation,
+    ProcessorBased,
+)
+from mpvm.abi.control_block import ControlBlock
 from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
 from mpvm.abi.kvm import structs
-from mpvm.abi.kvm.constants import MpState, VcpuEventValid
+from mpvm.abi.kvm.constants import GuestDebug, MpState, VcpuEventValid
 from mpvm.abi.layout import MAX_CPUID_ENTRIES, PAGE_SIZE, CpuidEntry, Request, VcpuMode
 from mpvm.cpu.features import WORD_SOURCES, CpuidRegister
 from mpvm.cpu.models import feature_words
@@ -27,6 +34,7 @@ from mpvm.cpu.state import (
 )
 from mpvm.hw.intc.message import DeliveryMode
 from mpvm.kvm import msrs, registers
+from mpvm.kvm.guest_debug import Debugger, step_over
 from mpvm.kvm.handle import Handle, fail
 from mpvm.kvm.runner import Runner
 from mpvm.kvm.signals import WATCH
@@ -44,6 +52,7 @@ _SIGSET: Final = range(1, 65)
 _REGISTER_NAMES: Final = ("eax", "ebx", "ecx", "edx")
 _VECTORS: Final = 256
 _RFLAGS_IF: Final = 1 << 9
+_GUEST_DEBUG: Final = sum(GuestDebug) - GuestDebug.BLOCKIRQ
 
 
 class Vcpu(Handle):
@@ -58,6 +67,8 @@ class Vcpu(Handle):
         # As the kernel's mutex of a vCPU: one call at a time.
         self._mutex = threading.RLock()
         self._changed = False
+        self._debugger = Debugger()
+        self._controls_changed = True
         self._has_reset = self._has_run = False
         self._waiting: ExitReason | None = None
         self._vector: int | None = None
@@ -76,8 +87,6 @@ class Vcpu(Handle):
         area.is_bsp = not has_apic or vcpu_id == 0
         for number, word in enumerate(feature_words(self._vm.model)):
             area.features[number] = word
-        if not has_apic:
-            area.control.execution.processor_based = ProcessorBased.HLT_EXITING
         state = reset_state(_DEFAULT_SIGNATURE, bsp=vcpu_id == 0)
         state.xsave = xsave_area(FXSAVE_FNINIT)
         state.apic_base = self._apic_base if has_apic else 0
@@ -133,13 +142,25 @@ class Vcpu(Handle):
         old = None
         if self._signal_mask is not None:
             old = signal.pthread_sigmask(signal.SIG_SETMASK, self._signal_mask)
-        load, self._changed = self._changed, False
+        control = self._area.control
         try:
-            with self._vm.entered(self), WATCH.running(self):
-                return self._runner.run(load=load)
+            with self._vm.entered(self), self._debugger.entered(self._guest), WATCH.running(self):
+                load, self._changed = self._changed or self._debugger.owns_db, False
+                controls, self._controls_changed = self._controls_changed, False
+                if controls:
+                    self._write_controls(control)
+                return self._runner.run(load=load, controls=controls)
         finally:
             if old is not None:
                 signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+    def _write_controls(self, control: ControlBlock) -> None:
+        """The execution controls of all who need some."""
+        execution = control.execution
+        execution.processor_based = execution.exception_bitmap = 0
+        if self._vm.irqchip is None:
+            execution.processor_based = ProcessorBased.HLT_EXITING
+        self._debugger.write_controls(control)
 
     def kick(self) -> None:
         """From another thread: end its `run` with EINTR, the one that goes on or the next one."""
@@ -171,7 +192,10 @@ class Vcpu(Handle):
 
     def _serve(self, reason: ExitReason) -> ExitReason | None:
         """Serve what is not user space's (None), or describe the exit in `kvm_run`."""
-        about = self._area.control.exit
+        control = self._area.control
+        about = control.exit
+        if about.cause == ExitCause.CONTROL:
+            return self._serve_control(reason, control)
         match reason:
             case ExitReason.INTR:
                 if self.kvm_run.immediate_exit or self._signalled:
@@ -192,6 +216,19 @@ class Vcpu(Handle):
             case ExitReason.INTERNAL_ERROR:
                 self.kvm_run.internal.suberror = 0
         return reason
+
+    def _serve_control(self, reason: ExitReason, control: ControlBlock) -> ExitReason | None:
+        """An exit that an execution control has asked for."""
+        debugged = self._debugger.serve(reason, control, self.kvm_run.debug.arch)
+        if debugged:
+            # The next step begins here, whatever has run before.
+            self._controls_changed = True
+            return ExitReason.DEBUG
+        if debugged is None and reason is ExitReason.HLT and self._vm.irqchip is None:
+            # KVM's user space finds RIP behind the instruction; the control block's owner, at it.
+            step_over(control)
+            return reason
+        return None
 
     def _serve_elsewhere(self, about: Any, *, pio: bool) -> bool:
         """Whether it was an interrupt controller's or an eventfd's."""
@@ -513,6 +550,22 @@ class Vcpu(Handle):
         """The signals that are blocked while in `run`, by number; None: as outside of it."""
         with self._locked("SET_SIGNAL_MASK"):
             self._signal_mask = None if blocked is None else frozenset(n for n in blocked if n in _SIGSET)
+
+    def set_guest_debug(self, control: int, debugreg: Sequence[int] = ()) -> None:
+        """Single step and breakpoints (`GuestDebug`), which exit with DEBUG; `debugreg`: DR0 to DR7.
+
+        EBUSY for an event to inject while another one is in delivery, EINVAL for flags that are not there.
+        """
+        call = "SET_GUEST_DEBUG"
+        with self._locked(call):
+            if control & ~_GUEST_DEBUG:
+                fail(errno.EINVAL, call, f"flags {control & ~_GUEST_DEBUG:#x} are unknown")
+            block = self._area.control
+            injects = control & (GuestDebug.INJECT_DB | GuestDebug.INJECT_BP)
+            if injects and block.entry.interruption_information & InterruptionInformation.VALID:
+                fail(errno.EBUSY, call, "an exception is pending")
+            self._debugger.set(control, debugreg, block)
+            self._controls_changed = self._changed = True
 
     def get_tsc_khz(self) -> int:
         """The guest TSC's rate."""

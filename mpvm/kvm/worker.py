@@ -142,12 +142,14 @@ class WorkerRunner:
         self._router.send(self._name, encode(Kind.RESUME, int(ResumeFlag.RESET)))
         self._wait()
 
-    def run(self, *, load: bool) -> int:
-        """Run until an exit, after taking the guest state over if it was changed (`load`); the reason."""
+    def run(self, *, load: bool, controls: bool) -> int:
+        """Run until an exit; its reason. Takes over the guest state before if `load`, and the `controls`."""
         stopped, self._stopped = self._stopped, None
-        if stopped is not None and not load:
+        if stopped is not None and not load and not controls:
             return stopped
         flags = ResumeFlag.LOAD_STATE if load else ResumeFlag(0)
+        if controls:
+            flags |= ResumeFlag.CONTROLS
         self._router.send(self._name, encode(Kind.RESUME, int(flags)))
         try:
             return self._wait()

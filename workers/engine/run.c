@@ -132,13 +132,7 @@ static void guest_main(void)
             exit_with_state(vcpu, MPVM_EXIT_INTERNAL_ERROR);
         } else if (CPU_HALTED(vcpu->cpu)) {
             area->counters.halts++;
-            if (area->control.execution.processor_based & MPVM_PROCESSOR_BASED_HLT_EXITING) {
-                /* As KVM without an interrupt controller of its own: it goes on behind the instruction. */
-                CPU_HALTED(vcpu->cpu) = 0;
-                exit_with_state(vcpu, MPVM_EXIT_HLT);
-            } else {
-                area->counters.exits[MPVM_EXIT_HLT]++;
-            }
+            area->counters.exits[MPVM_EXIT_HLT]++;
         } else if (vcpu->exclusive_wanted) {
             run_alone(vcpu);
         } else if (vcpu->replay_reason != 0) {

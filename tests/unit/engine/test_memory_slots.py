@@ -7,7 +7,7 @@ import threading
 import time
 
 from mpvm.abi import layout
-from mpvm.abi.control_bits import ProcessorBased
+from mpvm.abi.control_bits import Answer, ProcessorBased
 from mpvm.abi.core import open_core
 from mpvm.abi.exits import ExitReason, IoDirection
 from tests.unit.engine.machine import SMP, Machine
@@ -184,10 +184,12 @@ def test_without_logging_nothing_is_marked(real_mode: RealModeMachine) -> None:
 
 def test_halt_exits_when_its_execution_control_says_so(real_mode: RealModeMachine) -> None:
     real_mode.boot("hlt\nafter: nop\nmark")
-    real_mode.area.control.execution.processor_based = ProcessorBased.HLT_EXITING
+    real_mode.apply(processor_based=ProcessorBased.HLT_EXITING)
     real_mode.run_until(ExitReason.HLT)
-    assert real_mode.area.control.guest.rip == real_mode.label("after")
+    assert real_mode.area.control.guest.rip == real_mode.label("after") - 1
     assert real_mode.exits(ExitReason.HLT) == 1
+    real_mode.area.control.guest.rip += real_mode.area.control.exit.instruction_length
+    real_mode.area.control.exit.answer = Answer.STATE | Answer.DONE
     real_mode.mark()
 
 

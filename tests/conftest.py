@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from mpvm.abi.errors import StartError
+from mpvm.accel import accelerator
 from mpvm.config import Config, load_config
 from mpvm.trace import log
 
@@ -34,6 +36,15 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture
+def host_kvm() -> None:
+    """Skips where /dev/kvm can't be used, with the reason that a user gets."""
+    try:
+        accelerator("kvm").check()
+    except StartError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mpvm.abi.errors import ExitStatus, StartError
-from mpvm.accel import accelerator
+from mpvm.abi.errors import ExitStatus
 from tests.system import litmus, moving
 from tests.system.runner import Launcher, Run
+
+pytestmark = pytest.mark.usefixtures("host_kvm")
 
 _ACCELERATORS = ("unicorn", "kvm")
 _SMALL = "rounds=2 primes=300 locks=200 adds=200"
@@ -25,15 +26,6 @@ _GUESTS = {
 }
 # What a guest has measured or counted depends on the time that things take.
 _FIGURE = re.compile(r" *\d+")
-
-
-@pytest.fixture(autouse=True)
-def _kvm() -> None:
-    """Skips where /dev/kvm can't be used, with the reason that a user gets."""
-    try:
-        accelerator("kvm").check()
-    except StartError as error:
-        pytest.skip(str(error))
 
 
 def _said(run: Run) -> list[str]:

@@ -5,11 +5,17 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 import zmq
 
 from mpvm.abi.messages import Kind, Message, decode, encode, identity
+from mpvm.coordinator.clock import MonotonicClock
+from mpvm.coordinator.loop import EventLoop
+from mpvm.coordinator.vcpu import Vcpu
+from mpvm.coordinator.vcpus import VcpuSet
 
 
 class _Killed(Exception):  # noqa: N818 - no error: ends the thread
@@ -104,3 +110,30 @@ class Kicks:
 
     def __call__(self, pidfd: int, number: int, *_: Any) -> None:
         self.workers[pidfd].signal(number)
+
+
+class FakeLauncher:
+    """Starts fake workers for the vCPUs of `vcpus`; `scripts` has what the next ones do."""
+
+    vcpus: VcpuSet
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.endpoint = f"ipc://{folder}/vcpu.sock"
+        self.kicks = Kicks()
+        monkeypatch.setattr(signal, "pidfd_send_signal", self.kicks)
+        self.loop = EventLoop(MonotonicClock())
+        self.workers: list[FakeWorker] = []
+        self.scripts: list[Callable[[FakeWorker], None]] = []
+
+    def ask(self, vcpu: Vcpu) -> None:
+        worker = FakeWorker(self.endpoint, vcpu.index, self.scripts.pop(0), vcpu.generation)
+        self.workers.append(worker)
+        self.kicks.workers[worker.pidfd] = worker
+        vcpu.pid, vcpu.pidfd = 1000 * (vcpu.generation + 1) + vcpu.index, worker.pidfd
+
+    def close(self) -> None:
+        self.vcpus.stop()
+        for worker in self.workers:
+            worker.join()
+        self.vcpus.close()
+        self.loop.close()

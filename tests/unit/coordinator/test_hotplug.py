@@ -1,6 +1,5 @@
 """Adding and removing vCPUs over a real socket, with threads in the place of workers."""
 
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +11,11 @@ from mpvm.abi.errors import CommandError, DeviceNotFoundError, StartError
 from mpvm.abi.layout import VcpuArea
 from mpvm.abi.messages import Kind, Message
 from mpvm.coordinator import hotplug
-from mpvm.coordinator.clock import MonotonicClock
 from mpvm.coordinator.hotplug import VcpuHotplug
-from mpvm.coordinator.loop import EventLoop
-from mpvm.coordinator.vcpu import Vcpu, VcpuState
+from mpvm.coordinator.vcpu import VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
 from mpvm.hw.acpi.cpu_hotplug import Ost
-from tests.unit.coordinator.fake_worker import FakeWorker, Kicks
+from tests.unit.coordinator.fake_worker import FakeLauncher, FakeWorker
 
 RESET = Message(Kind.RESUME, (1,))
 STOP = Message(Kind.STOP, ())
@@ -45,13 +42,11 @@ def dies(worker: FakeWorker) -> None:
     """At once, and without a word."""
 
 
-class Bench:
-    """A VM of up to three vCPUs of which one runs; `scripts` has what the next workers do."""
+class Bench(FakeLauncher):
+    """A VM of up to three vCPUs of which one runs."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.endpoint = f"ipc://{folder}/vcpu.sock"
-        self.kicks = Kicks()
-        monkeypatch.setattr(signal, "pidfd_send_signal", self.kicks)
+        super().__init__(folder, monkeypatch)
         for name in ("cpu_reset", "cpu_plug", "cpu_unplug", "cpu_unplug_request"):
             monkeypatch.setattr(hotplug, name, self._note(name))
         monkeypatch.setattr(hotplug, "wait_for_process", lambda vcpu: None)
@@ -61,9 +56,6 @@ class Bench:
                 index: SimpleNamespace(canonical_path=lambda: "/machine/peripheral/x") for index in range(3)
             }
         )
-        self.loop = EventLoop(MonotonicClock())
-        self.workers: list[FakeWorker] = []
-        self.scripts: list[Script] = []
         self.done: list[Any] = []
         self.actions: list[Callable[[], None]] = []
         self.events: list[tuple[str, Mapping[str, object] | None]] = []
@@ -81,14 +73,6 @@ class Bench:
 
     def _note(self, name: str) -> Callable[..., None]:
         return lambda _machine, *arguments: self.done.append((name, *arguments))
-
-    # The launcher.
-
-    def ask(self, vcpu: Vcpu) -> None:
-        worker = FakeWorker(self.endpoint, vcpu.index, self.scripts.pop(0), vcpu.generation)
-        self.workers.append(worker)
-        self.kicks.workers[worker.pidfd] = worker
-        vcpu.pid, vcpu.pidfd = 1000 * (vcpu.generation + 1) + vcpu.index, worker.pidfd
 
     # The VM's memory.
 
@@ -117,13 +101,6 @@ class Bench:
 
     def states(self) -> list[VcpuState]:
         return [vcpu.state for vcpu in self.vcpus.vcpus]
-
-    def close(self) -> None:
-        self.vcpus.stop()
-        for worker in self.workers:
-            worker.join()
-        self.vcpus.close()
-        self.loop.close()
 
 
 RUNNING, READY, ABSENT = VcpuState.RUNNING, VcpuState.READY, VcpuState.ABSENT

@@ -1,6 +1,5 @@
 """Moving a vCPU over a real socket, with threads in the place of workers."""
 
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,13 +10,11 @@ from mpvm.abi.layout import Request, ResumeFlag, VcpuArea
 from mpvm.abi.messages import Kind, Message
 from mpvm.accel import Accelerator, accelerator
 from mpvm.coordinator import move
-from mpvm.coordinator.clock import MonotonicClock
-from mpvm.coordinator.loop import EventLoop
 from mpvm.coordinator.move import VcpuMover
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
 from mpvm.cpu.features import FEATURES
-from tests.unit.coordinator.fake_worker import FakeWorker, Kicks
+from tests.unit.coordinator.fake_worker import FakeLauncher, FakeWorker
 
 GO_ON = Message(Kind.RESUME, (ResumeFlag.LOAD_STATE | ResumeFlag.CONTROLS,))
 STOP = Message(Kind.STOP, ())
@@ -51,28 +48,19 @@ def can_not_start(worker: FakeWorker) -> None:
     worker.send(Kind.FAILED, "no engine", "StartError")
 
 
-class Bench:
-    """Is the launcher, too: `scripts` has what the next workers do."""
+class Bench(FakeLauncher):
+    """Vcpus that a `VcpuMover` moves."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.endpoint = f"ipc://{folder}/vcpu.sock"
-        self.kicks = Kicks()
-        monkeypatch.setattr(signal, "pidfd_send_signal", self.kicks)
+        super().__init__(folder, monkeypatch)
         monkeypatch.setattr(move, "wait_for_process", lambda vcpu: None)
-        self.loop = EventLoop(MonotonicClock())
-        self.workers: list[FakeWorker] = []
-        self.scripts: list[Script] = []
         self.asked: list[tuple[int, int, str]] = []
         self.accelerator = accelerator("unicorn")
         self.ended = False
-        self.vcpus: VcpuSet
 
-    def ask(self, vcpu: Vcpu, target: Accelerator) -> None:
-        self.asked.append((vcpu.index, vcpu.generation, target.name))
-        worker = FakeWorker(self.endpoint, vcpu.index, self.scripts.pop(0), vcpu.generation)
-        self.workers.append(worker)
-        self.kicks.workers[worker.pidfd] = worker
-        vcpu.pid, vcpu.pidfd = 1000 * (vcpu.generation + 1) + vcpu.index, worker.pidfd
+    def ask(self, vcpu: Vcpu, target: Accelerator | None = None) -> None:
+        super().ask(vcpu)
+        self.asked.append((vcpu.index, vcpu.generation, (target or self.accelerator).name))
 
     def start(self, *scripts: Script) -> VcpuMover:
         areas = [VcpuArea(index=index) for index in range(len(scripts))]
@@ -80,19 +68,12 @@ class Bench:
         self.vcpus.serve()
         self.scripts = list(scripts)
         for vcpu in self.vcpus.vcpus:
-            self.ask(vcpu, self.accelerator)
+            self.ask(vcpu)
             self.vcpus.watch(vcpu)
         self.vcpus.wait_for(VcpuState.READY)
         self.vcpus.resume()
         self.asked.clear()
         return VcpuMover(self.vcpus, self, lambda: self.ended)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        self.vcpus.stop()
-        for worker in self.workers:
-            worker.join()
-        self.vcpus.close()
-        self.loop.close()
 
 
 @pytest.fixture

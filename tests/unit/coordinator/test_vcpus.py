@@ -16,25 +16,20 @@ from mpvm.coordinator.dispatch import Exit
 from mpvm.coordinator.loop import EventLoop
 from mpvm.coordinator.vcpu import VcpuState
 from mpvm.coordinator.vcpus import VcpuSet
-from tests.unit.coordinator.fake_worker import FakeWorker, Kicks
+from tests.unit.coordinator.fake_worker import FakeLauncher, FakeWorker
 
 
-class Bench:
+class Bench(FakeLauncher):
     """A `VcpuSet` and as many fake workers as were asked for."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.endpoint = f"ipc://{folder}/vcpu.sock"
-        self.kicks = Kicks()
-        monkeypatch.setattr(signal, "pidfd_send_signal", self.kicks)
-        self.loop = EventLoop(MonotonicClock())
+        super().__init__(folder, monkeypatch)
         self.exits: list[Exit] = []
         self.observed: list[tuple[int, VcpuState]] = []
-        self.workers: list[FakeWorker] = []
-        self.set: VcpuSet
 
     def make(self, *scripts: Callable[[FakeWorker], None], limit: float = 10) -> VcpuSet:
         areas = [VcpuArea(index=index) for index in range(len(scripts))]
-        self.set = VcpuSet(
+        self.vcpus = VcpuSet(
             self.loop,
             areas,
             self.endpoint,
@@ -42,25 +37,16 @@ class Bench:
             lambda vcpu: self.observed.append((vcpu.index, vcpu.state)),
             limit,
         )
-        self.set.serve()
-        for vcpu, script in zip(self.set.vcpus, scripts, strict=True):
-            worker = FakeWorker(self.endpoint, vcpu.index, script)
-            self.workers.append(worker)
-            self.kicks.workers[worker.pidfd] = worker
-            vcpu.pid, vcpu.pidfd = 1000 + vcpu.index, worker.pidfd
-            self.set.watch(vcpu)
-        return self.set
+        self.vcpus.serve()
+        self.scripts = list(scripts)
+        for vcpu in self.vcpus.vcpus:
+            self.ask(vcpu)
+            self.vcpus.watch(vcpu)
+        return self.vcpus
 
     def on_exit(self, exit_: Exit) -> None:
         self.exits.append(exit_)
-        self.set.reply(exit_.vcpu, exit_.data + 1)
-
-    def close(self) -> None:
-        self.set.stop()
-        for worker in self.workers:
-            worker.join()
-        self.set.close()
-        self.loop.close()
+        self.vcpus.reply(exit_.vcpu, exit_.data + 1)
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from typing import Any, cast
 import pytest
 
 from mpvm.abi.control_bits import ActivityState, ProcessorBased
-from mpvm.abi.errors import StartError
 from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import Startup, VcpuMode
-from mpvm.accel import accelerator
 from tests.unit.engine.long_mode import LongModeMachine
 from tests.unit.engine.machine import A20_OPEN, address_of
 from tests.unit.engine.real_mode import RealModeMachine
 from workers.kvm.vcpu import Vcpu
+
+pytestmark = pytest.mark.usefixtures("host_kvm")
 
 _SVR, _ISR_40, _IRR_40 = 0xF0, 0x120, 0x220
 
@@ -29,14 +29,6 @@ class _LongMode(LongModeMachine):
 class _RealMode(RealModeMachine):
     def another_engine(self) -> Any:
         return Vcpu(address_of(self.vm_block), address_of(self.ram_block), 0, self.doorbell)
-
-
-@pytest.fixture(autouse=True)
-def _kvm() -> None:
-    try:
-        accelerator("kvm").check()
-    except StartError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

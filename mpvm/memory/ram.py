@@ -6,6 +6,7 @@ below 4 GiB is its own offset, so the VGA hole is merely a part of the block tha
 """
 
 import bisect
+import mmap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -48,8 +49,8 @@ class GuestRam:
     """Guest-physical memory as bytes; each access must lie inside one slot.
 
     Its stores are for before the vCPUs run: what is stored while they do goes through `DmaMemory`.
-    `block` is the writable RAM block; whoever made it closes it, after `release()` and after every
-    memoryview that `view` has given out is gone.
+    `block` is the writable RAM block, from the start of its mapping; whoever made it closes it, after
+    `release()` and after every memoryview that `view` has given out is gone.
     """
 
     def __init__(self, block: memoryview, slots: Sequence[Slot]) -> None:
@@ -83,8 +84,30 @@ class GuestRam:
         self.view(gpa, len(data))[:] = data
 
     def zero(self, gpa: int, size: int) -> None:
-        """Store `size` zero bytes at `gpa`; raises `DeviceError` where that is not RAM."""
-        self.write(gpa, bytes(size))
+        """Store `size` zero bytes at `gpa`; raises `DeviceError` where that is not RAM.
+
+        Whole pages of shared memory are given back instead: they read as zeros, and take neither a fault nor
+        memory before somebody touches them.
+        """
+        view, offset = self.view(gpa, size), self.offset(gpa, size) or 0
+        first, last = -(-offset // PAGE_SIZE) * PAGE_SIZE, (offset + size) // PAGE_SIZE * PAGE_SIZE
+        if first < last and self._give_back(first, last - first):
+            view[: first - offset] = bytes(first - offset)
+            view[last - offset :] = bytes(offset + size - last)
+        else:
+            view[:] = bytes(size)
+
+    def _give_back(self, offset: int, size: int) -> bool:
+        """Free pages of the block, which then read as zeros; whether that could be done."""
+        mapping = self._block.obj
+        if not isinstance(mapping, mmap.mmap):
+            return False
+        try:
+            mapping.madvise(mmap.MADV_REMOVE, offset, size)
+        except OSError:
+            # No file system with holes, or locked pages.
+            return False
+        return True
 
     def view(self, gpa: int, size: int) -> memoryview:
         """The `size` bytes at `gpa` themselves, no copy; raises `DeviceError` where that is not RAM."""

@@ -1,5 +1,9 @@
 """Guest RAM: the PC's layout, and access that never leaves a slot."""
 
+import mmap
+import os
+from pathlib import Path
+
 import pytest
 
 from mpvm.abi.errors import ConfigError, DeviceError
@@ -53,6 +57,33 @@ def test_zeroed_ram_reads_as_zero(ram: GuestRam) -> None:
     ram.write(0x1000, b"abcd")
     ram.zero(0x1001, 2)
     assert ram.read(0x1000, 4) == b"a\0\0d"
+
+
+@pytest.mark.parametrize(
+    ("gpa", "size"),
+    [(0x1000, 0x3000), (0x1001, 0x3000), (0x0FFF, 0x3002), (0x1001, 0x800), (0x1800, 0x1000), (0x1000, 0)],
+)
+def test_zeroing_shared_memory_zeroes_what_was_asked_and_nothing_else(gpa: int, size: int) -> None:
+    with mmap.mmap(-1, MIB) as mapping:
+        mapping[:] = b"\xee" * MIB
+        ram = GuestRam(memoryview(mapping), [Slot(0, MIB // 2, MIB // 2)])
+        ram.zero(gpa, size)
+        before, after = MIB // 2 + gpa, MIB // 2 - gpa - size
+        ram.release()
+        assert mapping[:] == b"\xee" * before + bytes(size) + b"\xee" * after
+
+
+def test_zeroed_pages_of_shared_memory_take_no_memory() -> None:
+    path = Path("/dev/shm") / f"mpvm-test-ram-{os.getpid()}"
+    with path.open("w+b") as file:
+        path.unlink()
+        file.truncate(MIB)
+        with mmap.mmap(file.fileno(), MIB) as mapping:
+            ram = GuestRam(memoryview(mapping), ram_slots(MIB))
+            ram.write(0xC0000, b"\xee" * 0x40000)
+            ram.zero(0xC0000, 0x40000)
+            ram.release()
+            assert os.fstat(file.fileno()).st_blocks == 0
 
 
 def test_high_ram_is_found_behind_low_ram_in_the_block() -> None:

@@ -232,16 +232,22 @@ class ExitCallbacks:
     def serve(self, exit_: Exit, control: ControlBlock, otherwise: Callable[[], int]) -> int:
         """Call who waits for this exit; the data of its reply. `otherwise` serves it as the machine does."""
         by_control = control.exit.cause == ExitCause.CONTROL
-        control.exit.answer = 0
-        for attachment in [one for one in self._attached if one.reason == exit_.reason]:
-            if not attachment.wants(control):
-                continue
-            answered = self._call(attachment, exit_.vcpu, control)
-            if answered is not None:
-                return answered
+        answered = self.call(exit_.vcpu, exit_.reason, control)
+        if answered is not None:
+            return answered
         if exit_.reason not in HANDLERS or (by_control and exit_.reason != ExitReason.IO):
             return 0  # the accelerator goes on as if the control were not set
         return otherwise()
+
+    def call(self, vcpu: int, reason: int, control: ControlBlock) -> int | None:
+        """Call who waits for this exit; the reply's data once one of them has dealt with it."""
+        control.exit.answer = 0
+        for attachment in [one for one in self._attached if one.reason == reason]:
+            if attachment.wants(control):
+                answered = self._call(attachment, vcpu, control)
+                if answered is not None:
+                    return answered
+        return None
 
     def _call(self, attachment: Attachment, vcpu: int, control: ControlBlock) -> int | None:
         """The reply's data if the callback has dealt with the exit."""
@@ -261,10 +267,14 @@ class ExitCallbacks:
             return 0
         return event.answered
 
+    def write_controls(self, execution: ExecutionControls) -> None:
+        """The controls that all attachments together need."""
+        _write_controls(execution, self._attached)
+
     def write(self) -> None:
         """The controls that all attachments together need, into every control block."""
         for control in self._controls():
-            _write_controls(control.execution, self._attached)
+            self.write_controls(control.execution)
         self._precise(any(one.reason == ExitReason.MMIO for one in self._attached))
 
 

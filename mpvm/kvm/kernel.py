@@ -1,10 +1,13 @@
 """The kernel's KVM under the names of `mpvm.kvm`."""
 
 import ctypes
+import errno
 import mmap
 import signal
 import threading
+from typing import NoReturn
 
+from mpvm.abi.exits import VMX_EXIT, ExitReason
 from mpvm.abi.kvm import structs
 from mpvm.abi.kvm import system as abi_system
 from mpvm.abi.kvm import vcpu as abi_vcpu
@@ -48,6 +51,12 @@ class Vm(abi_vm.Vm):
     def create_vcpu(self, vcpu_id: int) -> Vcpu:
         """A vCPU; its id is its APIC id."""
         return Vcpu(self.ioctl(Ioctl.CREATE_VCPU, vcpu_id), self._vcpu_mmap_size)
+
+    def on_exit(self, reason: int, callback: object, only: object = None) -> NoReturn:
+        """EOPNOTSUPP: the kernel serves these events itself, or `run` returns with them."""
+        name = ExitReason(reason).name
+        why = "KVM serves it in the kernel" if reason >= VMX_EXIT else "run() returns with what exits"
+        raise OSError(errno.EOPNOTSUPP, f"no callback for {name}: {why}", "on_exit")
 
     def allocate_memory(self, size: int) -> Memory:
         """Zeroed memory of this process, for a slot."""

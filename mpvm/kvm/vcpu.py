@@ -158,9 +158,17 @@ class Vcpu(Handle):
         """The execution controls of all who need some."""
         execution = control.execution
         execution.processor_based = execution.exception_bitmap = 0
+        if self._vm.callbacks is not None:
+            self._vm.callbacks.write_controls(execution)
+            # Every access to a port exits anyway, in front of its instruction.
+            execution.processor_based &= ~int(ProcessorBased.USE_IO_BITMAPS)
         if self._vm.irqchip is None:
-            execution.processor_based = ProcessorBased.HLT_EXITING
+            execution.processor_based |= ProcessorBased.HLT_EXITING
         self._debugger.write_controls(control)
+
+    def controls_changed(self) -> None:
+        """Have them written before the next entry; it does not run."""
+        self._controls_changed = True
 
     def kick(self) -> None:
         """From another thread: end its `run` with EINTR, the one that goes on or the next one."""
@@ -194,6 +202,11 @@ class Vcpu(Handle):
         """Serve what is not user space's (None), or describe the exit in `kvm_run`."""
         control = self._area.control
         about = control.exit
+        if self._vm.callbacks is not None:
+            answered = self._vm.callbacks.call(self._area.index, reason, control)
+            if answered is not None:
+                about.data = answered
+                return None
         if about.cause == ExitCause.CONTROL:
             return self._serve_control(reason, control)
         match reason:

@@ -3,12 +3,13 @@
 import ctypes
 import errno
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mpvm.abi.core import open_core
 from mpvm.abi.errors import StartError
+from mpvm.abi.exits import ExitReason
 from mpvm.abi.kvm.constants import Cap, IoeventfdFlag, MemFlag
 from mpvm.abi.layout import MAX_VCPUS, PAGE_SIZE
 from mpvm.cpu.models import CpuModel
@@ -20,6 +21,9 @@ from mpvm.kvm.memory import Memory
 from mpvm.kvm.runner import Runner, thread_runner
 from mpvm.kvm.slots import Backends, Region, changed, offset_of, publish, shared
 from mpvm.kvm.vcpu import Vcpu
+
+if TYPE_CHECKING:
+    from mpvm.coordinator.exit_callbacks import Attachment, Callback, ExitCallbacks
 
 # A vCPU comes to the end of a block in microseconds. Only one that waits for another one does not, which
 # stands in a locked access to a device's register that nobody answers.
@@ -43,6 +47,7 @@ class Vm(Handle):
         self._running: set[Vcpu] = set()
         self._changing = False
         self.irqchip: IrqChip | None = None
+        self.callbacks: ExitCallbacks | None = None
         self.ioeventfds = IoEventFds()
         self._irqfds = IrqFds(self._pulse)
 
@@ -128,6 +133,32 @@ class Vm(Handle):
             with self._gate:
                 self._changing = False
                 self._gate.notify_all()
+
+    def on_exit(
+        self, reason: ExitReason, callback: "Callback", only: Collection[int] | None = None
+    ) -> "Attachment":
+        """Have `callback(exit)` called at every exit for `reason`, before `run` tells of it; not KVM's.
+
+        As `mpvm.coordinator.vm.VirtualMachine.on_exit`, in the thread that runs the vCPU. `only`: those
+        ports, MSRs or exception vectors. What is returned is for `off_exit`. `CallbackError` when nothing
+        makes a vCPU exit for it.
+        """
+        self.check_open("on_exit")
+        if self.callbacks is None:
+            from mpvm.coordinator.exit_callbacks import ExitCallbacks
+
+            self.callbacks = ExitCallbacks(self._callbacks_changed, tuple, lambda _precise: None)
+        return self.callbacks.attach(reason, callback, only)
+
+    def off_exit(self, attachment: "Attachment") -> None:
+        """Call it no more."""
+        if self.callbacks is not None:
+            self.callbacks.detach(attachment)
+
+    def _callbacks_changed(self) -> None:
+        with self._stopped("on_exit"):
+            for vcpu in self._vcpus.values():
+                vcpu.controls_changed()
 
     # --- Memory -------------------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ def _promised(example: Path) -> list[str]:
 @pytest.mark.parametrize("example", _EXAMPLES, ids=lambda path: path.stem)
 @forms()
 def test_an_example_prints_what_it_says(form: str, example: Path) -> None:
+    if form == "kvm" and "The kernel's KVM serves" in example.read_text():
+        pytest.skip(f"{example.stem}: what the kernel's KVM serves itself has no callback")
     done = subprocess.run(
         [sys.executable, str(example), *_ARGUMENTS[form]],
         env={**os.environ, "PYTHONPATH": str(_REPOSITORY)},

@@ -144,8 +144,8 @@ class Registers:
         self._save_fpu(guest)
         self._save_events(guest)
 
-    def load(self) -> None:
-        """The control block to KVM."""
+    def load(self) -> int | None:
+        """The control block to KVM; an MSR whose value it refuses, if there is one."""
         guest = self._control.guest
         self._vcpu.set_sregs2(self._sregs(guest))
         regs = structs.Regs(rip=guest.rip, rflags=guest.rflags)
@@ -156,13 +156,13 @@ class Registers:
         debugregs = structs.Debugregs(dr6=guest.dr[6], dr7=guest.dr[7])
         debugregs.db[:] = guest.dr[:4]
         self._vcpu.set_debugregs(debugregs)
-        self._vcpu.set_msrs(
-            {
-                msr: getattr(guest, name) if index is None else getattr(guest, name)[index]
-                for name, index, msr in self._msrs
-            }
-        )
+        values = {
+            msr: getattr(guest, name) if index is None else getattr(guest, name)[index]
+            for name, index, msr in self._msrs
+        }
+        done = self._vcpu.set_msrs(values)
         self._load_events(guest)
+        return None if done == len(values) else list(values)[done]
 
     def _sregs(self, guest: GuestState) -> structs.Sregs2:
         sregs = structs.Sregs2(cr8=guest.cr8, apic_base=guest.apic_base)
@@ -216,9 +216,8 @@ class Registers:
                 vector |= InterruptionInformation.DELIVER_ERROR_CODE
         elif events.nmi.injected:
             kind, vector = EventType.NMI, _NMI_VECTOR
-        elif events.interrupt.injected:
-            kind, vector = EventType.SOFTWARE_INTERRUPT, events.interrupt.nr
         else:
+            # After a software interrupt, RIP is at its instruction, which runs again.
             return
         entry.interruption_information = InterruptionInformation.VALID | kind << _TYPE_SHIFT | vector
 
@@ -231,18 +230,16 @@ class Registers:
         self._vcpu.set_vcpu_events(events)
 
 
-def inject(vcpu: Vcpu, entry: control_block.EntryControls) -> None:
-    """Hand the event of the entry controls to KVM, if there is one; it is in delivery then."""
+def inject(vcpu: Vcpu, entry: control_block.EntryControls) -> int | None:
+    """Hand the event of the entry controls to KVM; it is in delivery then. An external interrupt's vector."""
     information = entry.interruption_information
-    if not information & InterruptionInformation.VALID:
-        return
     entry.interruption_information = information & ~InterruptionInformation.VALID
+    vector, kind = int(information & _VECTOR), information >> _TYPE_SHIFT & 7
+    if kind == EventType.EXTERNAL_INTERRUPT:
+        vcpu.interrupt(vector)
+        return vector
     events = vcpu.get_vcpu_events()
-    vector, kind = information & _VECTOR, information >> _TYPE_SHIFT & 7
-    if kind in (EventType.EXTERNAL_INTERRUPT, EventType.SOFTWARE_INTERRUPT):
-        events.interrupt.injected, events.interrupt.nr = 1, vector
-        events.interrupt.soft = kind == EventType.SOFTWARE_INTERRUPT
-    elif kind == EventType.NMI:
+    if kind == EventType.NMI:
         events.nmi.injected = 1
     else:
         events.exception.injected, events.exception.nr = 1, vector
@@ -250,6 +247,7 @@ def inject(vcpu: Vcpu, entry: control_block.EntryControls) -> None:
         events.exception.error_code = entry.exception_error_code
     events.flags = int(VcpuEventValid.NMI_PENDING)
     vcpu.set_vcpu_events(events)
+    return None
 
 
 def _save_segment(to: control_block.Segment, source: structs.Segment) -> None:

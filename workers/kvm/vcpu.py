@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Final
 
-from mpvm.abi import layout
-from mpvm.abi.control_bits import ActivityState, InterruptionInformation
+from mpvm.abi import entry_checks, layout
+from mpvm.abi.control_bits import ActivityState, Answer, ExitCause, InterruptionInformation
 from mpvm.abi.entry_checks import EntryCheck
-from mpvm.abi.errors import MpvmError, StartError
+from mpvm.abi.errors import StartError
 from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
 from mpvm.abi.kvm import constants
-from mpvm.abi.kvm.constants import Cap, GuestDebug, MsrExitReason
+from mpvm.abi.kvm.constants import Cap, GuestDebug, MsrExitReason, MsrFilter
 from mpvm.abi.kvm.system import System
-from mpvm.abi.kvm.vm import MsrRange
 from mpvm.abi.layout import Startup, VcpuArea, VcpuMode, VmPage
 from mpvm.abi.log import LogItem
-from workers.kvm import access, controls, cpuid, library, state
+from workers.kvm import access, controls, cpuid, library, msrs, state
 from workers.kvm.access import Access
 from workers.kvm.coalesced import Coalesced
 from workers.kvm.controls import Controls
 from workers.kvm.memory import Memory
+from workers.kvm.msrs import Msrs
 from workers.symbols import Symbols
 
 #: Opened once, at import, as the engine's.
@@ -39,16 +39,9 @@ VERSION: Final = f"KVM, API {constants.API_VERSION}"
 _KICK_SIGNALS: Final = {signal.SIGUSR1, signal.SIGRTMIN + 8}
 #: Four pages below 4 GiB that Intel hosts need for real mode, below what firmware may have.
 _IDENTITY_MAP, _TSS = 0xFEFFC000, 0xFEFFD000
-#: The MSRs that the worker serves. KVM does not filter those of x2APIC: without a local APIC it refuses them,
-#: which exits, too.
-_OUR_MSRS: Final = (
-    MsrRange(0x10, 1),  # IA32_TIME_STAMP_COUNTER
-    MsrRange(state.MSR_APIC_BASE, 1),
-    MsrRange(0x3B, 1),  # IA32_TSC_ADJUST
-    MsrRange(0x8B, 1),  # IA32_BIOS_SIGN_ID
-    MsrRange(0x6E0, 1),  # IA32_TSC_DEADLINE
-)
-_MSR_DONE: Final = 1
+NO_TSC_OFFSET: Final = "accelerator kvm has no USE_TSC_OFFSETTING here: the host's KVM keeps no TSC offset"
+#: RDMSR and WRMSR, without prefixes.
+_MSR_BYTES: Final = 2
 _RFLAGS_IF: Final = 1 << 9
 _MCG_CTL_P, _MC_BANKS = 1 << 8, 10
 
@@ -79,7 +72,16 @@ class Vcpu:
         #: Of the interrupt that KVM was given last, if the 8259s have sent it.
         self._acknowledged_vector = -1
         self._controls = Controls()
-        self._refusal: str | None = None
+        self._failed_check = EntryCheck.NONE
+        self._refusal = ""
+        #: What KVM has said of the state that it was to load last.
+        self._bad_state = ""
+        #: One instruction runs in an open interrupt window whose exit was answered.
+        self._passing = False
+        #: The MSR's access runs again, with registers that its exit's answer has changed, and does not exit.
+        self._answered_msr = False
+        control = self._area.control
+        self._msrs = Msrs(_core, self._apic, self._vcpu, control, self._follow_tsc_adjust)
         self._accesses: Iterator[Access] = iter(())
         self._answer: Callable[[int], None] | None = None
 
@@ -91,7 +93,7 @@ class Vcpu:
         self._vm.enable_cap(
             Cap.X86_USER_SPACE_MSR, MsrExitReason.INVAL | MsrExitReason.UNKNOWN | MsrExitReason.FILTER
         )
-        self._vm.deny_msrs(_OUR_MSRS)
+        msrs.set_filter(self._vm, None)
         self._memory = Memory(self._vm, self._page, ram_address)
         self._vcpu = self._vm.create_vcpu(self._area.index)
         self._run = self._vcpu.kvm_run
@@ -109,16 +111,34 @@ class Vcpu:
         return state.Registers(self._vcpu, self._area.control, entries)
 
     def apply_controls(self) -> None:
-        """Take over the execution controls of the control block; what KVM can't do makes `run` fail."""
-        execution = self._area.control.execution
-        self._refusal = controls.refused(execution)
-        if self._refusal is not None:
+        """Take over all controls of the control block; what is wrong or KVM can't do makes `run` fail."""
+        if not self._admits():
             return
-        self._controls = controls.taken(execution)
+        before, self._controls = self._controls, controls.taken(self._area.control.execution)
         self._coalesced.allow(self._controls.ports is None)
-        self._vcpu.set_guest_debug(
-            GuestDebug.ENABLE | GuestDebug.SINGLESTEP if self._controls.step else GuestDebug(0)
-        )
+        if self._controls.msrs != before.msrs:
+            msrs.set_filter(self._vm, self._controls.msrs)
+        self._passing = False
+        self._follow_step()
+        self._msrs.tsc_offset = self._controls.tsc_offset
+        self._follow_tsc_adjust()
+
+    def _admits(self) -> bool:
+        """Whether an entry with this control block would succeed."""
+        self._refusal = ""
+        self._failed_check = entry_checks.failed_check(self._area.control)
+        if not self._failed_check and (why := controls.refused(self._area.control)) is not None:
+            self._refuse(why)
+        if not self._failed_check and self._bad_state:
+            self._refuse(self._bad_state)
+        return not self._failed_check
+
+    def _refuse(self, why: str) -> None:
+        self._failed_check, self._refusal = EntryCheck.UNSUPPORTED, why
+
+    def _follow_step(self) -> None:
+        step = self._controls.step or self._passing
+        self._vcpu.set_guest_debug(GuestDebug.ENABLE | GuestDebug.SINGLESTEP if step else GuestDebug(0))
 
     def log(self, fd: int, mask: int) -> None:
         """Refuse: the kernel delivers interrupts and does not tell."""
@@ -145,22 +165,49 @@ class Vcpu:
 
     def run(self) -> int:
         """Run the guest until the next exit; its `ExitReason`."""
-        if self._refusal is not None:
-            self._error = self._refusal
-            self._exit.reason = ExitReason.FAIL_ENTRY
-            self._exit.failed_check = EntryCheck.UNSUPPORTED
-            return ExitReason.FAIL_ENTRY
+        if self._failed_check:
+            return self._fail_entry(self._failed_check, self._refusal)
+        if (place := self._msrs.load()) != 0:
+            self._exit.qualification = place
+            self._exit.msr_index = self._area.control.entry.msr_load[place - 1].index
+            return self._fail_entry(EntryCheck.MSR_LOAD)
         _core.apic_enter(self._apic)
         try:
-            reason = self._run_until_exit()
+            reason = self._take_answer() or self._run_until_exit()
         except OSError as error:
             self._error = f"{error.filename}: {error.strerror}"
             reason = ExitReason.INTERNAL_ERROR
         finally:
             _core.apic_leave(self._apic)
+        self._msrs.store()
         self._exit.reason = reason
         self._counters.exits[reason] += 1
         return reason
+
+    def _fail_entry(self, check: EntryCheck, why: str = "") -> int:
+        self._error = why or entry_checks.describe(check)
+        self._exit.reason, self._exit.failed_check = ExitReason.FAIL_ENTRY, check
+        self._counters.exits[ExitReason.FAIL_ENTRY] += 1
+        return ExitReason.FAIL_ENTRY
+
+    def _take_answer(self) -> int:
+        """What the owner says of the exit before; 0, or the reason why it can't be."""
+        answered = Answer(self._exit.answer) if self._exit.cause == ExitCause.CONTROL else Answer(0)
+        self._exit.cause, self._exit.answer = ExitCause.MACHINE, 0
+        answer, self._answer = self._answer, None
+        reason = self._exit.reason
+        if answered:
+            if reason == ExitReason.IO:
+                why = "accelerator kvm takes no registers in a port's exit: KVM is within the instruction"
+                return self._fail_entry(EntryCheck.UNSUPPORTED, why)
+            self.load_state()
+            if self._failed_check:
+                return self._fail_entry(self._failed_check, self._refusal)
+            if reason in (ExitReason.X86_RDMSR, ExitReason.X86_WRMSR):
+                self._answered_msr, answer = not answered & Answer.DONE, None
+        if answer is not None and not answered & Answer.DONE:
+            answer(self._exit.data)
+        return 0
 
     def kick(self) -> None:
         """From another thread: make `run` look at the vCPU's requests and its inbox."""
@@ -181,13 +228,19 @@ class Vcpu:
     def load_state(self) -> None:
         """Take over all architectural registers from the control block."""
         guest = self._area.control.guest
+        self._bad_state = ""
         self._forget_exit()
+        if not self._admits():
+            return
         try:
-            self._registers.load()
+            msr = self._registers.load()
+            if msr is not None:
+                self._bad_state = f"KVM refuses the state: MSR {msr:#x}"
         except OSError as error:
-            raise MpvmError(
-                f"vCPU {self._area.index}: KVM refuses the state: {error.filename}: {error.strerror}"
-            ) from error
+            self._bad_state = f"KVM refuses the state: {error.filename}: {error.strerror}"
+        if self._bad_state:
+            self._refuse(self._bad_state)
+            return
         # CR8 is the upper half of the local APIC's register, whose lower half stays.
         if _core.apic_tpr(self._apic) >> 4 != guest.cr8:
             _core.apic_set_tpr(self._apic, guest.cr8 << 4)
@@ -219,9 +272,6 @@ class Vcpu:
 
     def _run_until_exit(self) -> int:
         """Everything that the worker serves itself happens in here."""
-        if self._answer is not None:
-            answer, self._answer = self._answer, None
-            answer(self._exit.data)
         while True:
             for one in self._accesses:
                 if reason := self._access(one):
@@ -238,6 +288,8 @@ class Vcpu:
             if self._area.mp_state == VcpuMode.WAIT_FOR_SIPI:
                 self._wait_for_sipi()
                 continue
+            if self._area.control.entry.interruption_information & InterruptionInformation.VALID:
+                self._halted = False
             if self._halted:
                 self._wait_halted()
                 continue
@@ -274,18 +326,19 @@ class Vcpu:
             self._accesses = access.of_memory(run)
         elif reason in (ExitReason.X86_RDMSR, ExitReason.X86_WRMSR):
             self._unsettled = True
-            self._counters.exits[reason] += 1
-            self._msr(reason)
+            return self._msr(reason)
         elif reason == ExitReason.HLT:
             if self._controls.hlt:
-                self.save_state()
-                return reason
+                self._answer = self._halt
+                return self._by_control(ExitReason.HLT)
             self._counters.exits[reason] += 1
-            self._counters.halts += 1
-            self._halted = True
-        elif reason == ExitReason.DEBUG and self._controls.step:
-            self.save_state()
-            return ExitReason.MONITOR_TRAP_FLAG
+            self._halt()
+        elif reason == ExitReason.DEBUG and (self._controls.step or self._passing):
+            if self._passing:
+                self._passing = False
+                self._follow_step()
+            if self._controls.step:
+                return self._by_control(ExitReason.MONITOR_TRAP_FLAG)
         elif reason in (ExitReason.INTR, ExitReason.IRQ_WINDOW_OPEN, ExitReason.SET_TPR):
             pass
         elif reason == ExitReason.SHUTDOWN:
@@ -299,6 +352,17 @@ class Vcpu:
             self._error = self._describe(reason)
             return ExitReason.INTERNAL_ERROR
         return 0
+
+    def _by_control(self, reason: ExitReason, instruction_length: int = 0) -> int:
+        """An exit that a control asks for."""
+        self.save_state()
+        self._exit.cause, self._exit.answer = ExitCause.CONTROL, 0
+        self._exit.qualification, self._exit.instruction_length = 0, instruction_length
+        return int(reason)
+
+    def _halt(self, _data: int = 0) -> None:
+        self._counters.halts += 1
+        self._halted = True
 
     def _describe(self, reason: int) -> str:
         rip = self._vcpu.get_regs().rip
@@ -351,6 +415,8 @@ class Vcpu:
         exit_.direction, exit_.size, exit_.count, exit_.data = direction, size, 1, data
         exit_.guest_physical_address = address
         exit_.port = address & 0xFFFF
+        if reason == ExitReason.IO and self._controls.exits(address, size):
+            return self._by_control(reason)
         return int(reason)
 
     def _post(self, port: int, size: int, data: int) -> None:
@@ -362,30 +428,56 @@ class Vcpu:
     def _mark_dirty(self, page: int) -> None:
         _core.apic_dirty(self._apic, page)
 
-    def _msr(self, reason: int) -> None:
+    def _msr(self, reason: int) -> int:
+        """Serve an access to an MSR here, or make it an exit: its reason."""
         msr = self._run.msr
-        if reason == ExitReason.X86_RDMSR:
-            done = _core.apic_msr_read(self._apic, msr.index, ctypes.byref(self._value)) == _MSR_DONE
-            msr.data = self._value.value
-        else:
-            done = _core.apic_msr_write(self._apic, msr.index, msr.data) == _MSR_DONE
-            if msr.index == state.MSR_APIC_BASE:
-                self._vcpu.set_msrs({state.MSR_APIC_BASE: self._area.control.guest.apic_base})
-            self._follow_tsc_adjust()
-        # An error is #GP.
-        msr.error = not done
+        kind = MsrFilter.READ if reason == ExitReason.X86_RDMSR else MsrFilter.WRITE
+        # What KVM has refused by itself is no MSR of its own.
+        ask_kvm = msr.reason == MsrExitReason.FILTER
+
+        def serve(_data: int = 0) -> None:
+            if kind is MsrFilter.READ:
+                value = self._msrs.read(msr.index, ask_kvm=ask_kvm)
+                msr.data, done = value or 0, value is not None
+            else:
+                done = self._msrs.write(msr.index, msr.data, ask_kvm=ask_kvm)
+            # An error is #GP.
+            msr.error = not done
+
+        if msrs.exits(self._controls.msrs, msr.index, kind) and not self._answered_msr:
+            self._answer = serve
+            self._exit.msr_index, self._exit.data = msr.index, msr.data
+            return self._by_control(ExitReason(reason), _MSR_BYTES)
+        self._answered_msr = False
+        self._counters.exits[reason] += 1
+        serve()
+        return 0
 
     def _follow_tsc_adjust(self) -> None:
-        """All vCPUs' TSCs are the host's plus the VM's offset, plus what the guest has made of its own."""
-        offset = self._page.tsc_offset + _core.apic_tsc_adjust(self._apic)
+        """All vCPUs' TSCs are the host's plus the VM's offset, plus what the guest has made of its own.
+
+        And what the control block adds: then KVM has to keep it, which not every host's does.
+        """
+        offset = self._page.tsc_offset + _core.apic_tsc_adjust(self._apic) + self._controls.tsc_offset
+        offset &= (1 << 64) - 1
         self._vcpu.set_attribute(constants.VCPU_TSC_CTRL, constants.VCPU_TSC_OFFSET, offset)
+        if self._controls.tsc_offset:
+            kept = self._vcpu.get_attribute(constants.VCPU_TSC_CTRL, constants.VCPU_TSC_OFFSET)
+            if kept != offset:
+                self._refuse(NO_TSC_OFFSET)
 
     # --- Events -----------------------------------------------------------------------------------
 
     def _offer_interrupts(self) -> int:
         """Give KVM what it can take now, and ask for the moment when it can take the rest."""
-        state.inject(self._vcpu, self._area.control.entry)
         inbox, run = self._area.inbox, self._run
+        if self._area.control.entry.interruption_information & InterruptionInformation.VALID:
+            vector = state.inject(self._vcpu, self._area.control.entry)
+            self._acknowledged_vector = -1 if vector is None else vector
+            run.ready_for_interrupt_injection = 0
+        elif self._controls.window and run.ready_for_interrupt_injection and not self._passing:
+            self._answer = self._pass_window
+            return self._by_control(ExitReason.IRQ_WINDOW_OPEN)
         if inbox.nmi:
             inbox.nmi = 0
             self._counters.nmis += 1
@@ -394,7 +486,7 @@ class Vcpu:
             run.ready_for_interrupt_injection = 0
         vector = _core.apic_pending(self._apic)
         extint = _core.apic_extint_pending(self._apic)
-        run.request_interrupt_window = 0
+        run.request_interrupt_window = self._controls.window and not self._passing
         if vector < 0 and not extint:
             return 0
         if not run.ready_for_interrupt_injection:
@@ -407,6 +499,11 @@ class Vcpu:
         _core.apic_accept(self._apic, vector)
         self._interrupt(vector)
         return 0
+
+    def _pass_window(self, _data: int) -> None:
+        """The next instruction runs with the window open; then it exits again."""
+        self._passing = True
+        self._follow_step()
 
     def _acknowledged(self, answer: int) -> None:
         if answer & ExtInt.VALID:

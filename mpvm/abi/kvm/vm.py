@@ -5,17 +5,19 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mpvm.abi.kvm import structs
-from mpvm.abi.kvm.constants import Cap, IoeventfdFlag, MsrFilter
+from mpvm.abi.kvm.constants import MSR_FILTER_DEFAULT_DENY, Cap, IoeventfdFlag, MsrFilter
 from mpvm.abi.kvm.handle import Extensible, Handle
 from mpvm.abi.kvm.ioctl import Ioctl
 from mpvm.abi.kvm.vcpu import Vcpu
 
 
 class MsrRange(NamedTuple):
-    """`msrs` of them from `first` on, to deny for reading and writing."""
+    """`msrs` of them from `first` on, for accesses of `kind`; `allowed` has a bit for each, b"" is none."""
 
     first: int
     msrs: int
+    kind: MsrFilter = MsrFilter.READ | MsrFilter.WRITE
+    allowed: bytes = b""
 
 
 class Vm(Extensible):
@@ -87,14 +89,14 @@ class Vm(Extensible):
         """They exit again."""
         self.ioctl(Ioctl.UNREGISTER_COALESCED_MMIO, structs.CoalescedMmioZone(address, size, pio))
 
-    def deny_msrs(self, ranges: Iterable[MsrRange]) -> None:
-        """KVM_X86_SET_MSR_FILTER: accesses to these MSRs exit, if KVM_CAP_X86_USER_SPACE_MSR has FILTER."""
-        argument = structs.MsrFilter()
+    def filter_msrs(self, ranges: Iterable[MsrRange], *, deny_others: bool = False) -> None:
+        """KVM_X86_SET_MSR_FILTER: what it denies exits, if KVM_CAP_X86_USER_SPACE_MSR has FILTER."""
+        argument = structs.MsrFilter(MSR_FILTER_DEFAULT_DENY if deny_others else 0)
         keep = []
-        for place, (first, msrs) in zip(argument.ranges, ranges, strict=False):
-            bitmap = (ctypes.c_uint8 * -(-msrs // 8))()
+        for place, (first, msrs, kind, allowed) in zip(argument.ranges, ranges, strict=False):
+            bitmap = (ctypes.c_uint8 * -(-msrs // 8))(*allowed)
             keep.append(bitmap)
-            place.flags = MsrFilter.READ | MsrFilter.WRITE
+            place.flags = kind
             place.nmsrs, place.base, place.bitmap = msrs, first, ctypes.addressof(bitmap)
         self.ioctl(Ioctl.X86_SET_MSR_FILTER, argument)
 

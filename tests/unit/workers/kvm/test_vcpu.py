@@ -3,46 +3,17 @@
 Only what a KVM that emulates instructions does exactly, too (docs/kvm.md).
 """
 
-from collections.abc import Iterator
-from typing import Any, cast
-
-import pytest
+from typing import cast
 
 from mpvm.abi.control_bits import ActivityState, ProcessorBased
 from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import Startup, VcpuMode
 from tests.unit.engine.long_mode import LongModeMachine
-from tests.unit.engine.machine import A20_OPEN, address_of
+from tests.unit.engine.machine import A20_OPEN
 from tests.unit.engine.real_mode import RealModeMachine
 from workers.kvm.vcpu import Vcpu
 
-pytestmark = pytest.mark.usefixtures("host_kvm")
-
 _SVR, _ISR_40, _IRR_40 = 0xF0, 0x120, 0x220
-
-
-class _LongMode(LongModeMachine):
-    def another_engine(self) -> Any:
-        return Vcpu(address_of(self.vm_block), address_of(self.ram_block), 0, self.doorbell)
-
-
-class _RealMode(RealModeMachine):
-    def another_engine(self) -> Any:
-        return Vcpu(address_of(self.vm_block), address_of(self.ram_block), 0, self.doorbell)
-
-
-@pytest.fixture
-def machine() -> Iterator[LongModeMachine]:
-    one = _LongMode()
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def real_mode() -> Iterator[RealModeMachine]:
-    one = _RealMode()
-    yield one
-    one.close()
 
 
 def _control(machine: LongModeMachine, bits: int) -> None:
@@ -124,6 +95,7 @@ def test_hlt_exits_when_its_control_is_set(machine: LongModeMachine) -> None:
     _control(machine, ProcessorBased.HLT_EXITING)
     assert machine.run().reason is ExitReason.HLT
     assert machine.area.control.guest.rip == machine.label("after")
+    machine.answer(done=True)
     assert machine.finish().rbx == 3
 
 

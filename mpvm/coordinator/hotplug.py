@@ -18,6 +18,7 @@ from mpvm.machine.cpu_hotplug import cpu_plug, cpu_reset, cpu_unplug, cpu_unplug
 from mpvm.machine.x86 import X86Machine
 
 if TYPE_CHECKING:
+    from mpvm.abi.control_block import ControlBlock
     from mpvm.hw.acpi.cpu_hotplug import Ost
 
 
@@ -30,6 +31,7 @@ class _Vm(Protocol):
     def call(self, action: Callable[[], None]) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
+    def write_controls(self, control: "ControlBlock") -> None: ...
     def emit(self, event: str, data: Mapping[str, object] | None = None) -> None: ...
 
 
@@ -59,6 +61,7 @@ class VcpuHotplug:
             raise CommandError(f"Duplicate device ID '{identity}', one that no device has is right")
         self._memory.renew_area(index)
         cpu_reset(machine, index)
+        self._vm.write_controls(vcpu.area.control)
         new = self._bring_up(vcpu)
         self._ids[index] = identity
         self._memory.set_present(index, True)

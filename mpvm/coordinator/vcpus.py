@@ -171,7 +171,7 @@ class VcpuSet:
         """Make `new`, which is ready, the vCPU, which was absent: from its reset, now or with `resume`."""
         self.vcpus[new.index] = new
         new.detached = False
-        new.entry_flags = ResumeFlag.RESET
+        new.entry_flags = ResumeFlag.RESET | ResumeFlag.CONTROLS
         if running:
             new.state = VcpuState.RUNNING
             self._send(new, encode(Kind.RESUME, int(new.entry_flags)))

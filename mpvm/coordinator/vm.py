@@ -36,6 +36,7 @@ from mpvm.memory.ram import ram_slots
 from mpvm.trace.control import trace, trace_enabled
 
 if TYPE_CHECKING:
+    from mpvm.abi.control_block import ControlBlock
     from mpvm.coordinator.exit_callbacks import Attachment, Callback, ExitCallbacks
     from mpvm.coordinator.hotplug import VcpuHotplug
     from mpvm.coordinator.move import Moved
@@ -471,6 +472,11 @@ class VirtualMachine:
         """Call it no more, and let the event go by if nobody else waits for it."""
         if self._exit_callbacks is not None:
             self._exit_callbacks.detach(attachment)
+
+    def write_controls(self, control: "ControlBlock") -> None:
+        """What exits by callbacks, into the control block of a vCPU that is about to come."""
+        if self._exit_callbacks is not None:
+            self._exit_callbacks.write_controls(control.execution)
 
     def _controls_changed(self) -> None:
         """Have the vCPUs take the controls over, which `resume` writes; before the start it will."""

@@ -61,6 +61,13 @@ def test_attaching_sets_the_control_on_every_vcpu_and_detaching_clears_it(vm: Vm
     assert [block.execution.processor_based for block in vm.blocks] == [0, 0]
 
 
+def test_a_vcpu_that_comes_later_gets_the_controls(vm: Vm) -> None:
+    vm.callbacks.attach(ExitReason.RDTSC, print)
+    later = ControlBlock().execution
+    vm.callbacks.write_controls(later)
+    assert later.processor_based == ProcessorBased.RDTSC_EXITING
+
+
 def test_a_control_stays_while_anyone_needs_it(vm: Vm) -> None:
     first = vm.callbacks.attach(ExitReason.RDTSC, print)
     vm.callbacks.attach(ExitReason.RDTSCP, print)

@@ -1,5 +1,6 @@
 """Adding and removing vCPUs over a real socket, with threads in the place of workers."""
 
+import ctypes
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from mpvm.abi.control_block import ControlBlock
 from mpvm.abi.errors import CommandError, DeviceNotFoundError, StartError
-from mpvm.abi.layout import VcpuArea
+from mpvm.abi.layout import ResumeFlag, VcpuArea
 from mpvm.abi.messages import Kind, Message
 from mpvm.coordinator import hotplug
 from mpvm.coordinator.hotplug import VcpuHotplug
@@ -17,7 +19,7 @@ from mpvm.coordinator.vcpus import VcpuSet
 from mpvm.hw.acpi.cpu_hotplug import Ost
 from tests.unit.coordinator.fake_worker import FakeLauncher, FakeWorker
 
-RESET = Message(Kind.RESUME, (1,))
+RESET = Message(Kind.RESUME, (ResumeFlag.RESET | ResumeFlag.CONTROLS,))
 STOP = Message(Kind.STOP, ())
 Script = Callable[[FakeWorker], None]
 
@@ -85,6 +87,11 @@ class Bench(FakeLauncher):
 
     # The VM.
 
+    def write_controls(self, control: ControlBlock) -> None:
+        place = ctypes.addressof(control)
+        mine = [v.index for v in self.vcpus.vcpus if ctypes.addressof(v.area.control) == place]
+        self.done.append(("write_controls", *mine))
+
     def call(self, action: Callable[[], None]) -> None:
         self.actions.append(action)
 
@@ -118,7 +125,7 @@ def test_an_added_vcpu_starts_from_its_reset_before_the_guest_hears_of_it(bench:
     bench.hotplug.add(2, "x")
     assert bench.states() == [RUNNING, ABSENT, RUNNING]
     assert bench.present == {0, 2}
-    assert bench.done == [("renew_area", 2), ("cpu_reset", 2), ("cpu_plug", 2, "x")]
+    assert bench.done == [("renew_area", 2), ("cpu_reset", 2), ("write_controls", 2), ("cpu_plug", 2, "x")]
     bench.vcpus.stop()
     bench.workers[1].join()
     assert bench.workers[1].received[0] == RESET
@@ -170,7 +177,7 @@ def test_a_worker_that_does_not_come_up_is_one_error_and_the_vm_runs_on(
     with pytest.raises((StartError, Exception), match=said):
         bench.hotplug.add(1, "x")
     assert bench.states() == [RUNNING, ABSENT, ABSENT]
-    assert (bench.present, bench.done) == ({0}, [("renew_area", 1), ("cpu_reset", 1)])
+    assert (bench.present, bench.done) == ({0}, [("renew_area", 1), ("cpu_reset", 1), ("write_controls", 1)])
     bench.hotplug.add(2, "x")
     assert bench.states() == [RUNNING, ABSENT, RUNNING]
 

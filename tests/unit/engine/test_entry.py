@@ -30,7 +30,7 @@ def inject(
     machine.engine.apply_controls()
 
 
-def failure(machine: LongModeMachine) -> EntryCheck:
+def failure(machine: LongModeMachine | RealModeMachine) -> EntryCheck:
     assert machine.engine.run() == ExitReason.FAIL_ENTRY
     return EntryCheck(machine.area.control.exit.failed_check)
 
@@ -116,6 +116,19 @@ def test_an_interrupt_is_injected_in_real_mode(real_mode: RealModeMachine) -> No
     real_mode.area.control.guest.rflags |= RFLAGS_IF
     real_mode.engine.load_state()
     real_mode.area.control.entry.interruption_information = VALID | 0x40
+    real_mode.engine.apply_controls()
+    assert real_mode.finish().rbx & 0xFFFF == 0x1234
+
+
+def test_an_exception_in_real_mode_has_no_error_code(real_mode: RealModeMachine) -> None:
+    real_mode.boot("hlt; handler: movw $0x1234, %bx; done")
+    real_mode.store(GP * 4, real_mode.label("handler"), 2)
+    real_mode.store(GP * 4 + 2, 0, 2)
+    entry, exception = real_mode.area.control.entry, VALID | EventType.HARDWARE_EXCEPTION << 8 | GP
+    entry.interruption_information = exception | ERROR_CODE
+    real_mode.engine.apply_controls()
+    assert failure(real_mode) is EntryCheck.EVENT_ERROR_CODE_DELIVERY
+    entry.interruption_information = exception
     real_mode.engine.apply_controls()
     assert real_mode.finish().rbx & 0xFFFF == 0x1234
 

@@ -32,7 +32,11 @@ _FIELDS: Final = {
 def main(argv: Sequence[str]) -> int:
     """Do what `argv` says and print it."""
     arguments = _parser().parse_args(argv)
-    found: dict[str, Any] = arguments.find(arguments)
+    try:
+        found: dict[str, Any] = arguments.find(arguments)
+    except ConfigError as error:
+        # There is no configuration whose key could be wrong.
+        raise ConfigError(str(error).removeprefix("cpu.model: ")) from error
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
@@ -116,10 +120,7 @@ def _show_comparison(found: dict[str, Any]) -> Iterator[str]:
 def _resolve(text: str, accel: str) -> CpuModel:
     chosen = accelerator(accel)
     chosen.check()
-    try:
-        return resolve_model(text, chosen)
-    except ConfigError as error:
-        raise ConfigError(str(error).removeprefix("cpu.model: ")) from error
+    return resolve_model(text, chosen)
 
 
 def _whole(text: str, accel: str | None) -> CpuModel:

@@ -57,7 +57,8 @@ uint32_t lapic_timer_current(struct vcpu *vcpu)
     if (TIMER_MODE(REG(area, APIC_LVT_TIMER)) == TIMER_PERIODIC) {
         uint64_t period = REG(area, APIC_TIMER_INITIAL) * divisor;
 
-        return (uint32_t)((period - (now - area->lapic.timer_expiry_ns) % period) / divisor);
+        /* Nobody but a debugger leaves a running timer without a period. */
+        return period == 0 ? 0 : (uint32_t)((period - (now - area->lapic.timer_expiry_ns) % period) / divisor);
     }
     return 0;
 }

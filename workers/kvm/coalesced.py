@@ -32,7 +32,9 @@ class Coalesced:
         self._area = area
         ring = structs.with_entries(structs.CoalescedMmioRing, structs.CoalescedMmio, _ENTRIES)
         self._ring = ring.from_buffer(vcpu.mapping, COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE)
-        self._wanted = page.smp == 1 and bool(vm.check_extension(Cap.COALESCED_PIO))
+        # One that may be added later counts: two rings have no order between them.
+        vcpus = (page.holders_offset - page.vcpu_offset) // page.vcpu_stride
+        self._wanted = vcpus == 1 and bool(vm.check_extension(Cap.COALESCED_PIO))
         self._stopped = threading.Event()
         self._allowed = True
         self._flusher: threading.Thread | None = None

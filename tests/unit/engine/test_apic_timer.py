@@ -269,3 +269,16 @@ def test_a_tsc_that_jumps_past_the_deadline_interrupts(long_mode: LongModeMachin
         {SPIN}
     """)
     assert long_mode.event().vector == VECTOR
+
+
+def test_a_period_that_its_owner_has_taken_away_reads_as_zero(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_TIMER, PERIODIC | MASKED)} {write(TIMER_INITIAL, LONG)}
+        mark
+        {read(TIMER_CURRENT, "ebx")}
+        done
+    """)
+    long_mode.mark()
+    long_mode.area.lapic.regs[TIMER_INITIAL // 4] = 0
+    long_mode.area.lapic.timer_expiry_ns = 1
+    assert long_mode.finish().rbx == 0

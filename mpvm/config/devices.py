@@ -4,7 +4,6 @@ A device is a mapping, `{driver: isa-serial, id: com2, iobase: 0x2f8}`, or the s
 "isa-serial,id=com2,iobase=0x2f8", as QEMU's -device has it.
 """
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from mpvm.abi.errors import ConfigError
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from mpvm.config.types import Device, Global
     from mpvm.qom.properties import Property
 
-_ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*", re.ASCII)
 _SCALARS: Final = (str, int, float, bool)
 
 
@@ -58,9 +56,12 @@ def _parse_device(value: object) -> "Device":
         checked = _checked(given["driver"], properties)
     except ConfigError as error:
         raise BareError(str(error)) from error
+    # Imported here: few configurations have devices.
+    from mpvm.qom.id import ID_RIGHT, id_wellformed
+
     name = given.get("id")
-    if name is not None and not (isinstance(name, str) and _ID.fullmatch(name)):
-        raise BareError(f"id: {name} is not a name, a letter, then letters, digits, - . and _ are right")
+    if name is not None and not (isinstance(name, str) and id_wellformed(name)):
+        raise BareError(f"id: {name} is not a name, {ID_RIGHT} are right")
     return Device(driver=given["driver"], id=name, properties=tuple(checked.items()))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from mpvm.abi.errors import CommandError, DeviceNotFoundError
 from mpvm.cpu.topology import Place, Topology
 from mpvm.machine.x86_cpu import PLACE_PROPERTIES, X86_CPU_SUFFIX, cpu_place
+from mpvm.qom.id import ID_RIGHT, id_wellformed
 from mpvm.tools.qmp.registry import command
 from mpvm.tools.vm import Vm
 
@@ -31,6 +32,8 @@ def device_add(vm: Vm, driver: str, **arguments: object) -> None:
     if driver != _driver(vm):
         raise CommandError(f"device_add: '{driver}' can't be added while the VM runs, {_driver(vm)} is right")
     identity = str(arguments.pop("id"))
+    if not id_wellformed(identity):
+        raise CommandError(f"device_add: id: {identity} is not a name, {ID_RIGHT} are right")
     given = {name.replace("_", "-"): value for name, value in arguments.items()}
     vm.hotplug.add(_index(vm.config.machine.smp, given), identity)
 

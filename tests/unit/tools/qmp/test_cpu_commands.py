@@ -87,6 +87,10 @@ def test_a_cpu_is_added_at_the_place_that_is_given(client: Client) -> None:
             "device_add: 'e1000' can't be added while the VM runs, max-x86_64-cpu is right",
         ),
         ({"thread_id": 2}, "device_add: there is no such place, threads: 2 is not in 0-1"),
+        (
+            {"id": "a/b"},
+            "device_add: id: a/b is not a name, a letter, then letters, digits, - . and _ are right",
+        ),
         ({"core_id": None}, "device_add: argument 'core-id' is missing"),
     ],
 )

@@ -18,7 +18,6 @@ from typing import Final
 from mpvm.abi.errors import StartError
 
 SHM_DIRECTORY: Final = Path("/dev/shm")  # noqa: S108 - where shm_open(3) puts its segments
-SEGMENTS: Final = ("vm", "ram")
 #: The name by which a janitor is found among the processes.
 JANITOR: Final = "mpvm-janitor"
 
@@ -41,7 +40,7 @@ def parent_directory() -> Path:
 
 
 def segment_name(instance: str, part: str) -> str:
-    """Name of the shared-memory segment `part` (one of `SEGMENTS`) of the VM called `instance`."""
+    """Name of the shared-memory segment `part` (vm or ram) of the VM called `instance`."""
     return f"{instance}-{part}"
 
 
@@ -53,7 +52,7 @@ def _remove_tree(path: Path) -> None:
 
 
 class RuntimeDir:
-    """One VM's directory. `name` (``mpvm-<pid>-<random>``) names the VM's segments, too."""
+    """One process's directory. The names of its VMs' segments begin with `name` (``mpvm-<pid>-<random>``)."""
 
     def __init__(self, parent: Path | None = None) -> None:
         parent = parent_directory() if parent is None else parent
@@ -67,9 +66,7 @@ class RuntimeDir:
             )
         self._lock = -1
         # Before the directory: there is no instant at which nobody would remove it.
-        self._janitor = _Janitor(
-            self.path, *(SHM_DIRECTORY / segment_name(self.name, part) for part in SEGMENTS)
-        )
+        self._janitor = _Janitor(self.path, SHM_DIRECTORY / segment_name(self.name, ""))
         try:
             self.path.mkdir(mode=0o700)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -91,19 +88,20 @@ class RuntimeDir:
 
 
 class _Janitor:
-    """A process that removes `paths` when this one has gone, or `dismiss`ed it.
+    """A process that removes `directory`, and all files whose paths begin with `segments`, when this one has
+    gone, or `dismiss`ed it.
 
     In a session of its own, so that a signal to our process group does not end it with us.
     """
 
-    _SCRIPT = 'read -r _; rm -rf -- "$@" 2>&- || { sleep 1; rm -rf -- "$@"; }'
+    _SCRIPT = 'read -r _; rm -rf -- "$1" "$2"* 2>&- || { sleep 1; rm -rf -- "$1" "$2"*; }'
 
-    def __init__(self, *paths: Path) -> None:
+    def __init__(self, directory: Path, segments: Path) -> None:
         read, self._write = os.pipe2(os.O_CLOEXEC)
         try:
             self._pid = os.posix_spawn(
                 "/bin/sh",
-                ["sh", "-c", self._SCRIPT, JANITOR, *map(str, paths)],
+                ["sh", "-c", self._SCRIPT, JANITOR, str(directory), str(segments)],
                 os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, read, 0),
@@ -176,9 +174,9 @@ def sweep(parent: Path | None = None, shm: Path = SHM_DIRECTORY) -> list[str]:
     for pid, path in _instances(parent_directory() if parent is None else parent):
         if _process_exists(pid) or not _is_stale(path):
             continue
-        for part in SEGMENTS:
+        for segment in shm.glob(segment_name(path.name, "*")):
             with contextlib.suppress(OSError):
-                (shm / segment_name(path.name, part)).unlink()
+                segment.unlink()
         _remove_tree(path)
         swept.append(path.name)
     return swept

@@ -123,6 +123,10 @@ class Launcher:
         """Look for their segments, too: on a terminal, `mpvm` need not be the child that was started."""
         self._pids += [process.pid for process in self.processes()]
 
+    def remember(self, pid: int) -> None:
+        """Look for the segments of process `pid`, too."""
+        self._pids.append(pid)
+
     def end(self) -> None:
         """End whatever a failed test has not ended, but for the janitors, which then tidy up."""
         for terminal in self._terminals:

@@ -81,7 +81,7 @@ def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_dead_vm_has_left_is_swept(parent: Path, tmp_path: Path) -> None:
     dead = leftover(parent)
-    for part in ("vm", "ram"):
+    for part in ("vm", "ram", "0-vm", "0-ram"):
         (tmp_path / segment_name(dead.name, part)).touch()
     assert sweep(parent, tmp_path) == [dead.name]
     assert not dead.exists()

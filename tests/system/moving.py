@@ -12,9 +12,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from qemu.qmp.legacy import QEMUMonitorProtocol
-
 from mpvm.accel import accelerator
+from mpvm.tools.qmp.client import Client
 from tests.system import linux, litmus
 from tests.system.runner import Launcher, Run, launcher, read_until
 
@@ -35,9 +34,9 @@ def move_guest(launch: Launcher, image: Path, moves: int, smp: int) -> Moved:
     guest = ("--kernel", image, "--append", "rounds=0", "--isa-debug-exit")
     child = _start(launch, *guest, "--smp", str(smp), "--memory", "64M")
     head = read_until(child, b"computing")
-    client = _connect(launch)
+    client = Client(_socket(launch))
     took = [_move(client, {"cpu-index": i % smp}) for i in range(moves)]
-    client.cmd_raw("system_powerdown")
+    client.execute("system_powerdown")
     return _finish(child, head, client, took)
 
 
@@ -51,7 +50,7 @@ def move_between_accelerators(launch: Launcher, moves: int, smp: int) -> Moved:
     guest = ("configs/4cpu.yaml", "--append", "rounds=20 primes=1000 locks=300 adds=300")
     child = _start(launch, *guest, "--smp", str(smp), "--cpu", cpu)
     head = read_until(child, b"CPUs online")
-    client = _connect(launch)
+    client = Client(_socket(launch))
     took = [_move(client, {"accel": ("kvm", "unicorn")[i % 2]}) for i in range(moves)]
     return _finish(child, head, client, took)
 
@@ -61,7 +60,7 @@ def move_linux(launch: Launcher, moves: int, smp: int, seconds: int = 2) -> Move
     words = linux.arguments("none", smp, runs=[_LOAD.format(seconds=seconds)])
     child = _start(launch, *words)
     head = read_until(child, linux.FIRST_LINE.encode())
-    client = _connect(launch)
+    client = Client(_socket(launch))
     return _finish(child, head, client, [_move(client, {"cpu-index": i % smp}) for i in range(moves)])
 
 
@@ -86,21 +85,13 @@ def _socket(launch: Launcher) -> Path:
     return launch.folder / "qmp"
 
 
-def _connect(launch: Launcher) -> QEMUMonitorProtocol:
-    client = QEMUMonitorProtocol(str(_socket(launch)))
-    client.settimeout(linux.TIME_LIMIT)
-    client.connect()
-    return client
-
-
-def _move(client: QEMUMonitorProtocol, arguments: dict[str, object]) -> tuple[int, int]:
-    answer = client.cmd_raw("x-move-vcpu", arguments)
-    took = answer.get("return", answer)
+def _move(client: Client, arguments: dict[str, object]) -> tuple[int, int]:
+    took = client.execute("x-move-vcpu", **arguments)
     return took["total-ns"], took["gap-ns"]
 
 
 def _finish(
-    child: "subprocess.Popen[bytes]", head: bytes, client: QEMUMonitorProtocol, took: list[tuple[int, int]]
+    child: "subprocess.Popen[bytes]", head: bytes, client: Client, took: list[tuple[int, int]]
 ) -> Moved:
     console, messages = child.communicate(timeout=2 * linux.TIME_LIMIT)
     client.close()

@@ -48,6 +48,9 @@ class Client:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         """Disconnect."""
         try:
             # The VM may have hung up first.

@@ -108,11 +108,11 @@ class VcpuHotplug:
             self._launcher.ask(new)
             wait_for_process(new)
             self._vcpus.watch(new)
-            if not self._vcpus.run_until(lambda: new.state is VcpuState.READY or _failed(new)):
+            if not self._vcpus.run_until(lambda: new.is_up or new.has_failed):
                 raise WorkerError(
                     f"vCPU {new.index}: its worker (process {new.pid}) did not become ready in time"
                 )
-            if _failed(new):
+            if new.has_failed:
                 raise failure_of(new)
         except MpvmError:
             self._vcpus.discard(new)
@@ -156,7 +156,3 @@ class VcpuHotplug:
             if (vcpu.state is VcpuState.ABSENT) == (state is VcpuState.ABSENT)
         ]
         return f"{', '.join(wanted)} is right" if wanted else "none is right"
-
-
-def _failed(vcpu: Vcpu) -> bool:
-    return vcpu.failure is not None or vcpu.gone

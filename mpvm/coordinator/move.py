@@ -103,8 +103,8 @@ class VcpuMover:
             for new in news:
                 wait_for_process(new)
                 self._vcpus.watch(new)
-            self._wait(news, "become ready", lambda new: new.state is VcpuState.READY or _failed(new))
-            for new in filter(_failed, news):
+            self._wait(news, "become ready", lambda new: new.is_up or new.has_failed)
+            for new in (one for one in news if one.has_failed):
                 raise failure_of(new)
         except MpvmError:
             for new in news:
@@ -116,7 +116,3 @@ class VcpuMover:
         if not self._vcpus.run_until(lambda: self._ended() or all(map(done, vcpus))):
             late = next(vcpu for vcpu in vcpus if not done(vcpu))
             raise WorkerError(f"vCPU {late.index}: its worker (process {late.pid}) did not {what} in time")
-
-
-def _failed(vcpu: Vcpu) -> bool:
-    return vcpu.failure is not None or vcpu.gone

@@ -58,6 +58,8 @@ class Vcpu:
         # What its FAILED message said: text and class name.
         self.failure: tuple[str, str] | None = None
         self.gone = False
+        # Gone, and its last message has had the time to arrive.
+        self.buried = False
         self.last_exits: deque[Exit] = deque(maxlen=_LAST_EXITS)
         self._server: ForkServer | None = None
         # Of its process, once that has been asked for.
@@ -96,6 +98,16 @@ class Vcpu:
         """Set `request` in its area, and kick it."""
         self.area.request |= request
         self.kick()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its worker is ready, and still there."""
+        return self.state is VcpuState.READY and not self.gone
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its worker won't come up; `failure_of` knows why."""
+        return self.failure is not None or self.buried
 
     def kill(self) -> None:
         """SIGKILL, for a worker that does not end when it is told to."""

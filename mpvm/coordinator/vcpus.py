@@ -162,6 +162,8 @@ class VcpuSet:
 
     def discard(self, vcpu: Vcpu) -> None:
         """Forget a successor that has come to nothing, whatever its worker does."""
+        if vcpu.buried:
+            return
         if vcpu.pidfd < 0:
             del self._by_identity[vcpu.identity]
         else:
@@ -267,6 +269,7 @@ class VcpuSet:
             return
 
         def bury() -> None:
+            vcpu.buried = True
             if self._stopping:
                 return
             if not vcpu.detached:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mpvm.abi.control_block import ControlBlock
-from mpvm.abi.errors import CommandError, DeviceNotFoundError, StartError
+from mpvm.abi.errors import CommandError, DeviceNotFoundError, StartError, WorkerError
 from mpvm.abi.layout import ResumeFlag, VcpuArea
 from mpvm.abi.messages import Kind, Message
 from mpvm.coordinator import hotplug
@@ -174,7 +174,7 @@ def test_a_worker_that_does_not_come_up_is_one_error_and_the_vm_runs_on(
     bench: Bench, script: Script, said: str
 ) -> None:
     bench.scripts = [script, stays]
-    with pytest.raises((StartError, Exception), match=said):
+    with pytest.raises((StartError, WorkerError), match=said):
         bench.hotplug.add(1, "x")
     assert bench.states() == [RUNNING, ABSENT, ABSENT]
     assert (bench.present, bench.done) == ({0}, [("renew_area", 1), ("cpu_reset", 1), ("write_controls", 1)])

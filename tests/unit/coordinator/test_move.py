@@ -1,5 +1,6 @@
 """Moving a vCPU over a real socket, with threads in the place of workers."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,10 +56,12 @@ class Bench(FakeLauncher):
         super().__init__(folder, monkeypatch)
         monkeypatch.setattr(move, "wait_for_process", lambda vcpu: None)
         self.asked: list[tuple[int, int, str]] = []
+        self.asked_for: list[Vcpu] = []
         self.accelerator = accelerator("unicorn")
         self.ended = False
 
     def ask(self, vcpu: Vcpu, target: Accelerator | None = None) -> None:
+        self.asked_for.append(vcpu)
         super().ask(vcpu)
         self.asked.append((vcpu.index, vcpu.generation, (target or self.accelerator).name))
 
@@ -138,6 +141,20 @@ def test_a_worker_that_can_not_start_leaves_the_vcpu_where_it_is(bench: Bench) -
     assert bench.vcpus.vcpus[0].generation == 0
     assert bench.vcpus.vcpus[0].state is VcpuState.RUNNING
     assert bench.workers[0].kicks.empty()
+
+
+def test_the_last_words_of_a_new_worker_count_although_its_death_is_known_first(bench: Bench) -> None:
+    mover = bench.start(stays)
+
+    def dies_first(worker: FakeWorker) -> None:
+        worker.die()
+        while not any(vcpu.gone for vcpu in bench.asked_for):
+            os.sched_yield()
+        can_not_start(worker)
+
+    bench.scripts = [dies_first]
+    with pytest.raises(StartError, match="vCPU 0: no engine"):
+        mover.move(0)
 
 
 def test_a_move_is_given_up_when_the_run_ends_meanwhile(bench: Bench) -> None:

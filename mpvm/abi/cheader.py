@@ -4,7 +4,7 @@ import ctypes
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from mpvm.abi import control_bits, control_block, entry_checks, exits, layout, log
+from mpvm.abi import control_bits, control_block, entry_checks, exits, feature_words, layout, log
 
 _C_NAMES = {
     ctypes.c_uint8: "uint8_t",
@@ -50,6 +50,7 @@ _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("STARTUP", layout.Startup),
     ("POSTED", layout.PostedKind),
     ("SHADOW", layout.ShadowKind),
+    ("FEATURE_WORD", feature_words.FeatureWord),
     ("SLOT", layout.SlotFlag),
     ("PIN_BASED", control_bits.PinBased),
     ("PROCESSOR_BASED", control_bits.ProcessorBased),

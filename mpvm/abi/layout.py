@@ -16,7 +16,8 @@ one process, any memory of it (`VmPage.backend`); `VmPage.slot` says which part 
 import ctypes
 from enum import IntEnum, IntFlag
 
-from mpvm.abi.control_block import ControlBlock
+from mpvm.abi.control_block import ControlBlock, i64, u8, u16, u32, u64
+from mpvm.abi.feature_words import FEATURE_WORDS
 
 ABI_MAGIC = 0x4D56504D  # "MPVM"
 ABI_VERSION = 1
@@ -30,15 +31,6 @@ POSTED_RING_ENTRIES = 1024
 MAILBOX_ENTRIES = 64
 IO_PORTS = 0x10000
 MAX_SHADOWS = 64
-FEATURE_WORDS = 34
-
-u8, u16, u32, u64, i64 = (
-    ctypes.c_uint8,
-    ctypes.c_uint16,
-    ctypes.c_uint32,
-    ctypes.c_uint64,
-    ctypes.c_int64,
-)
 
 
 class RunState(IntEnum):

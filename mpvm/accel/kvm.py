@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from mpvm.abi.errors import StartError
+from mpvm.abi.feature_words import FeatureWord
 from mpvm.accel.base import Accelerator
-from mpvm.cpu.features import FEATURES, FeatureWord, features_of
+from mpvm.cpu.features import FEATURES, features_of
 from mpvm.cpu.models import CpuModel
 from mpvm.qom.type_info import register_type
 

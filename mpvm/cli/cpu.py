@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from mpvm.abi.errors import ConfigError, ExitStatus
+from mpvm.abi.feature_words import FeatureWord
 from mpvm.accel import accelerator
 from mpvm.cli.options import Parser
-from mpvm.cpu.features import WORD_SOURCES, FeatureWord
+from mpvm.cpu.features import WORD_SOURCES
 from mpvm.cpu.models import SPECIAL_MODELS, CpuModel, by_word, defined_model, model_names, sorted_features
 from mpvm.cpu.resolve import resolve_model
 

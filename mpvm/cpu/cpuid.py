@@ -9,6 +9,7 @@ the highest one that has no entry is all zeros.
 from functools import cache
 from typing import Final, NamedTuple
 
+from mpvm.abi.feature_words import FeatureWord
 from mpvm.cpu.caches import (
     AMD_L1_TLB,
     AMD_L2_TLB,
@@ -17,7 +18,6 @@ from mpvm.cpu.caches import (
     LEAF2_USE_LEAF4,
     Cache,
 )
-from mpvm.cpu.features import FeatureWord
 from mpvm.cpu.models import VENDOR_INTEL, CpuModel, feature_words
 from mpvm.cpu.topology import Topology
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mpvm.abi.errors import ConfigError
-from mpvm.abi.layout import FEATURE_WORDS
-from mpvm.cpu.features import AMD_ALIASED_FEATURES, FEATURES, WORD_SOURCES, FeatureWord
+from mpvm.abi.feature_words import FEATURE_WORDS, FeatureWord
+from mpvm.cpu.features import AMD_ALIASED_FEATURES, FEATURES, WORD_SOURCES
 
 if TYPE_CHECKING:
     from mpvm.cpu.table import Definition

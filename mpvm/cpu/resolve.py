@@ -8,7 +8,8 @@ what the features need, and what the accelerator can't do is left out.
 from typing import TYPE_CHECKING, Final
 
 from mpvm.abi.errors import ConfigError
-from mpvm.cpu.features import FEATURES, REQUIRES, FeatureWord
+from mpvm.abi.feature_words import FeatureWord
+from mpvm.cpu.features import FEATURES, REQUIRES
 from mpvm.cpu.models import VENDOR_INTEL, CpuModel, defined_model, reasons, sorted_features
 from mpvm.cpu.options import CpuOptions, parse_cpu
 

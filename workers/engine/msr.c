@@ -41,10 +41,8 @@ enum {
 #define MC_BANKS 10u
 #define APERTURE(first, last) (msr >= (first) && msr <= (last))
 
-#define FEATURE_WORD_1_ECX 1
 #define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
 #define CPUID_1_ECX_X2APIC (1u << 21)
-#define FEATURE_WORD_8000_0001_EDX 6
 #define CPUID_EXT2_SYSCALL (1u << 11)
 #define CPUID_EXT2_NX (1u << 20)
 #define CPUID_EXT2_FFXSR (1u << 25)
@@ -114,7 +112,7 @@ static bool pat_valid(uint64_t value)
 
 static bool efer_valid(struct vcpu *vcpu, uint64_t value)
 {
-    uint64_t features = ENV_FEATURES(vcpu->env)[FEATURE_WORD_8000_0001_EDX];
+    uint64_t features = ENV_FEATURES(vcpu->env)[MPVM_FEATURE_WORD_CPUID_8000_0001_EDX];
     uint64_t allowed = EFER_LMA;
 
     allowed |= features & CPUID_EXT2_SYSCALL ? EFER_SCE : 0;
@@ -228,7 +226,7 @@ enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *valu
         return done_if(cpuid_is_amd(vcpu));
     case MSR_TSC_DEADLINE:
         *value = vcpu->area->lapic.tsc_deadline;
-        return done_if(vcpu->area->features[FEATURE_WORD_1_ECX] & CPUID_1_ECX_TSC_DEADLINE);
+        return done_if(vcpu->area->features[MPVM_FEATURE_WORD_CPUID_1_ECX] & CPUID_1_ECX_TSC_DEADLINE);
     default:
         break;
     }
@@ -240,7 +238,7 @@ enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *valu
 
 enum msr_answer machine_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
-    uint64_t features = vcpu->area->features[FEATURE_WORD_1_ECX];
+    uint64_t features = vcpu->area->features[MPVM_FEATURE_WORD_CPUID_1_ECX];
 
     switch (msr) {
     case MSR_TSC:

@@ -14,7 +14,6 @@
 /* Ticks of the guest are rarer. */
 #define INTERVAL_NS 1000000u
 
-#define FEATURE_WORD_KVM 11
 #define KVM_FEATURE_STEAL_TIME (1u << 5)
 #define STEAL_TIME_ENABLED 1ull
 #define STEAL_TIME_RESERVED 0x3eull
@@ -114,7 +113,7 @@ void steal_close(struct vcpu *vcpu)
 
 static bool has_steal_time(const struct vcpu *vcpu)
 {
-    return (vcpu->area->features[FEATURE_WORD_KVM] & KVM_FEATURE_STEAL_TIME) != 0;
+    return (vcpu->area->features[MPVM_FEATURE_WORD_KVM] & KVM_FEATURE_STEAL_TIME) != 0;
 }
 
 /* False: #GP. */

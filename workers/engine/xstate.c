@@ -26,7 +26,6 @@
 #define XSTATE_X87 (1ull << 0)
 #define XSTATE_SSE (1ull << 1)
 #define XSTATE_PKRU (1ull << 9)
-#define FEATURE_WORD_7_0_ECX 3
 #define CPUID_7_ECX_PKU (1u << 3)
 
 static void x87_save(CPUX86State *env, uint8_t *image)
@@ -89,7 +88,7 @@ void xstate_save(struct vcpu *vcpu)
     sse_save(env, guest->xsave);
     guest->mxcsr = ENV_MXCSR(env);
     guest->pkru = ENV_PKRU(env);
-    if (ENV_FEATURES(env)[FEATURE_WORD_7_0_ECX] & CPUID_7_ECX_PKU) {
+    if (ENV_FEATURES(env)[MPVM_FEATURE_WORD_CPUID_7_0_ECX] & CPUID_7_ECX_PKU) {
         components |= XSTATE_PKRU;
         memcpy(guest->xsave + PKRU_AT, &ENV_PKRU(env), 4);
     }

@@ -4,10 +4,11 @@ import struct
 
 import pytest
 
+from mpvm.abi.feature_words import FeatureWord
 from mpvm.abi.layout import MAX_CPUID_ENTRIES
 from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.cpu.cpuid import CpuidEntry, cpuid_entries, tsc_ratio
-from mpvm.cpu.features import FEATURES, FeatureWord
+from mpvm.cpu.features import FEATURES
 from mpvm.cpu.models import CpuModel, feature_words, model_names
 from mpvm.cpu.resolve import resolve_model
 from mpvm.cpu.topology import Topology, single_socket, topology

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from mpvm.hw.device import IrqLine
 from mpvm.hw.system import System
-from mpvm.memory.address_space import AddressSpace
+from mpvm.memory.address_space import BOARD_PRIORITY, AddressSpace
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.region import Region
 from mpvm.qom.object import cast
@@ -22,13 +22,21 @@ PHYSICAL_ADDRESS_BITS = 52
 class Wiring:
     """What a board wires its buses to: address spaces, interrupt lines, guest RAM and the system.
 
-    `line(irq)` is a new line to the ISA interrupt `irq`.
+    `line(irq)` is a new line to the ISA interrupt `irq`, `gsi(n)` one to any global system interrupt: the
+    first 16 are the ISA's, and the others reach the I/O APIC alone.
     """
 
-    def __init__(self, system: System, line: Callable[[int], IrqLine], dma: DmaMemory | None = None) -> None:
+    def __init__(
+        self,
+        system: System,
+        line: Callable[[int], IrqLine],
+        dma: DmaMemory | None = None,
+        gsi: Callable[[int], IrqLine] | None = None,
+    ) -> None:
         self.system = system
         self.line = line
         self.dma = dma
+        self.gsi = gsi or line
         self.ports = AddressSpace("I/O ports", IO_PORTS)
         self.memory = AddressSpace("memory", 1 << PHYSICAL_ADDRESS_BITS)
 
@@ -42,26 +50,26 @@ class IoBus(Bus):
     def attach(self, device: Device) -> None:
         """Map what the device, now realized, answers at; nothing is mapped when a part of it can't be."""
         device = cast(device, IoDevice)
-        mapped: list[tuple[AddressSpace, int]] = []
+        mapped: list[tuple[AddressSpace, int, Region]] = []
         try:
             for space, regions in (
                 (self.wiring.ports, device.ports()),
                 (self.wiring.memory, device.memory()),
             ):
                 for base, region in regions:
-                    space.map(base, region)
-                    mapped.append((space, base))
+                    space.map(base, region, device.priority)
+                    mapped.append((space, base, region))
         except BaseException:
-            for space, base in mapped:
-                space.unmap(base)
+            for space, base, region in mapped:
+                space.unmap(base, region)
             raise
         device.mapped = mapped
 
     def detach(self, device: Device) -> None:
         """Take its ports and memory away."""
         device = cast(device, IoDevice)
-        for space, base in device.mapped:
-            space.unmap(base)
+        for space, base, region in device.mapped:
+            space.unmap(base, region)
         device.mapped = []
 
 
@@ -70,11 +78,13 @@ class IoDevice(Device):
     """Base of the devices on such a bus."""
 
     bus_type: ClassVar[str | None] = "io-bus"
+    # Of its regions, where others are, too.
+    priority: ClassVar[int] = BOARD_PRIORITY
 
     def instance_init(self) -> None:
         """Mapped nowhere."""
         super().instance_init()
-        self.mapped: list[tuple[AddressSpace, int]] = []
+        self.mapped: list[tuple[AddressSpace, int, Region]] = []
 
     @property
     def wiring(self) -> Wiring:

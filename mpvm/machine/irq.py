@@ -36,10 +36,10 @@ class SharedWire:
 
 
 class IrqRouter:
-    """`line(irq)` is a new line of a device that is wired to ISA interrupt `irq`."""
+    """`line(irq)` is a new line of a device that is wired to ISA interrupt `irq`, `gsi(n)` one to any GSI."""
 
     def __init__(self, set_pic: Callable[[int, int], None], set_ioapic: Callable[[int, int], None]) -> None:
-        self._wires = [SharedWire(self._sink(irq, set_pic, set_ioapic)) for irq in range(ISA_IRQS)]
+        self._wires = [SharedWire(self._sink(gsi, set_pic, set_ioapic)) for gsi in range(GSIS)]
 
     def line(self, irq: int) -> IrqLine:
         """A new line to ISA interrupt `irq`; `ConfigError` for one that is not 0 to 15."""
@@ -47,14 +47,21 @@ class IrqRouter:
             raise ConfigError(f"there is no ISA interrupt {irq}, one from 0 to {ISA_IRQS - 1} is right")
         return self._wires[irq].input()
 
+    def gsi(self, gsi: int) -> IrqLine:
+        """A new line to GSI `gsi`, which is the ISA interrupt of that number or, from 16 on, a pin alone."""
+        if not 0 <= gsi < GSIS:
+            raise ConfigError(f"there is no interrupt {gsi}, one from 0 to {GSIS - 1} is right")
+        return self._wires[gsi].input()
+
     @staticmethod
     def _sink(
         irq: int, set_pic: Callable[[int, int], None], set_ioapic: Callable[[int, int], None]
     ) -> Callable[[int], None]:
         gsi = PIT_GSI if irq == PIT_IRQ else irq
+        pic = irq < ISA_IRQS and irq != CASCADE_IRQ
 
         def drive(level: int) -> None:
-            if irq != CASCADE_IRQ:
+            if pic:
                 set_pic(irq, level)
             set_ioapic(gsi, level)
 

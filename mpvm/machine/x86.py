@@ -60,7 +60,7 @@ class X86Machine(Machine):
         self.ioapic = self.new(IoApic)
         self.ram = GuestRam(host.ram_block, ram_slots(spec.memory_bytes))
         router = IrqRouter(self.pic.set_irq, self.ioapic.set_irq)
-        wiring = Wiring(host, router.line, DmaMemory(self.ram, host.dma_store))
+        wiring = Wiring(host, router.line, DmaMemory(self.ram, host.dma_store), router.gsi)
         self.ports, self.memory = wiring.ports, wiring.memory
         self.system_bus, self.isa_bus = SystemBus(), IsaBus()
         for name, bus in (("main-system-bus", self.system_bus), ("isa.0", self.isa_bus)):

@@ -16,11 +16,20 @@ _PACKAGES: Final = ("mpvm.qom", "mpvm.accel", "mpvm.cpu", "mpvm.hw", "mpvm.machi
 
 _MODULES: Final = ("mpvm.coordinator.main_loop",)
 
+# Which module has a type that a user adds to a machine whose own modules do not have it, so that adding one
+# does not import them all (QEMU's qemu_load_module_for, util/module.c).
+_MODULE_OF: Final = {
+    "pc-testdev": "mpvm.hw.misc.pc_testdev",
+}
+
 _loaded: Final[set[str]] = set()
 
 
 def find_type(name: str) -> type[Any] | None:
     """The type called `name`, after loading what may have it."""
+    if name in _MODULE_OF:
+        importlib.import_module(_MODULE_OF[name])
+        return type_by_name(name)
     for load in (load_own, load_plugins):
         load()
         if (found := type_by_name(name)) is not None:

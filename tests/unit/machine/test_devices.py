@@ -89,6 +89,27 @@ def test_a_device_of_the_users_answers_and_is_in_peripheral(make: Make) -> None:
     assert [(uart.iobase, uart.irq) for uart in board.machine.uarts()][-1] == (0x2F8, 3)
 
 
+def test_the_test_devices_lines_reach_both_controllers_or_the_io_apic_alone(make: Make) -> None:
+    board = make("pc", devices=[DeviceSpec("pc-testdev")])
+    board.route(20, 0x55)
+    board.out(0x2014, 1, 1)
+    assert board.areas[1].inbox.vector[0x55] == 1
+    assert board.page.pic_intr == 0
+    for port, value in ((0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0xDF)):
+        board.out(port, 1, value)
+    board.out(0x2005, 1, 1)
+    assert board.page.pic_intr == 1
+    assert board.machine.acknowledge_interrupt() == 0x25
+
+
+def test_the_debug_console_is_amid_the_test_devices_ports(make: Make) -> None:
+    board = make("pc", devices=[DeviceSpec("pc-testdev")])
+    board.out(0xE0, 4, 0x44332211)
+    board.out(0xE9, 1, ord("!"))
+    assert board.debug.output == b"!"
+    assert [board.read(port, 1) for port in (0xE8, 0xE9, 0xEA)] == [0x11, 0xE9, 0x33]
+
+
 @pytest.mark.parametrize(
     ("device", "text"),
     [

@@ -1,5 +1,8 @@
 """The board's interrupt wires."""
 
+import pytest
+
+from mpvm.abi.errors import ConfigError
 from mpvm.machine.irq import IrqRouter, SharedWire
 
 
@@ -44,3 +47,27 @@ def test_com1_and_com3_share_a_wire() -> None:
     com3.raise_()
     com1.lower()
     assert board.pic == [(4, 1)]
+
+
+def test_a_gsi_above_the_isas_reaches_the_io_apic_alone() -> None:
+    board = Controllers()
+    board.router.gsi(16).raise_()
+    board.router.gsi(23).raise_()
+    assert (board.pic, board.ioapic) == ([], [(16, 1), (23, 1)])
+
+
+def test_a_gsi_of_the_isas_shares_the_isas_wire() -> None:
+    board = Controllers()
+    board.router.line(4).raise_()
+    board.router.gsi(4).raise_()
+    board.router.gsi(0).raise_()
+    assert board.pic == [(4, 1), (0, 1)]
+    assert board.ioapic == [(4, 1), (2, 1)]
+
+
+def test_there_are_24_gsis_of_which_16_are_the_isas() -> None:
+    router = Controllers().router
+    with pytest.raises(ConfigError, match="one from 0 to 23 is right"):
+        router.gsi(24)
+    with pytest.raises(ConfigError, match="one from 0 to 15 is right"):
+        router.line(16)

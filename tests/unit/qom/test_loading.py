@@ -77,3 +77,14 @@ def test_plugins_are_looked_for_once(install: Install, capsys: pytest.CaptureFix
         with pytest.raises(ObjectTypeError):
             object_class_by_name("test-nowhere")
     assert capsys.readouterr().err.count("mpvm_test_worse") == 2  # once by its name, once by its package's
+
+
+@pytest.mark.parametrize("name", sorted(loading._MODULE_OF))
+def test_a_type_that_names_its_module_is_found_without_the_others(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_loaded", set())
+    found = loading.find_type(name)
+    assert found is not None
+    assert (found.type_name, found.__module__) == (name, loading._MODULE_OF[name])
+    assert not loading._loaded

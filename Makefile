@@ -19,7 +19,7 @@ NATIVE := setup.py pyproject.toml $(wildcard mpvm/abi/*.py workers/engine/*.c) \
 
 PYTHON_SOURCES := $(shell find mpvm workers -name "*.py")
 
-.PHONY: run linux test benchmarks soak lint build anatomy clean help
+.PHONY: run linux test benchmarks soak lint build anatomy conformance clean help
 
 run: $(INSTALLED) $(COMPILED) ## The main job: four vCPU processes run the guest that comes with the package.
 	$(BIN)/mpvm run $(CONFIG)
@@ -54,6 +54,9 @@ build: $(DEVELOPMENT) ## The C engine core and the guests again.
 
 anatomy: $(DEVELOPMENT) ## The numbers of the lines that docs/anatomy.md links to.
 	$(BIN)/python -m tests.anatomy
+
+conformance: $(DEVELOPMENT) $(COMPILED) ## The conformance guests on mpvm and on QEMU, and docs/conformance.md from it.
+	$(BIN)/python -m tests.system.conformance
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

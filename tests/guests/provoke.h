@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-#include "check.h"
 #include "interrupts.h"
+#include "machine.h"
 
 enum { ERROR_CODE_EXT = 1 };
 
@@ -51,6 +51,7 @@ static inline void skip_fault(struct interrupt_frame *frame)
 				 : "rax", "rcx", "rdx", "r11", "cc", "memory");            \
 	} while (0)
 
+/* By check.h's EXPECT; conformance.h has a form of its own. */
 #define EXPECT_FAULT(what, vector_, error_code_)                                           \
 	do {                                                                               \
 		EXPECT(what ": exceptions", seen.count, 1);                                \

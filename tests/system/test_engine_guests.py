@@ -9,8 +9,9 @@ from mpvm.guests.build import folders
 from tests.system import litmus
 from tests.system.runner import Launcher
 
-# Those of the folder `litmus` are run by test_litmus.py.
-_NAMES = sorted(folders(litmus.SOURCES).keys() - {f"litmus-{name}" for name in litmus.LITMUS})
+# Those of the folders `litmus` and `conformance` have test files of their own.
+_ELSEWHERE = ("litmus-", "conformance-")
+_NAMES = sorted(name for name in folders(litmus.SOURCES) if not name.startswith(_ELSEWHERE))
 
 _PASSED = litmus.PASSED
 _ENDS_OTHERWISE = {"triple-fault": ExitStatus.GUEST_CRASH}

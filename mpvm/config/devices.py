@@ -10,6 +10,7 @@ from mpvm.abi.errors import ConfigError
 from mpvm.config.rules import BareError, Rule
 
 if TYPE_CHECKING:
+    from mpvm.config.chardevs import ChardevSpec
     from mpvm.config.types import Device, Global
     from mpvm.qom.properties import Property
 
@@ -19,6 +20,18 @@ _SCALARS: Final = (str, int, float, bool)
 def device() -> Rule:
     """One device of `devices`."""
     return Rule(_parse_device, "a device such as {driver: isa-serial, iobase: 0x2f8, irq: 3}")
+
+
+def chardev_definition() -> Rule:
+    """One chardev of `chardevs`."""
+
+    def parse(value: object) -> "ChardevSpec":
+        # Imported here: few configurations define chardevs.
+        from mpvm.config.chardev_options import parse_definition
+
+        return parse_definition(value)
+
+    return Rule(parse, "a chardev such as {backend: stdio, id: console}")
 
 
 def global_properties() -> Rule:
@@ -88,18 +101,31 @@ def _checked(driver: str, given: dict[str, object]) -> dict[str, Any]:
 
 
 def _checked_value(prop: "Property[Any]", where: str, value: object) -> Any:
-    from mpvm.config.types import ChardevSpec
     from mpvm.hw.char.chardev import CHARDEV_KIND
 
     if prop.kind == CHARDEV_KIND:
-        try:
-            return ChardevSpec.parse(value)
-        except ValueError:
-            raise ConfigError(f"{where}: {value} is not accepted, {prop.right} is right") from None
+        return _checked_chardev(where, value)
     if not isinstance(value, _SCALARS):
         raise ConfigError(f"{where}: is not a single value, {prop.right} is right")
     prop.check(value, where)
     return value
+
+
+def _checked_chardev(where: str, value: object) -> "ChardevSpec":
+    from mpvm.config.chardevs import CHARDEV_RIGHT, REFERENCE, ChardevSpec
+    from mpvm.config.rules import WholeError
+    from mpvm.qom.id import id_wellformed
+
+    try:
+        return ChardevSpec.parse(value)
+    except WholeError as error:
+        text = str(error) if isinstance(error, BareError) else f"{value} {error}"
+        raise ConfigError(f"{where}: {text}") from None
+    except ValueError:
+        # A bare name is a reference, as in QEMU's -device; whether there is one, is known when all is read.
+        if isinstance(value, str) and id_wellformed(value):
+            return ChardevSpec(REFERENCE, id=value)
+        raise ConfigError(f"{where}: {value} is not accepted, {CHARDEV_RIGHT} is right") from None
 
 
 def _parse_globals(value: object) -> "tuple[Global, ...]":

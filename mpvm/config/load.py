@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpvm.abi.errors import ConfigError
 from mpvm.config import cache, rules
-from mpvm.config.types import BUILTIN, ChardevSpec, Config, Device, Machine
+from mpvm.config.chardev_table import ChardevTable
+from mpvm.config.types import BUILTIN, Config, Device, FwCfgItem, Machine
 
 if TYPE_CHECKING:
     from mpvm.config.document import Document, Key
@@ -190,23 +191,31 @@ def _resolve(config: Config, source: _Source) -> Config:
         for index, module in enumerate(boot.modules)
     )
     boot = boot._replace(kernel=kernel, initrd=initrd, modules=modules)
-    serial = tuple(_chardev(source, ("serial", index), spec) for index, spec in enumerate(config.serial))
-    debugcon = _chardev(source, ("debugcon",), config.debugcon)
-    devices = tuple(_device(source, ("devices", index), each) for index, each in enumerate(config.devices))
-    _one_stdio(source, serial, debugcon, devices)
+    table = ChardevTable(source)
+    chardevs = tuple(table.define(("chardevs", index), spec) for index, spec in enumerate(config.chardevs))
+    serial = tuple(table.use(("serial", index), spec) for index, spec in enumerate(config.serial))
+    debugcon = table.use(("debugcon",), config.debugcon)
+    monitor = tuple(table.use(("monitor", index), spec) for index, spec in enumerate(config.monitor))
+    devices = tuple(_device(table, ("devices", index), each) for index, each in enumerate(config.devices))
+    fw_cfg = tuple(_fw_cfg(source, ("fw_cfg", index), item) for index, item in enumerate(config.fw_cfg))
     _one_name(source, devices)
     _check_cpu(source, config.cpu.model)
     _check_cputune(source, config)
     qmp = config.qmp and _socket(source, ("qmp",), config.qmp)
     logfile = config.logfile and _new_file(source, ("logfile",), config.logfile)
+    pidfile = config.pidfile and _new_file(source, ("pidfile",), config.pidfile)
     symbols = config.symbols and _file(source, ("symbols",), config.symbols, "a symbol table")
     if symbols and not config.perfmap:
         raise source.error(("symbols",), "nothing asks for symbols, perfmap: true or --perfmap is right")
     return config._replace(
         boot=boot,
+        chardevs=chardevs,
         serial=serial,
         debugcon=debugcon,
+        monitor=monitor,
         devices=devices,
+        fw_cfg=fw_cfg,
+        pidfile=pidfile,
         qmp=qmp,
         logfile=logfile,
         symbols=symbols,
@@ -240,15 +249,6 @@ def _file(source: _Source, key: "Key", path: Path, what: str) -> Path:
     return path
 
 
-def _chardev(source: _Source, key: "Key", spec: ChardevSpec) -> ChardevSpec:
-    if spec.path is None:
-        return spec
-    path = source.folder_of(key) / spec.path
-    if os.path.isdir(path) or not os.path.isdir(path.parent):  # noqa: PTH112 -- never raises
-        raise source.error(key, f"{path}: can't be made, file:PATH in a folder that exists is right")
-    return spec._replace(path=path)
-
-
 def _socket(source: _Source, key: "Key", path: Path) -> Path:
     path = source.folder_of(key) / path
     if not os.path.isdir(path.parent):  # noqa: PTH112 -- never raises
@@ -263,11 +263,20 @@ def _new_file(source: _Source, key: "Key", path: Path) -> Path:
     return path
 
 
-def _device(source: _Source, key: "Key", device: Device) -> Device:
-    """`device` with absolute paths."""
-    resolved = {name: _chardev(source, (*key, name), spec) for name, spec in device.chardevs().items()}
+def _device(table: ChardevTable, key: "Key", device: Device) -> Device:
+    """`device` with its chardevs looked up."""
+    resolved = {name: table.use((*key, name), spec) for name, spec in device.chardevs().items()}
     properties = tuple((name, resolved.get(name, value)) for name, value in device.properties)
     return device._replace(properties=properties)
+
+
+def _fw_cfg(source: _Source, key: "Key", item: FwCfgItem) -> FwCfgItem:
+    """`item` with an absolute path, of a file that is there."""
+    if (item.file is None) == (item.string is None):
+        raise source.error(key, f"{item.name} has no content or two, file: or string: is right")
+    if item.file is None:
+        return item
+    return item._replace(file=_file(source, (*key, "file"), item.file, "an item's content"))
 
 
 def _one_name(source: _Source, devices: tuple[Device, ...]) -> None:
@@ -276,21 +285,6 @@ def _one_name(source: _Source, devices: tuple[Device, ...]) -> None:
         if device.id in names:
             raise source.error(("devices", index, "id"), f"there are two {device.id}, one is right")
         names |= {device.id} if device.id is not None else set()
-
-
-def _one_stdio(
-    source: _Source, serial: tuple[ChardevSpec, ...], debugcon: ChardevSpec, devices: tuple[Device, ...]
-) -> None:
-    owners: list[Key] = [("serial", index) for index, spec in enumerate(serial) if spec.kind == "stdio"]
-    if debugcon.kind == "stdio":
-        owners.append(("debugcon",))
-    for index, device in enumerate(devices):
-        owners += [("devices", index, n) for n, spec in device.chardevs().items() if spec.kind == "stdio"]
-    if len(owners) > 1:
-        from mpvm.config.document import dotted
-
-        taken = f"stdio is taken by {dotted(owners[0])} already"
-        raise source.error(owners[1], f"{taken}, null or file:PATH is right")
 
 
 def _check_cputune(source: _Source, config: Config) -> None:

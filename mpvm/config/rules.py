@@ -293,6 +293,46 @@ def text(what: str) -> Rule:
     return Rule(parse, f"{what} in quotes")
 
 
+def optional_text(what: str) -> Rule:
+    """The same, or nothing."""
+    whole = text(what)
+    return Rule(lambda value: None if value is None else whole.parse(value), whole.right)
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+
+
+def uuid() -> Rule:
+    """A UUID in its usual form, or nothing."""
+
+    def parse(value: object) -> str | None:
+        if value is not None and not (isinstance(value, str) and _UUID.fullmatch(value)):
+            raise _wrong("is not a UUID")
+        return value
+
+    return Rule(parse, "a text such as 12345678-1234-5678-9abc-123456789abc")
+
+
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(T\d{1,2}:\d{1,2}:\d{1,2})?", re.ASCII)
+
+
+def rtc_base() -> Rule:
+    """What a real-time clock starts from: utc, localtime or a date, which is UTC."""
+
+    def parse(value: object) -> str:
+        if value in ("utc", "localtime"):
+            return str(value)
+        if not isinstance(value, str) or not _DATE.fullmatch(value):
+            raise _wrong("is not a date")
+        # Imported here: few machines have a date of their own.
+        from mpvm.config.dates import unix_seconds
+
+        unix_seconds(value)
+        return value
+
+    return Rule(parse, "utc, localtime or a date such as 2006-06-17T16:01:21 or 2006-06-17")
+
+
 def socket() -> Rule:
     """unix:PATH as a path, or nothing."""
 

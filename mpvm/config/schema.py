@@ -23,6 +23,7 @@ _RIGHT = {
 }
 _MISSING = {
     "path": "missing, the path of a module is right",
+    "name": "missing, a name such as opt/org.example/x is right",
     "vcpu": "missing, the index of a vCPU is right",
     "cpuset": "missing, a list of the host's CPUs such as 0-3,6 is right",
 }
@@ -34,6 +35,9 @@ _SECTIONS: dict[str, Any] = {
     "vcpupin": types.VcpuPin,
     "boot": types.Boot,
     "modules": types.Module,
+    "action": types.Action,
+    "rtc": types.Rtc,
+    "fw_cfg": types.FwCfgItem,
 }
 _SHOWN = 60
 _CONFIG: Final[TypeAdapter[types.Config]] = TypeAdapter(Annotated[types.Config, Section()])

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from mpvm.config import rules
-from mpvm.config.devices import device, global_properties, machine_type
+from mpvm.config.chardevs import CHARDEV_RIGHT, STDIO, ChardevSpec
+from mpvm.config.devices import chardev_definition, device, global_properties, machine_type
 from mpvm.cpu.topology import Topology, single_socket
 from mpvm.trace.log import LOG_ITEMS
 
@@ -18,29 +19,7 @@ BUILTIN = "builtin:"
 _ONE_VCPU = single_socket(1)
 
 
-class ChardevSpec(NamedTuple):
-    """Where the bytes of a serial line go: `kind` stdio, null or file (which has a `path`)."""
-
-    kind: str
-    path: Path | None = None
-
-    def __str__(self) -> str:
-        return self.kind if self.path is None else f"{self.kind}:{self.path}"
-
-    @classmethod
-    def parse(cls, value: object) -> "ChardevSpec":
-        """The chardev that "stdio", "null" or "file:PATH" names; `ValueError` for anything else."""
-        if value is None:
-            # What YAML makes of an unquoted null.
-            return cls("null")
-        if value in ("stdio", "null"):
-            return cls(str(value))
-        if isinstance(value, str) and value.startswith("file:") and len(value) > len("file:"):
-            return cls("file", Path(value.removeprefix("file:")))
-        raise ValueError
-
-
-_CHARDEV = rules.Rule(ChardevSpec.parse, "stdio, null or file:PATH")
+_CHARDEV = rules.Rule(ChardevSpec.parse, CHARDEV_RIGHT)
 
 
 class Machine(NamedTuple):
@@ -112,6 +91,37 @@ class Global(NamedTuple):
     value: str | float
 
 
+class Action(NamedTuple):
+    """What an event of the guest leads to (QEMU's -action); a triple fault is a panic or a reset."""
+
+    reboot: Annotated[str, rules.one_of("reset", "shutdown")] = "reset"
+    shutdown: Annotated[str, rules.one_of("poweroff", "pause")] = "poweroff"
+    panic: Annotated[str, rules.one_of("shutdown", "pause", "exit-failure", "none")] = "shutdown"
+    watchdog: Annotated[
+        str, rules.one_of("reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi")
+    ] = "reset"
+    triple_fault: Annotated[str, rules.one_of("panic", "reset")] = "panic"
+
+
+class Rtc(NamedTuple):
+    """What the real-time clock says at the start, what it goes by, and how it makes up for lost ticks.
+
+    `base` is utc, localtime or a date.
+    """
+
+    base: Annotated[str, rules.rtc_base()] = "utc"
+    clock: Annotated[str, rules.one_of("host", "rt", "vm")] = "host"
+    driftfix: Annotated[str, rules.one_of("none", "slew")] = "none"
+
+
+class FwCfgItem(NamedTuple):
+    """A file of the user's in fw_cfg's directory; its content is that of `file`, or `string`."""
+
+    name: Annotated[str, rules.text("an item's name such as opt/org.example/x")]
+    file: Annotated[Path | None, rules.optional_path("an item's content")] = None
+    string: Annotated[str | None, rules.optional_text("an item's content")] = None
+
+
 class Config(NamedTuple):
     """A machine as a user describes it. `timeout` is in seconds of wall-clock time."""
 
@@ -120,12 +130,20 @@ class Config(NamedTuple):
     machine: Annotated[Machine, rules.Section()] = Machine()
     cpu: Annotated[Cpu, rules.Section()] = Cpu()
     cputune: Annotated[CpuTune, rules.Section()] = CpuTune()
-    serial: tuple[Annotated[ChardevSpec, _CHARDEV], ...] = (ChardevSpec("stdio"),)
+    uuid: Annotated[str | None, rules.uuid()] = None
+    chardevs: tuple[Annotated[ChardevSpec, chardev_definition()], ...] = ()
+    serial: tuple[Annotated[ChardevSpec, _CHARDEV], ...] = (STDIO,)
     debugcon: Annotated[ChardevSpec, _CHARDEV] = ChardevSpec("null")
+    monitor: tuple[Annotated[ChardevSpec, _CHARDEV], ...] = ()
     isa_debug_exit: Annotated[bool, rules.flag()] = False
     devices: tuple[Annotated[Device, device()], ...] = ()
     globals: Annotated[tuple[Global, ...], global_properties()] = ()
+    fw_cfg: tuple[Annotated[FwCfgItem, rules.Section()], ...] = ()
+    rtc: Annotated[Rtc, rules.Section()] = Rtc()
+    paused: Annotated[bool, rules.flag()] = False
     no_reboot: Annotated[bool, rules.flag()] = False
+    action: Annotated[Action, rules.Section()] = Action()
+    pidfile: Annotated[Path | None, rules.optional_path("a file for the process id")] = None
     timeout: Annotated[float | None, rules.seconds()] = None
     qmp: Annotated[Path | None, rules.socket()] = None
     log: tuple[Annotated[str, rules.one_of(*LOG_ITEMS)], ...] = ()
@@ -159,20 +177,28 @@ def to_plain(config: Config) -> dict[str, Any]:
             "append": boot.append,
             "modules": [{"path": str(module.path), "string": module.string} for module in boot.modules],
         },
-        "serial": [str(chardev) for chardev in config.serial],
-        "debugcon": str(config.debugcon),
+        "uuid": config.uuid,
+        "chardevs": [spec.to_plain() for spec in config.chardevs],
+        "serial": [spec.to_plain() for spec in config.serial],
+        "debugcon": config.debugcon.to_plain(),
+        "monitor": [spec.to_plain() for spec in config.monitor],
         "isa_debug_exit": config.isa_debug_exit,
         "devices": [
             {
                 "driver": device.driver,
                 "id": device.id,
                 "properties": [[n, v] for n, v in device.properties if not isinstance(v, ChardevSpec)],
-                "chardevs": {name: str(spec) for name, spec in device.chardevs().items()},
+                "chardevs": {name: spec.to_plain() for name, spec in device.chardevs().items()},
             }
             for device in config.devices
         ],
         "globals": [[each.driver, each.property, each.value] for each in config.globals],
+        "fw_cfg": [[i.name, None if i.file is None else str(i.file), i.string] for i in config.fw_cfg],
+        "rtc": list(config.rtc),
+        "paused": config.paused,
         "no_reboot": config.no_reboot,
+        "action": list(config.action),
+        "pidfile": None if config.pidfile is None else str(config.pidfile),
         "timeout": config.timeout,
         "qmp": None if config.qmp is None else str(config.qmp),
         "log": list(config.log),
@@ -204,12 +230,23 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
         cpu=Cpu(**rest.pop("cpu")),
         cputune=CpuTune(**tune),
         boot=Boot(**boot),
-        serial=tuple(ChardevSpec.parse(chardev) for chardev in rest.pop("serial")),
-        debugcon=ChardevSpec.parse(rest.pop("debugcon")),
+        uuid=rest["uuid"],
+        chardevs=tuple(ChardevSpec.from_plain(spec) for spec in rest["chardevs"]),
+        serial=tuple(ChardevSpec.from_plain(spec) for spec in rest["serial"]),
+        debugcon=ChardevSpec.from_plain(rest["debugcon"]),
+        monitor=tuple(ChardevSpec.from_plain(spec) for spec in rest["monitor"]),
         isa_debug_exit=rest["isa_debug_exit"],
         devices=tuple(_device(device) for device in rest["devices"]),
         globals=tuple(Global(driver=d, property=p, value=v) for d, p, v in rest["globals"]),
+        fw_cfg=tuple(
+            FwCfgItem(name, None if file is None else Path(file), string)
+            for name, file, string in rest["fw_cfg"]
+        ),
+        rtc=Rtc(*rest["rtc"]),
+        paused=rest["paused"],
         no_reboot=rest["no_reboot"],
+        action=Action(*rest["action"]),
+        pidfile=None if rest["pidfile"] is None else Path(rest["pidfile"]),
         timeout=rest["timeout"],
         qmp=None if rest["qmp"] is None else Path(rest["qmp"]),
         log=tuple(rest["log"]),
@@ -221,6 +258,6 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
 
 
 def _device(plain: Mapping[str, Any]) -> Device:
-    chardevs = {name: ChardevSpec.parse(text) for name, text in plain["chardevs"].items()}
+    chardevs = {name: ChardevSpec.from_plain(spec) for name, spec in plain["chardevs"].items()}
     properties = {**dict(plain["properties"]), **chardevs}
     return Device(driver=plain["driver"], id=plain["id"], properties=tuple(properties.items()))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from mpvm.abi.errors import StartError
 from mpvm.config import ChardevSpec
 from mpvm.coordinator.chardev.file import FileChardev
 from mpvm.coordinator.chardev.output import Loop, Tail
@@ -30,6 +31,8 @@ class Chardevs:
         """The backend that `spec` describes."""
         if spec.kind == "null":
             return NullChardev()
+        if spec.kind not in ("file", "stdio"):
+            raise StartError(f"{spec}: no such chardev is here yet, stdio, null or file:PATH is right")
         backend: StdioChardev | FileChardev
         if spec.kind == "file":
             assert spec.path is not None

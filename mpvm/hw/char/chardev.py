@@ -113,4 +113,4 @@ def chardev_property(description: str) -> Property[Chardev | None]:
             raise ValueError("is not a chardev")
         return value
 
-    return Property(CHARDEV_KIND, parse, "stdio, null or file:PATH", None, description)
+    return Property(CHARDEV_KIND, parse, "a chardev such as stdio", None, description)

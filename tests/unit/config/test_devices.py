@@ -8,6 +8,7 @@ import pytest
 
 from mpvm.abi.errors import ConfigError
 from mpvm.config import ChardevSpec, Config, Device, Global, Override, load_config
+from mpvm.config.chardevs import STDIO
 
 WriteConfig = Callable[[str], Path]
 MakeConfig = Callable[..., Config]
@@ -52,10 +53,8 @@ def test_globals_are_by_driver_and_property(machine_config: MakeConfig) -> None:
         ([{**COM2, "realized": True}], "devices[0]: isa-serial: there is no property realized"),
         ([{**COM2, "irq": "many"}], "isa-serial.irq: many is not a number, a number from 0 to 0xffffffff is"),
         ([{**COM2, "irq": [1]}], "isa-serial.irq: is not a single value, a number from 0 to"),
-        (
-            [{**COM2, "chardev": "tty"}],
-            "isa-serial.chardev: tty is not accepted, stdio, null or file:PATH is",
-        ),
+        ([{**COM2, "chardev": "/tty"}], "isa-serial.chardev: /tty is not accepted, stdio, null, file:PATH"),
+        ([{**COM2, "chardev": "tty"}], "devices[0].chardev: there is no chardev tty, an id of one in"),
         ([{**COM2, "id": "a/b"}], "id: a/b is not a name, a letter, then letters"),
         ([COM2, COM2], "devices[1].id: there are two com2, one is right"),
         (["isa-serial,iobase"], "has 'iobase' in it, name=value is right there"),
@@ -127,4 +126,4 @@ def test_a_remembered_device_is_the_validated_one(
         "devices:\n  - {driver: isa-serial, id: com2, iobase: 0x2f8, chardev: stdio}\n"
     )
     assert load_config(path) == load_config(path)
-    assert load_config(path).devices[0].chardevs() == {"chardev": ChardevSpec("stdio")}
+    assert load_config(path).devices[0].chardevs() == {"chardev": STDIO}

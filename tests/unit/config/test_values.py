@@ -8,6 +8,7 @@ import pytest
 
 from mpvm.abi.errors import ConfigError, ExitStatus
 from mpvm.config import ChardevSpec, Config, CpuTune, Override, VcpuPin, load_config
+from mpvm.config.chardevs import STDIO
 from mpvm.cpu.topology import single_socket
 
 WriteConfig = Callable[[str], Path]
@@ -22,7 +23,7 @@ def test_every_key_but_the_kernel_has_a_default(machine_config: MakeConfig, gues
     assert (config.machine.type, config.machine.smp.cpus, config.machine.accel) == ("", 1, "unicorn")
     assert config.machine.memory == 128 << 20
     assert config.cpu.model == "max"
-    assert config.serial == (ChardevSpec("stdio"),)
+    assert config.serial == (STDIO,)
     assert config.debugcon == ChardevSpec("null")
     assert (config.isa_debug_exit, config.no_reboot, config.timeout) == (False, False, None)
     assert (config.perfmap, config.symbols) == (False, None)
@@ -68,13 +69,13 @@ def test_a_machine_that_needs_no_vcpu_has_none_unless_it_is_said(
 def test_a_chardev_may_be_a_file(machine_config: MakeConfig, tmp_path: Path) -> None:
     config = machine_config(serial=["null", "file:log"], debugcon="stdio")
     assert config.serial == (ChardevSpec("null"), ChardevSpec("file", tmp_path / "log"))
-    assert config.debugcon == ChardevSpec("stdio")
+    assert config.debugcon == STDIO
 
 
 def test_null_needs_no_quotes(machine_config: MakeConfig) -> None:
     config = machine_config(serial=[None, "stdio"], debugcon=None)
     assert (config.serial, config.debugcon) == (
-        (ChardevSpec("null"), ChardevSpec("stdio")),
+        (ChardevSpec("null"), STDIO),
         ChardevSpec("null"),
     )
 
@@ -235,10 +236,23 @@ WRONG = [
         ":1: boot.modules[0].strin: unknown key, string is right",
     ),
     ("serial: stdio", ":1: serial: stdio is not a list, a list such as [stdio] is right"),
-    ("serial: [pty]", ":1: serial[0]: pty is not accepted, stdio, null or file:PATH is right"),
-    ("serial:\n- stdio\n- 5", ":3: serial[1]: 5 is not accepted, stdio, null or file:PATH is right"),
+    ("serial: [tty]", ":1: serial[0]: tty is not accepted, stdio, null, file:PATH"),
+    ("serial:\n- stdio\n- 5", ":3: serial[1]: 5 is not accepted, stdio, null, file:PATH"),
     ("serial: ['file:']", ":1: serial[0]: file: is not accepted"),
-    ("debugcon: tcp", ":1: debugcon: tcp is not accepted, stdio, null or file:PATH is right"),
+    ("debugcon: tcp", ":1: debugcon: tcp is not accepted, stdio, null, file:PATH"),
+    (
+        "uuid: abc",
+        ":1: uuid: abc is not a UUID, a text such as 12345678-",
+    ),
+    ("monitor: stdio", ":1: monitor: stdio is not a list"),
+    ("rtc: {base: 2006-13-01}", ":1: rtc.base: 2006-13-01 month must be in 1..12, utc, localtime or a date"),
+    ("rtc: {base: now}", ":1: rtc.base: now is not a date, utc, localtime or a date such as"),
+    ("rtc: {clock: tsc}", ":1: rtc.clock: tsc is not accepted, host or rt or vm is right"),
+    ("rtc: utc", ":1: rtc: utc is not a section, base, clock, driftfix are right below it"),
+    ("action: {reboot: pause}", ":1: action.reboot: pause is not accepted, reset or shutdown is right"),
+    ("action: {triple_fault: 1}", ":1: action.triple_fault: 1 is not accepted, panic or reset is right"),
+    ("fw_cfg: [{string: a}]", ":1: fw_cfg[0].name: missing, a name such as opt/org.example/x is right"),
+    ("paused: 1", ":1: paused: 1 is not a boolean"),
     ("isa_debug_exit: 1", ":1: isa_debug_exit: 1 is not a boolean, true or false is right"),
     ("no_reboot: maybe", ":1: no_reboot: maybe is not a boolean, true or false is right"),
     ("timeout: 0", ":1: timeout: 0 is out of range, a number of seconds above 0 is right"),

@@ -115,3 +115,8 @@ def deliver_posted(write: Write, machine: Machine) -> None:
         machine.end_of_interrupt(write.address & 0xFF)
     else:
         raise ProtocolError(f"vCPU {write.vcpu}: posted write of unknown kind {write.kind}")
+
+
+def deliver_string(port: int, data: bytes, machine: Machine) -> None:
+    """Carry out posted writes of a byte each to `port`, in the order of `data`."""
+    machine.ports.write_string(port & IO_PORTS - 1, data)

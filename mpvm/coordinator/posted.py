@@ -22,6 +22,10 @@ _ENTRY_WORDS: Final = 4
 _RING: Final = layout.POSTED_RING_ENTRIES
 _MASK: Final = _RING - 1
 _SPINS_BETWEEN_CHECKS: Final = 256
+# kind and size of a byte to a port, in the entry's last word
+_PORT_BYTE: Final = layout.PostedKind.PORT | 1 << 8
+# So many entries at most are looked at together.
+_STRING: Final = 256
 
 assert _ENTRY_WORDS * 8 == 32
 assert not _RING & _MASK
@@ -38,10 +42,20 @@ class Write(NamedTuple):
 
 
 class PostedRing:
-    """The consumer's side of the ring in `vm`, the VM block (at least its `VmPage`)."""
+    """The consumer's side of the ring in `vm`, the VM block (at least its `VmPage`).
 
-    def __init__(self, vm: memoryview, deliver: Callable[[Write], None]) -> None:
+    Writes go to `deliver` one by one; with `deliver_string`, bytes that follow one another to one port, as a
+    console's do, go there together, for what takes them is not quicker than the guest otherwise.
+    """
+
+    def __init__(
+        self,
+        vm: memoryview,
+        deliver: Callable[[Write], None],
+        deliver_string: Callable[[int, bytes], None] | None = None,
+    ) -> None:
         self._deliver = deliver
+        self._deliver_string = deliver_string
         self._words = vm[: _PAGE.posted.offset + _RING * _ENTRY_WORDS * 8].cast("Q")
         self._bytes = self._words.cast("B")
         self._armed = self._bytes[_PAGE.posted_armed.offset :][:4].cast("I")
@@ -61,12 +75,36 @@ class PostedRing:
             entry = _ENTRY.unpack_from(
                 self._bytes, _PAGE.posted.offset + (head & _MASK) * 8 * _ENTRY_WORDS + 8
             )
+            address, _, kind, size, _ = entry
+            if self._deliver_string is not None and kind | size << 8 == _PORT_BYTE:
+                string = self._string(head, address)
+                if len(string) > 1:
+                    head += len(string)
+                    self._head = words[_PAGE.posted_head.offset // 8] = head
+                    self._deliver_string(address, string)
+                    continue
             head += 1
             # Before the delivery: the entry is copied, and a producer may wait for the room.
             self._head = words[_PAGE.posted_head.offset // 8] = head
             self._deliver(Write._make(entry))
         self.drained += head - start
         return head - start
+
+    def _string(self, head: int, address: int) -> bytes:
+        """The bytes for the port `address` in the entries from `head` on that are complete and for it."""
+        words, first = self._words, head & _MASK
+        base = _PAGE.posted.offset // 8
+        count = min(words[_PAGE.posted_tail.offset // 8] - head, _RING - first, _STRING)
+        if count < 2:
+            return b""
+        start = base + first * _ENTRY_WORDS
+        entries = words[start : start + count * _ENTRY_WORDS].tolist()
+        same = zip(entries[::_ENTRY_WORDS], entries[1::_ENTRY_WORDS], entries[3::_ENTRY_WORDS], strict=True)
+        for position, (seq, port, what) in enumerate(same):
+            if seq != head + position + 1 or port != address or what & 0xFFFF != _PORT_BYTE:
+                count = position
+                break
+        return bytes([value & 0xFF for value in entries[2 : count * _ENTRY_WORDS : _ENTRY_WORDS]])
 
     def drain_through(self, alive: Callable[[], bool]) -> None:
         """Deliver every write whose ticket has been taken by now.

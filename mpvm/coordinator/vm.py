@@ -17,7 +17,7 @@ from mpvm.config import Config
 from mpvm.coordinator import forkserver, runtime_dir, tsc
 from mpvm.coordinator.chardev.backends import Chardevs
 from mpvm.coordinator.clock import MonotonicClock
-from mpvm.coordinator.dispatch import Exit, deliver_posted, describe, handle_exit
+from mpvm.coordinator.dispatch import Exit, deliver_posted, deliver_string, describe, handle_exit
 from mpvm.coordinator.exit_notifiers import ExitNotifiers
 from mpvm.coordinator.launch import Launcher, endpoint, launch, wait_until_ready
 from mpvm.coordinator.loop import EventLoop
@@ -135,7 +135,11 @@ class VirtualMachine:
         self.loop = EventLoop(self.clock)
         undo("closing the event loop", self.loop.close)
         undo("restoring the signals' handlers", self._handle_signals().close)
-        self._ring = PostedRing(self._memory.vm, lambda write: deliver_posted(write, self.machine))
+        self._ring = PostedRing(
+            self._memory.vm,
+            lambda write: deliver_posted(write, self.machine),
+            lambda port, data: deliver_string(port, data, self.machine),
+        )
         undo("closing the ring of posted writes", self._ring.close)
         socket = endpoint(self._directory)
         on_exit = self._traced_exit if trace_enabled("vcpu_exit") else self._on_exit

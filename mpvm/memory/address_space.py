@@ -127,6 +127,15 @@ class AddressSpace:
         for i in range(size):
             self._write_byte(address + i, value >> 8 * i & 0xFF)
 
+    def write_string(self, address: int, data: bytes) -> None:
+        """Write the bytes of `data`, one after the other, at `address` itself."""
+        found = self._find(address)
+        if found is not None and (take := found.region.strings.get(address - found.base)) is not None:
+            take(data)
+            return
+        for value in data:
+            self.write(address, 1, value)
+
     def _write_byte(self, address: int, value: int) -> None:
         found = self._find(address)
         if found is not None:

@@ -64,7 +64,7 @@ class Region:
 
     `read(offset, size)` and `write(offset, size, value)` get offsets from the region's start and
     sizes 1, 2, 4 (8 for memory). `posted`: offsets whose write nobody waits for. `shadows`: offset to
-    the register that is published there.
+    the register that is published there. `strings`: offset to what takes several bytes for it at once.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Region:
         *,
         posted: frozenset[int] = frozenset(),
         shadows: dict[int, ShadowRegister] | None = None,
+        strings: dict[int, Callable[[bytes], None]] | None = None,
     ) -> None:
         self.name = name
         self.size = size
@@ -83,3 +84,4 @@ class Region:
         self.write = write
         self.posted = posted
         self.shadows = shadows or {}
+        self.strings = strings or {}

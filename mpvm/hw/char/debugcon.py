@@ -24,7 +24,14 @@ class DebugCon(IsaDevice):
     def realize(self) -> None:
         """Connect to the chardev."""
         self._chardev = self.chardev or NullChardev()
-        self._region = Region("debugcon", 1, self._read, self._write, posted=frozenset((0,)))
+        self._region = Region(
+            "debugcon",
+            1,
+            self._read,
+            self._write,
+            posted=frozenset((0,)),
+            strings={0: self._chardev.write},
+        )
 
     def ports(self) -> list[tuple[int, Region]]:
         """Where the console is."""

@@ -158,6 +158,7 @@ class Uart16550A(IsaDevice):
             self._write,
             posted=frozenset((THR, IER, LCR, SCR)),
             shadows={LSR: self._lsr_shadow},
+            strings={THR: self._write_string},
         )
         # characters with the PE, FE and BI that belong to them
         self._fifo: deque[tuple[int, int]] = deque()
@@ -285,11 +286,19 @@ class Uart16550A(IsaDevice):
 
     # -- the transmitter ---------------------------------------------------------------------------
 
-    def _transmit(self, character: int) -> None:
-        if self._mcr & Mcr.LOOP:
-            self._shift_in(character & ((1 << 5 + (self._lcr & Lcr.WLS)) - 1), 0)
+    def _write_string(self, data: bytes) -> None:
+        """What writing each byte of `data` to offset 0 does."""
+        if self._lcr & Lcr.DLAB:
+            self._write_register(THR, data[-1])
         else:
-            self._chardev.write(bytes((character,)))
+            self._transmit(data)
+
+    def _transmit(self, characters: bytes) -> None:
+        if self._mcr & Mcr.LOOP:
+            for character in characters:
+                self._shift_in(character & ((1 << 5 + (self._lcr & Lcr.WLS)) - 1), 0)
+        else:
+            self._chardev.write(characters)
         self._thr_empty_interrupt = True
         # Writing THR takes the interrupt back and its emptying raises it anew: the line must show an
         # edge. It rises when timers run next, so that a burst of posted bytes makes one edge, not one each.
@@ -403,7 +412,7 @@ class Uart16550A(IsaDevice):
             shift = 8 * offset
             self._divisor = self._divisor & ~(0xFF << shift) | value << shift
         elif offset == THR:
-            self._transmit(value)
+            self._transmit(bytes((value,)))
         elif offset == IER:
             self._write_ier(value & _IER_MASK)
         elif offset == FCR:

@@ -128,3 +128,55 @@ def test_the_ring_is_consistent_while_a_write_is_delivered(fake: FakeRing) -> No
     ring = PostedRing(fake.block, lambda write: heads.append(fake.page.posted_head - start))
     ring.drain()
     assert heads == [1, 2]
+
+
+def strings(fake: FakeRing) -> tuple[PostedRing, list[Write | tuple[int, bytes]]]:
+    got: list[Write | tuple[int, bytes]] = []
+    return PostedRing(fake.block, got.append, lambda port, data: got.append((port, data))), got
+
+
+def test_bytes_to_one_port_are_delivered_together_and_in_their_place(fake: FakeRing) -> None:
+    ring, got = strings(fake)
+    for port, text in ((0x20, b"a"), (0x3F8, b"bcd"), (0x20, b"e"), (0x3F8, b"fg")):
+        for value in text:
+            fake.post(port, value)
+    assert ring.drain() == 7
+    alone = [(w.address, bytes([w.value])) if isinstance(w, Write) else w for w in got]
+    joined = [(port, data) for port, data in alone]
+    assert b"".join(data for _, data in joined) == b"abcdefg"
+    assert [port for port, _ in joined if port == 0x20] == [0x20, 0x20]
+    assert max(len(data) for _, data in joined) > 1
+    assert fake.page.posted_head == fake.page.posted_tail
+
+
+def test_a_string_ends_before_a_ticket_that_is_not_published(fake: FakeRing) -> None:
+    ring, got = strings(fake)
+    fake.post(0x3F8, 1)
+    gap = fake.take()
+    fake.post(0x3F8, 3)
+    assert ring.drain() == 1
+    fake.publish(gap, 0x3F8, 2)
+    assert ring.drain() == 2
+    assert sum((1 if isinstance(each, Write) else len(each[1])) for each in got) == 3
+
+
+def test_wider_writes_and_those_to_memory_are_no_part_of_a_string(fake: FakeRing) -> None:
+    ring, got = strings(fake)
+    for kind, size in ((layout.PostedKind.PORT, 2), (layout.PostedKind.MMIO, 1)):
+        for _ in range(2):
+            ticket = fake.take()
+            fake.publish(ticket, 0x3F8, 1)
+            entry = fake.page.posted[ticket % layout.POSTED_RING_ENTRIES]
+            entry.kind, entry.size = kind, size
+    assert ring.drain() == 4
+    assert all(isinstance(each, Write) for each in got)
+
+
+def test_a_whole_ring_of_one_ports_bytes_comes_in_order(fake: FakeRing) -> None:
+    ring, got = strings(fake)
+    for value in range(layout.POSTED_RING_ENTRIES):
+        fake.post(0xE9, value & 0xFF)
+    ring.drain()
+    data = b"".join(bytes([each.value]) if isinstance(each, Write) else each[1] for each in got)
+    assert data == bytes(range(256)) * (layout.POSTED_RING_ENTRIES // 256)
+    assert len(got) < 20

@@ -79,3 +79,11 @@ def test_the_region_that_is_named_is_unmapped(space: AddressSpace) -> None:
     assert space.read(0xC000, 1) == 2
     with pytest.raises(DeviceError, match="nothing is mapped at 0xc000"):
         space.unmap(0xC000, one)
+
+
+def test_a_string_goes_byte_by_byte_to_who_takes_no_strings(space: AddressSpace) -> None:
+    seen: list[tuple[int, int, int]] = []
+    space.map(0x100, region("a", 8, seen=seen))
+    space.write_string(0x102, b"\x01\x02")
+    assert seen == [(2, 1, 1), (2, 1, 2)]
+    space.write_string(0x200, b"nobody")

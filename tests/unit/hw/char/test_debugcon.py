@@ -44,3 +44,9 @@ def test_it_has_no_state_to_lose() -> None:
     device.reset()
     ports.write(0xE9, 1, 0x42)
     assert chardev.output == b"B"
+
+
+def test_a_string_comes_out_whole() -> None:
+    _, ports, chardev = make()
+    ports.write_string(0xE9, b"hello")
+    assert chardev.output == b"hello"

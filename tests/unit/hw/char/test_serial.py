@@ -597,3 +597,32 @@ def test_a_uart_that_leaves_lets_go_of_line_and_chardev(rig: Rig) -> None:
     assert rig.irq.level == 0
     rig.chardev.feed(b"x")
     assert rig.chardev.waiting == 1
+
+
+# -- several bytes at once -----------------------------------------------------------------------------
+
+
+def test_a_string_for_thr_is_sent_whole_and_makes_one_edge(rig: Rig) -> None:
+    rig.write(MCR, OUT2)
+    rig.write(IER, 0x02)
+    rig.read(IIR)
+    rig.edges.clear()
+    rig.space.write_string(BASE + THR, b"hello")
+    rig.clock.advance(1)
+    assert rig.chardev.output == b"hello"
+    assert rig.edges == [1]
+
+
+def test_a_string_for_thr_comes_back_in_loopback(rig: Rig) -> None:
+    rig.write(FCR, FIFO_ON)
+    rig.write(MCR, 0x10)
+    rig.space.write_string(BASE + THR, b"hello")
+    assert rig.chardev.output == b""
+    assert bytes(rig.read(RBR) for _ in range(5)) == b"hello"
+
+
+def test_a_string_for_the_divisor_leaves_its_last_byte_there(rig: Rig) -> None:
+    rig.write(LCR, 0x80)
+    rig.space.write_string(BASE + DLL, b"\x01\x23")
+    assert rig.read(DLL) == 0x23
+    assert rig.chardev.output == b""

@@ -60,7 +60,8 @@ class GuestState(ctypes.Structure):
 
     `xsave` is the XSAVE area in standard format (SDM vol. 1, 13.4); its first 512 bytes are an FXSAVE image.
     A component whose bit XSTATE_BV has clear is in its initial state. MXCSR and PKRU are there, too; what
-    counts is `mxcsr` and `pkru`. In PAE mode `pdpte` is what the table at CR3 holds.
+    counts is `mxcsr` and `pkru`. In PAE paging `pdpte` is the PDPTE registers; four zeros, as KVM_SET_SREGS
+    leaves there, have them loaded from the table at CR3.
     `mtrr_variable` has bases and masks in turn, `mc_banks` CTL, STATUS, ADDR and MISC of each bank.
     """
 
@@ -114,6 +115,7 @@ class GuestState(ctypes.Structure):
         ("reserved", u32),
         ("pending_debug_exceptions", u64),
         ("pkru", u64),
+        ("pkrs", u64),
         ("xsave", u8 * XSAVE_BYTES),
     ]
 

@@ -102,7 +102,7 @@ class Check(NamedTuple):
 
 
 _CR0_PE, _CR0_NW, _CR0_CD, _CR0_PG = 1 << 0, 1 << 29, 1 << 30, 1 << 31
-_CR4_PAE, _CR4_PCIDE = 1 << 5, 1 << 17
+_CR4_PAE, _CR4_LA57, _CR4_PCIDE = 1 << 5, 1 << 12, 1 << 17
 # VME to PKS: bits that CPUs have (SDM vol. 3, 2.5).
 CR4_ARCHITECTURAL: Final = 0x01F77FFF
 _EFER_SCE, _EFER_LME, _EFER_LMA, _EFER_NXE = 1 << 0, 1 << 8, 1 << 10, 1 << 11
@@ -140,8 +140,9 @@ _INTERRUPTIBILITY = _all_bits(Interruptibility)
 _EVENT_BITS = 0x7FF | InterruptionInformation.DELIVER_ERROR_CODE | InterruptionInformation.VALID
 
 
-def _canonical(address: int) -> bool:
-    return address >> 47 in (0, 0x1FFFF)
+def _canonical(control: ControlBlock, address: int) -> bool:
+    width = 57 if control.guest.cr4 & _CR4_LA57 else 48
+    return address >> width - 1 in (0, (1 << 65 - width) - 1)
 
 
 def _event(control: ControlBlock) -> tuple[int, int] | None:
@@ -232,7 +233,7 @@ def _pat(control: ControlBlock) -> bool:
 def _msr_canonical(control: ControlBlock) -> bool:
     guest = control.guest
     return all(
-        _canonical(address)
+        _canonical(control, address)
         for address in (
             guest.sysenter_esp,
             guest.sysenter_eip,
@@ -339,7 +340,7 @@ def _bases(control: ControlBlock) -> bool:
     guest = control.guest
     wide = [guest.tr, guest.fs, guest.gs, *([guest.ldtr] if _usable(guest.ldtr) else [])]
     narrow = [guest.cs, *(segment for segment in (guest.ss, guest.ds, guest.es) if _usable(segment))]
-    return all(_canonical(segment.base) for segment in wide) and not any(
+    return all(_canonical(control, segment.base) for segment in wide) and not any(
         segment.base >> 32 for segment in narrow
     )
 
@@ -357,7 +358,7 @@ def _ldtr_type(control: ControlBlock) -> bool:
 
 def _rip(control: ControlBlock) -> bool:
     rip = control.guest.rip
-    return _canonical(rip) if _code64(control) else not rip >> 32
+    return _canonical(control, rip) if _code64(control) else not rip >> 32
 
 
 def _external_interrupt_needs_if(control: ControlBlock) -> bool:
@@ -578,7 +579,7 @@ CHECKS: Final = (
         EntryCheck.TABLE_BASE,
         "26.3.1.3",
         "the bases of GDTR and IDTR are canonical",
-        lambda c: _canonical(c.guest.gdtr.base) and _canonical(c.guest.idtr.base),
+        lambda c: _canonical(c, c.guest.gdtr.base) and _canonical(c, c.guest.idtr.base),
     ),
     Check(
         EntryCheck.TABLE_LIMIT,

@@ -57,6 +57,7 @@ SCALAR_NAMES = (
     "activity_state",
     "pending_debug_exceptions",
     "pkru",
+    "pkrs",
 )
 # Register files: arrays of `control_block.GuestState`.
 ARRAY_NAMES = ("pdpte", "dr", "mtrr_fixed", "mtrr_variable", "mc_banks")
@@ -193,6 +194,7 @@ class CpuState:
     activity_state: int = 0
     pending_debug_exceptions: int = 0
     pkru: int = 0
+    pkrs: int = 0
     pdpte: list[int]
     mtrr_fixed: list[int]
     mtrr_variable: list[int]

@@ -81,11 +81,13 @@ def load_sregs(guest: GuestState, sregs: structs.Sregs) -> None:
         setattr(guest, name, getattr(sregs, name))
     guest.gdtr = DescriptorTable(sregs.gdt.base, sregs.gdt.limit)
     guest.idtr = DescriptorTable(sregs.idt.base, sregs.idt.limit)
+    # Those of the table at CR3: KVM_SET_SREGS has no others.
+    guest.pdpte[:] = [0] * len(guest.pdpte)
 
 
 _CR0_PE, _CR0_NW, _CR0_CD, _CR0_PG = 1 << 0, 1 << 29, 1 << 30, 1 << 31
 _CR4_PAE: Final = 1 << 5
-_CR4_KNOWN: Final = 0x750FFF
+_CR4_KNOWN: Final = 0x751FFF
 _EFER_LME, _EFER_LMA = 1 << 8, 1 << 10
 
 

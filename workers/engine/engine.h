@@ -34,6 +34,7 @@
 #define PAGE_SHIFT 12
 #define PAGE_BYTES 4096u
 #define NO_PAGE UINT32_MAX
+#define PDPTES 4 /* registers, in PAE paging */
 
 /* What a guest can address, and where RAM begins behind that in the engine's own map of physical memory. */
 #define PHYSICAL_LIMIT (1ull << 40)
@@ -118,6 +119,8 @@ struct vcpu {
     bool grow_tlb;
     bool keyed_pages;                /* the TLB has entries of pages with another protection key than 0 */
     uint32_t pkru;                   /* what the entries in the TLB were checked against */
+    uint32_t pkrs;                   /* IA32_PKRS */
+    uint64_t pdpte[PDPTES];
     uintptr_t sti_retaddr;           /* in the block of the last STI */
     uint64_t sti_loaded_at;          /* the linear RIP of a loaded state in the shadow of STI */
     struct tb_lookup *tb_lookup;
@@ -290,6 +293,7 @@ struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int 
 void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes);
 void tlb_flush_local(struct vcpu *vcpu);
 bool tlb_flush_needed(struct vcpu *vcpu);
+void tlb_keys_changed(struct vcpu *vcpu, uint32_t changed);
 void tlb_flush_page(struct vcpu *vcpu, uint64_t address, unsigned modes);
 void tlb_grow(struct vcpu *vcpu);
 void tlb_jump_cached(struct vcpu *vcpu, uint64_t pc);
@@ -407,9 +411,13 @@ void post_eoi(struct vcpu *vcpu, int vector);
 
 /* mmu.c */
 bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr);
-int mmu_index_of_far_transfer(const struct vcpu *vcpu, uint64_t address, int mmu_index, uintptr_t retaddr);
+int mmu_index_of_helper(const struct vcpu *vcpu, uint64_t address, int mmu_index, uintptr_t retaddr);
 bool mmu_walk_debug(struct vcpu *vcpu, uint64_t address, uint64_t *gpa);
-void mmu_pdptes(struct vcpu *vcpu, uint64_t pdpte[4]);
+void mmu_pdptes_read(const struct vcpu *vcpu, uint64_t cr3, uint64_t pdpte[PDPTES]);
+
+/* control_registers.c */
+void pdptes_restore(struct vcpu *vcpu, const uint64_t pdpte[PDPTES]);
+void pdptes_save(const struct vcpu *vcpu, uint64_t pdpte[PDPTES]);
 
 /* state.c */
 void state_save(struct vcpu *vcpu);

@@ -8,9 +8,6 @@
 #include <sys/random.h>
 #include <x86intrin.h>
 
-/* VME to PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, FSGSBASE, OSXSAVE, SMEP, SMAP, PKE: what the CPU models can have */
-#define CR4_VALID 0x750fffull
-
 /* Prototypes for names that only the engine calls. */
 void gen_intermediate_code_x86_64(CPUState *cpu, TranslationBlock *tb, int max_insns);
 void check_exit_request_x86_64(TCGContext *tcg);
@@ -32,7 +29,6 @@ void tlb_set_dirty_x86_64(CPUState *cpu, uint64_t vaddr);
 void tlb_flush_x86_64(CPUState *cpu);
 void tlb_flush_by_mmuidx_x86_64(CPUState *cpu, uint16_t modes);
 void tlb_flush_page_by_mmuidx_x86_64(CPUState *cpu, uint64_t address, uint16_t modes);
-void cpu_x86_update_cr3_x86_64(CPUX86State *env, uint64_t value);
 void tlb_reset_dirty_by_vaddr_x86_64(CPUState *cpu, uint64_t start, uint64_t length);
 void cpu_loop_exit_atomic_x86_64(CPUState *cpu, uintptr_t retaddr);
 int cpu_watchpoint_insert_x86_64(CPUState *cpu, uint64_t address, uint64_t length, int flags, void **watchpoint);
@@ -46,8 +42,6 @@ void helper_rdtsc_x86_64(CPUX86State *env);
 void helper_rdtscp_x86_64(CPUX86State *env);
 void helper_rdmsr_x86_64(CPUX86State *env);
 void helper_wrmsr_x86_64(CPUX86State *env);
-uint64_t helper_read_crN_x86_64(CPUX86State *env, int reg);
-void helper_write_crN_x86_64(CPUX86State *env, int reg, uint64_t value);
 void helper_wrpkru_x86_64(CPUX86State *env, uint32_t ecx, uint64_t value);
 uint64_t helper_rdrand_x86_64(CPUX86State *env);
 void helper_sti_x86_64(CPUX86State *env);
@@ -299,14 +293,6 @@ void REPLACES(tlb_flush_page_by_mmuidx)(CPUState *cpu, uint64_t address, uint16_
     tlb_flush_page(self, address & ~TLB_FLAG_BITS, modes);
 }
 
-void REPLACES(cpu_x86_update_cr3)(CPUX86State *env, uint64_t value)
-{
-    ENV_CR(env)[3] = value;
-    if (ENV_CR(env)[0] & CR0_PG) {
-        tlb_flush_local(self);
-    }
-}
-
 /* Unicorn's own way to see stores to code walks the whole TLB for every block; the page map needs it not. */
 void REPLACES(tlb_reset_dirty_by_vaddr)(CPUState *cpu, uint64_t start, uint64_t length)
 {
@@ -418,48 +404,6 @@ void REPLACES(helper_wrmsr)(CPUX86State *env)
     if (!msr_write(self, (uint32_t)regs[R_ECX], (uint32_t)regs[R_EAX] | regs[R_EDX] << 32)) {
         uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
     }
-}
-
-uint64_t REPLACES(helper_read_crN)(CPUX86State *env, int reg)
-{
-    uint64_t value = reg == 8 ? lapic_tpr(self) >> 4 : uc.helper_read_crN(env, reg);
-
-    return self->cr_masked ? control_register_read(self, reg, value) : value;
-}
-
-/* SDM vol. 3, 2.5: what a MOV to a control register may not ask for. */
-static bool control_register_valid(CPUX86State *env, int reg, uint64_t value)
-{
-    switch (reg) {
-    case 0:
-        return value >> 32 == 0 && (!(value & CR0_PG) || (value & CR0_PE)) &&
-               (!(value & CR0_NW) || (value & CR0_CD));
-    case 4:
-        return (value & ~CR4_VALID) == 0 && ((value & CR4_PAE) || !(ENV_HFLAGS(env) & HF_LMA_MASK));
-    case 8:
-        return value < 16;
-    default:
-        return true;
-    }
-}
-
-void REPLACES(helper_write_crN)(CPUX86State *env, int reg, uint64_t value)
-{
-    if (self->cr_masked) {
-        value = control_register_written(self, reg, value);
-    }
-    if (!control_register_valid(env, reg, value)) {
-        uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
-    }
-    if (reg == 8) {
-        lapic_set_tpr(self, (uint32_t)(value & 15) << 4);
-        return;
-    }
-    /* The engine flushes for the others. */
-    if (reg == 4 && ((value ^ ENV_CR(env)[4]) & CR4_PKE)) {
-        uc.tlb_flush(self->cpu);
-    }
-    uc.helper_write_crN(env, reg, value);
 }
 
 /* Linux writes the value that is there at each signal; the engine would flush its TLB each time. */

@@ -117,7 +117,7 @@ DEFINE_STORE(helper_le_stq, 64)
     {                                                                                                          \
         const void *host;                                                                                      \
                                                                                                                \
-        mmu_index = mmu_index_of_far_transfer(self, address, mmu_index, retaddr);                              \
+        mmu_index = mmu_index_of_helper(self, address, mmu_index, retaddr);                              \
         host = load_host(env, address, (bits) / 8, MMU_DATA_LOAD, mmu_index, retaddr);                         \
         return host != NULL ? *(const memory_##bits *)host                                                     \
                             : uc.name##_mmuidx_ra(env, address, mmu_index, retaddr);                           \
@@ -131,7 +131,7 @@ DEFINE_STORE(helper_le_stq, 64)
     {                                                                                                          \
         void *host;                                                                                            \
                                                                                                                \
-        mmu_index = mmu_index_of_far_transfer(self, address, mmu_index, retaddr);                              \
+        mmu_index = mmu_index_of_helper(self, address, mmu_index, retaddr);                              \
         host = store_host(env, address, (bits) / 8, mmu_index, retaddr);                                       \
         if (host != NULL) {                                                                                    \
             *(memory_##bits *)host = (uint##bits##_t)value;                                                    \

@@ -18,8 +18,8 @@
 #define PTE_PKEY_SHIFT 59
 /* The CPU models say 40 physical address bits. */
 #define CR3_PDPT 0xffffffe0u
-#define PTE_RESERVED 0x000fff0000000000ull
-#define PDPTE_PAE_RESERVED 0x7ff00000000001e6ull
+#define PTE_RESERVED (PTE_ADDRESS & ~(PHYSICAL_LIMIT - 1))
+#define PAE_RESERVED 0x7ff0000000000000ull /* ignored in long mode */
 #define PSE36_RESERVED (1ull << 21)
 
 #define PF_PRESENT 1
@@ -119,9 +119,9 @@ static enum walk_result leaf_check(struct vcpu *vcpu, struct walk *walk, int mmu
     if (!nx && (walk->user || !((cr4 & CR4_SMEP) && (rights & PTE_U)))) {
         walk->prot |= PROT_X;
     }
-    if ((cr4 & CR4_PKE) && (ENV_HFLAGS(env) & HF_LMA_MASK) && (rights & PTE_U)) {
+    if ((cr4 & (rights & PTE_U ? CR4_PKE : CR4_PKS)) && (ENV_HFLAGS(env) & HF_LMA_MASK)) {
         unsigned key = pte >> PTE_PKEY_SHIFT & 15;
-        unsigned denied = ENV_PKRU(env) >> 2 * key & 3;
+        unsigned denied = (rights & PTE_U ? ENV_PKRU(env) : vcpu->pkrs) >> 2 * key & 3;
         int allowed = PROT_R | PROT_W | PROT_X;
 
         if (denied & 1) {
@@ -199,33 +199,22 @@ static enum walk_result walk_32bit(struct vcpu *vcpu, struct walk *walk, int mmu
     return leaf(vcpu, walk, mmu_index, place, false, entry, rights & (entry | PTE_NX), 0, entry & 0xfffff000u);
 }
 
-/* PAE (3 levels from the PDPTE) and long mode (4 levels). */
-static enum walk_result walk_64bit(struct vcpu *vcpu, struct walk *walk, int mmu_index, bool long_mode)
+/* Page tables of 64-bit entries: from `table`, of the highest `level`, down. */
+static enum walk_result walk_tables(struct vcpu *vcpu, struct walk *walk, int mmu_index, uint64_t table, int level,
+                                    uint64_t reserved)
 {
-    CPUX86State *env = vcpu->env;
-    uint64_t reserved = PTE_RESERVED | (ENV_EFER(env) & EFER_NXE ? 0 : PTE_NX);
     uint64_t rights = PTE_NX | PTE_U | PTE_W;
-    uint64_t table = ENV_CR(env)[3] & (long_mode ? PTE_ADDRESS : CR3_PDPT);
 
-    for (int level = long_mode ? 4 : 3; level > 0; level--) {
+    reserved |= PTE_RESERVED | (ENV_EFER(vcpu->env) & EFER_NXE ? 0 : PTE_NX);
+    for (; level > 0; level--) {
         int shift = 12 + 9 * (level - 1);
-        bool pdpte = level == 3 && !long_mode;
-        uint64_t index = walk->address >> shift & (pdpte ? 3 : 511);
-        struct entry_place place = entry_place(vcpu, table + index * 8);
+        struct entry_place place = entry_place(vcpu, table + (walk->address >> shift & 511) * 8);
         uint64_t entry = entry_load(place, true), frame_mask;
 
         if (!(entry & PTE_P)) {
             return WALK_FAULT;
         }
-        if (pdpte) {
-            if (entry & (PDPTE_PAE_RESERVED | reserved | PTE_NX)) {
-                walk->error_code |= PF_RESERVED | PF_PRESENT;
-                return WALK_FAULT;
-            }
-            table = entry & PTE_ADDRESS;
-            continue;
-        }
-        if (entry & (reserved | (level == 4 ? PTE_PS : 0))) {
+        if (entry & (reserved | (level >= 4 ? PTE_PS : 0))) {
             walk->error_code |= PF_RESERVED | PF_PRESENT;
             return WALK_FAULT;
         }
@@ -244,6 +233,13 @@ static enum walk_result walk_64bit(struct vcpu *vcpu, struct walk *walk, int mmu
     return WALK_FAULT;
 }
 
+static enum walk_result walk_pae(struct vcpu *vcpu, struct walk *walk, int mmu_index)
+{
+    uint64_t pdpte = vcpu->pdpte[walk->address >> 30 & 3];
+
+    return pdpte & PTE_P ? walk_tables(vcpu, walk, mmu_index, pdpte & PTE_ADDRESS, 2, PAE_RESERVED) : WALK_FAULT;
+}
+
 static enum walk_result walk_once(struct vcpu *vcpu, struct walk *walk, int mmu_index)
 {
     CPUX86State *env = vcpu->env;
@@ -257,8 +253,11 @@ static enum walk_result walk_once(struct vcpu *vcpu, struct walk *walk, int mmu_
         walk->global = false;
         return WALK_OK;
     }
+    if (ENV_HFLAGS(env) & HF_LMA_MASK) {
+        return walk_tables(vcpu, walk, mmu_index, ENV_CR(env)[3] & PTE_ADDRESS, ENV_CR(env)[4] & CR4_LA57 ? 5 : 4, 0);
+    }
     if (ENV_CR(env)[4] & CR4_PAE) {
-        return walk_64bit(vcpu, walk, mmu_index, (ENV_HFLAGS(env) & HF_LMA_MASK) != 0);
+        return walk_pae(vcpu, walk, mmu_index);
     }
     return walk_32bit(vcpu, walk, mmu_index);
 }
@@ -292,7 +291,7 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
 
     ENV_RETADDR(env) = retaddr;
     if ((ENV_CR(env)[0] & CR0_PG) && (ENV_HFLAGS(env) & HF_LMA_MASK)) {
-        int64_t sign = (int64_t)address >> 47;
+        int64_t sign = (int64_t)address >> (ENV_CR(env)[4] & CR4_LA57 ? 56 : 47);
 
         if (sign != 0 && sign != -1) {
             if (probe) {
@@ -340,20 +339,38 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
     return true;
 }
 
-/* The rights of an access that the engine makes with `mmu_index`.
+static bool in_table(const struct SegmentCache *table, uint64_t address)
+{
+    return address - table->base <= table->limit;
+}
+
+/* Loads of descriptors and the TSS are implicit: to SMAP they are a program's whatever RFLAGS.AC says (SDM vol. 3,
+ * 4.6.1), which to the engine lifts it for all that ring 0 does. */
+static int mmu_index_of_implicit(CPUX86State *env, uint64_t address)
+{
+    return in_table(ENV_GDT(env), address) || in_table(ENV_LDT(env), address) || in_table(ENV_IDT(env), address) ||
+                   in_table(ENV_TR(env), address)
+               ? MMU_KSMAP_IDX
+               : MMU_KNOSMAP_IDX;
+}
+
+/* The rights of an access that a helper of the engine makes with `mmu_index`.
  *
  * Far calls, far returns and IRET push and pop with ring 0's rights there, also in ring 3: SMAP then refuses
  * ring 3's own stack, and without SMAP ring 3 reads ring 0's memory. They are told from other accesses with ring 0's
  * rights in ring 3, to descriptor tables and the TSS, by the address; from delivering an event by `retaddr`,
  * which that has not.
  */
-int mmu_index_of_far_transfer(const struct vcpu *vcpu, uint64_t address, int mmu_index, uintptr_t retaddr)
+int mmu_index_of_helper(const struct vcpu *vcpu, uint64_t address, int mmu_index, uintptr_t retaddr)
 {
     enum { PUSHED_BYTES = 16, POPPED_BYTES = 40 };
     CPUX86State *env = vcpu->env;
     const struct SegmentCache *stack = &ENV_SEGS(env)[R_SS];
     uint64_t mask = UINT64_MAX, offset = address;
 
+    if (mmu_index == MMU_KNOSMAP_IDX && (ENV_HFLAGS(env) & HF_SMAP_MASK)) {
+        return mmu_index_of_implicit(env, address);
+    }
     if (mmu_index == MMU_USER_IDX || retaddr == 0 || (ENV_HFLAGS(env) & HF_CPL_MASK) != 3) {
         return mmu_index;
     }
@@ -368,14 +385,11 @@ int mmu_index_of_far_transfer(const struct vcpu *vcpu, uint64_t address, int mmu
                                                                                                    : mmu_index;
 }
 
-/* The PDPTEs that walks use: what is in memory now, for they are read each time. Zeros outside PAE mode. */
-void mmu_pdptes(struct vcpu *vcpu, uint64_t pdpte[4])
+/* What the table of PDPTEs at `cr3` holds. */
+void mmu_pdptes_read(const struct vcpu *vcpu, uint64_t cr3, uint64_t pdpte[PDPTES])
 {
-    CPUX86State *env = vcpu->env;
-    bool pae = (ENV_CR(env)[0] & CR0_PG) && (ENV_CR(env)[4] & CR4_PAE) && !(ENV_HFLAGS(env) & HF_LMA_MASK);
-
-    for (unsigned i = 0; i < 4; i++) {
-        pdpte[i] = pae ? entry_load(entry_place(vcpu, (ENV_CR(env)[3] & CR3_PDPT) + 8 * i), true) : 0;
+    for (unsigned i = 0; i < PDPTES; i++) {
+        pdpte[i] = entry_load(entry_place(vcpu, (cr3 & CR3_PDPT) + 8 * i), true);
     }
 }
 

@@ -24,6 +24,7 @@ enum {
     MSR_PAT = 0x277,
     MSR_MTRR_DEF_TYPE = 0x2ff,
     MSR_TSC_DEADLINE = 0x6e0,
+    MSR_PKRS = 0x6e1,
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
     MSR_KVM_STEAL_TIME = 0x4b564d03,
@@ -43,6 +44,8 @@ enum {
 
 #define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
 #define CPUID_1_ECX_X2APIC (1u << 21)
+#define CPUID_7_ECX_LA57 (1u << 16)
+#define CPUID_7_ECX_PKS (1u << 31)
 #define CPUID_EXT2_SYSCALL (1u << 11)
 #define CPUID_EXT2_NX (1u << 20)
 #define CPUID_EXT2_FFXSR (1u << 25)
@@ -86,9 +89,17 @@ static bool read_only(uint32_t msr)
     return msr == MSR_MTRR_CAP || msr == MSR_MCG_CAP || msr == MSR_PERF_STATUS;
 }
 
-static bool canonical(uint64_t address)
+static bool has_pks(const struct vcpu *vcpu)
 {
-    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+    return (ENV_FEATURES(vcpu->env)[MPVM_FEATURE_WORD_CPUID_7_0_ECX] & CPUID_7_ECX_PKS) != 0;
+}
+
+/* As wide as the CPU can have addresses, whatever CR4.LA57 says. */
+static bool canonical(const struct vcpu *vcpu, uint64_t address)
+{
+    unsigned unused = ENV_FEATURES(vcpu->env)[MPVM_FEATURE_WORD_CPUID_7_0_ECX] & CPUID_7_ECX_LA57 ? 64 - 57 : 64 - 48;
+
+    return (uint64_t)((int64_t)(address << unused) >> unused) == address;
 }
 
 static bool holds_address(uint32_t msr)
@@ -282,8 +293,14 @@ bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     if (answer != MSR_NOT_OURS) {
         return answer == MSR_DONE;
     }
-    if (msr == MSR_KVM_STEAL_TIME) {
+    switch (msr) {
+    case MSR_KVM_STEAL_TIME:
         return steal_msr_read(vcpu, value);
+    case MSR_PKRS:
+        *value = vcpu->pkrs;
+        return has_pks(vcpu);
+    default:
+        break;
     }
     if (!engine_has(msr)) {
         return false;
@@ -304,6 +321,13 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     switch (msr) {
     case MSR_KVM_STEAL_TIME:
         return steal_msr_write(vcpu, value);
+    case MSR_PKRS:
+        if (!has_pks(vcpu) || value >> 32 != 0) {
+            return false;
+        }
+        tlb_keys_changed(vcpu, vcpu->pkrs ^ (uint32_t)value);
+        vcpu->pkrs = (uint32_t)value;
+        return true;
     case MSR_PAT:
         if (!pat_valid(value)) {
             return false;
@@ -327,7 +351,7 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     default:
         break;
     }
-    if (!engine_has(msr) || read_only(msr) || (holds_address(msr) && !canonical(value))) {
+    if (!engine_has(msr) || read_only(msr) || (holds_address(msr) && !canonical(vcpu, value))) {
         return false;
     }
     engine_write(vcpu, msr, value);

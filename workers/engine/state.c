@@ -66,6 +66,7 @@ void cpu_power_on(struct vcpu *vcpu)
     uc.cpu_reset(vcpu->cpu);
     ENV_XCR0(vcpu->env) = 1;
     vcpu->tsc_adjust = 0;
+    vcpu->pkrs = 0;
     vcpu->sti_loaded_at = NO_RIP;
     ENV_MTRR_DEFTYPE(vcpu->env) = MPVM_RESET_MTRR_DEF_TYPE;
     finish_reset(vcpu);
@@ -226,8 +227,9 @@ void state_save(struct vcpu *vcpu)
         vcpu->data_breakpoints |
         (vcpu->data_breakpoints & PENDING_DEBUG_BREAKPOINTS ? PENDING_DEBUG_ENABLED : 0);
     guest->tsc_adjust = vcpu->tsc_adjust;
+    guest->pkrs = vcpu->pkrs;
     memcpy(guest->dr, ENV_DR(env), sizeof(guest->dr));
-    mmu_pdptes(vcpu, guest->pdpte);
+    pdptes_save(vcpu, guest->pdpte);
     msr_state_save(vcpu);
     xstate_save(vcpu);
 }
@@ -261,12 +263,14 @@ void state_load(struct vcpu *vcpu)
     if (guest->efer & 1u << 10) {
         ENV_HFLAGS(env) |= HF_LMA_MASK;
     }
+    pdptes_restore(vcpu, guest->pdpte);
     hflags_update(env);
     interruptibility_load(vcpu, guest->interruptibility);
     activity_load(vcpu, guest->activity_state);
     vcpu->data_breakpoints =
         guest->pending_debug_exceptions & (PENDING_DEBUG_BREAKPOINTS | PENDING_DEBUG_SINGLE_STEP);
     vcpu->tsc_adjust = guest->tsc_adjust;
+    vcpu->pkrs = (uint32_t)guest->pkrs;
     /* CR8 is the upper half of the local APIC's register, whose lower half stays. */
     if (lapic_tpr(vcpu) >> 4 != guest->cr8) {
         lapic_set_tpr(vcpu, (uint32_t)guest->cr8 << 4);

@@ -218,15 +218,25 @@ void tlb_flush_local(struct vcpu *vcpu)
     }
 }
 
+#define RIGHTS_OF_KEY_0 3u
+
 /* Whether what the engine flushes for has to be. XRSTOR flushes when PKRU changes, but few programs have
  * keys other than 0. */
 bool tlb_flush_needed(struct vcpu *vcpu)
 {
-    const uint32_t key_0 = 3;
     uint32_t changed = vcpu->pkru ^ ENV_PKRU(vcpu->env);
 
     vcpu->pkru = ENV_PKRU(vcpu->env);
-    return changed == 0 || (changed & key_0) != 0 || vcpu->keyed_pages;
+    return changed == 0 || (changed & RIGHTS_OF_KEY_0) != 0 || vcpu->keyed_pages;
+}
+
+/* These bits of IA32_PKRS are other ones now. */
+void tlb_keys_changed(struct vcpu *vcpu, uint32_t changed)
+{
+    if ((changed & RIGHTS_OF_KEY_0) != 0 || (changed != 0 && vcpu->keyed_pages)) {
+        uc.tlb_flush(vcpu->cpu);
+        tlb_modes_flushed(vcpu, (1u << TLB_MODES) - 1);
+    }
 }
 
 /* INVLPG. */

@@ -5,9 +5,13 @@
 #define MPVM_X86_H
 
 #define CR0_PE (1u << 0)
+#define CR0_MP (1u << 1)
+#define CR0_EM (1u << 2)
 #define CR0_TS (1u << 3)
+#define CR0_ET (1u << 4)
 #define CR0_NE (1u << 5)
 #define CR0_WP (1u << 16)
+#define CR0_AM (1u << 18)
 #define CR0_NW (1u << 29)
 #define CR0_CD (1u << 30)
 #define CR0_PG (1u << 31)
@@ -20,9 +24,13 @@
 #define CR4_OSFXSR (1u << 9)
 #define CR4_OSXMMEXCPT (1u << 10)
 #define CR4_UMIP (1u << 11)
+#define CR4_LA57 (1u << 12)
+#define CR4_FSGSBASE (1u << 16)
 #define CR4_OSXSAVE (1u << 18)
 #define CR4_SMEP (1u << 20)
+#define CR4_SMAP (1u << 21)
 #define CR4_PKE (1u << 22)
+#define CR4_PKS (1u << 24)
 
 #define EFLAGS_IF (1u << 9)
 #define EFLAGS_DF (1u << 10)

@@ -5,14 +5,14 @@ from typing import Final
 
 from mpvm.abi.control_block import ControlBlock
 
-# interpose.c, CR4_VALID: what a guest's own MOV to CR4 may set.
-_CR4_VALID: Final = 0x750FFF
+# control_registers.c: what a guest's own MOV to CR4 may set.
+_CR4_VALID: Final = 0x1751FFF
 
 #: What it is, why not, and whether the control block asks for it.
 UNSUPPORTED: Final[tuple[tuple[str, str, Callable[[ControlBlock], bool]], ...]] = (
     (
         "CR4",
-        "the engine has no PCID, SMX, VMX, 5-level paging, CET and PKS",
+        "the engine has no PCID, SMX, VMX and CET",
         lambda control: bool(control.guest.cr4 & ~_CR4_VALID),
     ),
 )

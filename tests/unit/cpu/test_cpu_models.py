@@ -184,7 +184,7 @@ def test_a_version_changes_the_one_before_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "feature", ["svm", "monitor", "hle", "rtm", "pcid", "invpcid", "mpx", "la57", "umip", "avx", "avx2"]
+    "feature", ["svm", "monitor", "hle", "rtm", "pcid", "invpcid", "mpx", "umip", "avx", "avx2"]
 )
 def test_what_the_accelerator_can_not_do_is_left_out_and_told(feature: str) -> None:
     assert feature not in resolve("max").features

@@ -211,11 +211,12 @@ def test_the_model_name_is_in_the_extended_leaves() -> None:
 
 
 @pytest.mark.parametrize("cpu", MODELS, ids=lambda cpu: cpu.name)
-def test_addresses_have_40_physical_and_48_linear_bits_or_less_without_long_mode(cpu: CpuModel) -> None:
+def test_addresses_have_40_physical_and_48_or_57_linear_bits_or_less_without_long_mode(cpu: CpuModel) -> None:
     if cpu.xlevel < 0x80000008:
         return
     short = 36 if "pse36" in cpu.features else 32
-    assert leaves(cpu)[0x80000008, 0].eax == (48 << 8 | 40 if "lm" in cpu.features else short)
+    linear = 57 if "la57" in cpu.features else 48
+    assert leaves(cpu)[0x80000008, 0].eax == (linear << 8 | 40 if "lm" in cpu.features else short)
 
 
 def test_amd_counts_its_cores_in_leaf_80000008() -> None:

@@ -1,8 +1,10 @@
 """What a MOV to a control register may not ask for (SDM vol. 3, 2.5 and vol. 2, MOV to control registers)."""
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.unit.engine.long_mode import LongModeMachine
+from tests.unit.engine.long_mode import TABLES, LongModeMachine
 from tests.unit.engine.real_mode import RealModeMachine
 
 GP = 13
@@ -58,3 +60,44 @@ def test_every_task_priority_is_legal_in_cr8(long_mode: LongModeMachine) -> None
         "movl $15, %eax; 1: movq %rax, %cr8; movq %cr8, %rbx; addl %ebx, %ecx; decl %eax; jns 1b; done"
     )
     assert long_mode.finish().rcx == sum(range(16))
+
+
+@pytest.mark.parametrize("bit", [40, 51, 52, 62, 63])
+def test_a_bit_of_cr3_beyond_the_physical_address_is_gp(long_mode: LongModeMachine, bit: int) -> None:
+    expect_gp(long_mode, "cr3", 1 << bit | TABLES)
+
+
+def test_paging_can_not_be_turned_off_in_64_bit_code(long_mode: LongModeMachine) -> None:
+    expect_gp(long_mode, "cr0", CR0 & ~(1 << 31))
+
+
+def test_bits_of_cr0_that_are_not_there_stay_clear(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"movl ${CR0 | 0x1FFAFFC0:#x}, %eax; movq %rax, %cr0; done")
+    assert long_mode.finish().cr0 == CR0
+
+
+def test_ia32e_mode_can_not_be_entered_without_pae(real_mode: RealModeMachine) -> None:
+    real_mode.boot(
+        "movl $0xc0000080, %ecx; movl $0x100, %eax; xorl %edx, %edx; wrmsr;"
+        "movl $0x80000011, %eax; at: movl %eax, %cr0; done"
+    )
+    event = real_mode.event()
+    assert (event.vector, event.rip) == (GP, real_mode.label("at"))
+    assert real_mode.pause().cr0 == 0x60000010
+
+
+@pytest.mark.parametrize(
+    ("feature", "bit"),
+    [("fsgsbase", 16), ("xsave", 18), ("smep", 20), ("smap", 21), ("pku", 22), ("pks", 24)],
+)
+def test_a_bit_of_cr4_is_reserved_without_its_feature(
+    make_long_mode: Callable[..., LongModeMachine], feature: str, bit: int
+) -> None:
+    expect_gp(make_long_mode(model=f"max,-{feature}"), "cr4", 1 << bit | CR4)
+
+
+def test_the_bits_of_cr4_can_be_set_with_their_features(long_mode: LongModeMachine) -> None:
+    value = CR4 | 1 << 16 | 1 << 18 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 24
+    long_mode.boot(f"movl ${value:#x}, %eax; movq %rax, %cr4; done")
+    long_mode.map(0x10000, 0x10000, 3)
+    assert long_mode.finish().cr4 == value

@@ -62,7 +62,14 @@ def test_an_msr_keeps_what_is_written(long_mode: LongModeMachine, number: int, v
     "number", [LSTAR, CSTAR, FS_BASE, GS_BASE, KERNEL_GS_BASE, SYSENTER_ESP, SYSENTER_EIP]
 )
 def test_an_address_that_is_not_canonical_is_gp(long_mode: LongModeMachine, number: int) -> None:
-    assert fault(long_mode, msr_write(number, 0x0000800000000000)).vector == GP
+    assert fault(long_mode, msr_write(number, 0x0100000000000000)).vector == GP
+
+
+def test_addresses_have_48_bits_where_the_cpu_has_no_5_level_paging(
+    make_long_mode: Callable[..., LongModeMachine],
+) -> None:
+    machine = make_long_mode(model="max,-la57")
+    assert fault(machine, msr_write(LSTAR, 0x0000800000000000)).vector == GP
 
 
 def test_the_upper_halves_of_rcx_rax_and_rdx_do_not_matter(long_mode: LongModeMachine) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpvm.cpu.state import AR_CODE32, AR_DATA32, SegmentState, reset_state
+from mpvm.cpu.state import AR_CODE32, AR_DATA32, DescriptorTableState, SegmentState, reset_state
 from tests.unit.engine.long_mode import (
     CR0_PE,
     CR0_PG,
@@ -266,6 +266,20 @@ def test_smap_forbids_the_kernel_a_programs_data_unless_ac_is_set(long_mode: Lon
     assert event.rip == long_mode.label("at")
 
 
+def test_ac_does_not_lift_smap_for_descriptor_tables(long_mode: LongModeMachine) -> None:
+    """They are implicit accesses (SDM vol. 3, 4.6.1)."""
+    table = USER_DATA & ~0xFFF
+    long_mode.boot(
+        f"stac; movl {USER_DATA:#x}, %ebx; movl $0x14, %eax; at: movl %eax, %es; done",
+        cr4=CR4_PAE | CR4_SMAP,
+        ldtr=SegmentState(table, 0x17, 0x50, 0x82),
+    )
+    long_mode.store(table + 0x10, 0x00CF93000000FFFF, 8)
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.cr2) == (PF, PRESENT, table + 0x10)
+    assert event.rip == long_mode.label("at")
+
+
 def test_invlpg_takes_global_pages_too(long_mode: LongModeMachine) -> None:
     long_mode.boot(
         f"movl {DATA:#x}, %eax; mark; invlpg {DATA:#x}; movl {DATA:#x}, %ebx; done", cr4=CR4_PAE | CR4_PGE
@@ -303,7 +317,7 @@ def test_low_frame_bits_of_a_large_page_are_reserved(long_mode: LongModeMachine)
 # --- 32-bit and PAE paging ----------------------------------------------------------------------------
 
 
-def protected_mode(machine: Machine, source: str, **registers: int) -> None:
+def protected_mode(machine: Machine, source: str, **registers: int | DescriptorTableState) -> None:
     """Boot `source` in 32-bit protected mode with flat segments and paging on."""
     machine.program = machine.place(source, 32, 0x10000)
     state = reset_state()
@@ -355,6 +369,70 @@ def test_pae_paging_maps_4_kib_and_2_mib_pages(real_mode: RealModeMachine) -> No
     assert real_mode.load(0x104000 + 0x30 * 8, 8) == 0x30000 | P | W | A | D
     assert real_mode.load(0x103000, 8) == 0x800000 | P | W | PS | A
     assert real_mode.load(0x100000, 8) == 0x102000 | P, "a PDPTE has no accessed bit"
+
+
+PAE_SOURCE = "movl 0x40012344, %ebx; {}; invlpg 0x40012344; movl 0x40012344, %ecx; done"
+
+
+def pae(machine: Machine, source: str, **registers: int | DescriptorTableState) -> None:
+    """The first GiB by 2 MiB pages, and RAM from 8 MiB on at 1 GiB; PDPTEs at 0x100000."""
+    for index, frame in ((0, 0), (1, 0x800000)):
+        machine.store(0x100000 + 8 * index, 0x102000 + 0x1000 * index | P, 8)
+        machine.store(0x102000 + 0x1000 * index, frame | P | W | PS, 8)
+    machine.store(0x104000, P | W | PS, 8)
+    machine.store(0x812344, 0x600D, 4)
+    machine.store(0x12344, 0xBAD, 4)
+    protected_mode(machine, source, cr3=0x100000, cr4=CR4_PAE, **registers)
+
+
+MOVE_PDPTE = "movl $0x104001, 0x100008"
+
+
+@pytest.mark.parametrize(
+    ("reload", "loaded"),
+    [
+        ("nop", False),
+        ("movl %cr3, %eax; movl %eax, %cr3", True),
+        ("movl %cr4, %eax; orl $0x80, %eax; movl %eax, %cr4", True),
+        ("movl %cr4, %eax; orl $0x4, %eax; movl %eax, %cr4", False),
+        ("movl %cr0, %eax; orl $0x40000000, %eax; movl %eax, %cr0", True),
+        ("movl %cr0, %eax; orl $0x20, %eax; movl %eax, %cr0", False),
+    ],
+    ids=["INVLPG", "CR3", "CR4.PGE", "CR4.TSD", "CR0.CD", "CR0.NE"],
+)
+def test_pdptes_are_registers(real_mode: RealModeMachine, reload: str, loaded: bool) -> None:
+    pae(real_mode, PAE_SOURCE.format(f"{MOVE_PDPTE}; {reload}"))
+    state = real_mode.finish()
+    assert (state.rbx, state.rcx) == (0x600D, 0xBAD if loaded else 0x600D)
+    assert state.pdpte == [0x102001, 0x104001 if loaded else 0x103001, 0, 0]
+
+
+def test_pdptes_move_with_the_vcpu(real_mode: RealModeMachine) -> None:
+    pae(real_mode, PAE_SOURCE.format(f"{MOVE_PDPTE}; mark"))
+    real_mode.mark()
+    real_mode.pause()
+    real_mode.move()
+    assert real_mode.finish().rcx == 0x600D
+
+
+@pytest.mark.parametrize("bit", [1, 2, 5, 8, 40, 51, 52, 63])
+def test_a_reserved_bit_of_a_present_pdpte_is_gp_at_the_load(real_mode: RealModeMachine, bit: int) -> None:
+    reload = "movl $0x110000, %eax; at: movl %eax, %cr3"
+    handler = "gp: popl %edx; popl %ebp; done"
+    pae(
+        real_mode,
+        f"{reload}; hlt; {handler}",
+        gdtr=DescriptorTableState(0x1000, 0xF),
+        idtr=DescriptorTableState(0x2000, 0x7FF),
+    )
+    for index, value in enumerate((0x102001, 0x104001 | 1 << bit, 1 << bit, 0)):
+        real_mode.store(0x110000 + 8 * index, value, 8)
+    real_mode.store(0x1008, 0x00CF9B000000FFFF, 8)
+    at = real_mode.label("gp")
+    real_mode.store(0x2000 + 8 * GP, at & 0xFFFF | 8 << 16 | 0x8E << 40 | at >> 16 << 48, 8)
+    state = real_mode.finish()
+    assert (state.rdx, state.rbp, state.cr3) == (0, real_mode.label("at"), 0x100000)
+    assert state.pdpte == [0x102001, 0x103001, 0, 0]
 
 
 def test_a_guest_enters_long_mode_from_real_mode(real_mode: RealModeMachine) -> None:

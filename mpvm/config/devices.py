@@ -90,6 +90,12 @@ def _checked(driver: str, given: dict[str, object]) -> dict[str, Any]:
     known: dict[str, Property[Any]] = dict(cls.class_properties)
     checked: dict[str, Any] = {}
     for name, value in given.items():
+        if name == "bus":
+            # No property: which bus of the machine it goes on, of which the machine knows.
+            if not isinstance(value, str) or not value:
+                raise ConfigError(f"{driver}.bus: is no name, that of a bus such as pci.0 is right")
+            checked[name] = value
+            continue
         prop = known.get(name)
         if prop is None or prop.read_only:
             raise no_property(cls, name)

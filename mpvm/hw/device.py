@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mpvm.qom.qdev import Device
 
-__all__ = ["Device", "IrqLine"]
+__all__ = ["Device", "IrqLine", "SharedWire"]
 
 
 class IrqLine:
@@ -42,3 +42,19 @@ class IrqLine:
         self._sink = sink
         if self.level:
             sink(self.level)
+
+
+class SharedWire:
+    """A wire that several devices drive: high while any of them drives it high."""
+
+    def __init__(self, sink: Callable[[int], None]) -> None:
+        self._out = IrqLine(sink)
+        self._high = 0
+
+    def input(self) -> IrqLine:
+        """A new line onto the wire."""
+        return IrqLine(self._drive)
+
+    def _drive(self, level: int) -> None:
+        self._high += 1 if level else -1
+        self._out.set(int(self._high > 0))

@@ -44,7 +44,10 @@ class BootSpec(NamedTuple):
 
 
 class DeviceSpec(NamedTuple):
-    """A device that the user adds: its type, its name in /machine/peripheral, and its properties."""
+    """A device that the user adds: its type, its name in /machine/peripheral, and its properties.
+
+    Among these, `bus` is the name of the bus that it goes on; without it, it is the first of its kind.
+    """
 
     driver: str
     id: str | None = None
@@ -184,13 +187,15 @@ class Machine(Object, Resettable, ABC):
         """Make, place and realize a device of the user's (qdev_device_add); `ConfigError` says what fails."""
         device = qdev_new(spec.driver, self.globals)
         try:
-            for name, value in spec.properties.items():
+            properties = dict(spec.properties)
+            bus = properties.pop("bus", None)
+            for name, value in properties.items():
                 device.set_property(name, value)
             if spec.id is None:
                 self.container("peripheral-anon").add_child("device[*]", device)
             else:
                 self.container("peripheral").add_child(spec.id, device)
-            qdev_realize(device, self.bus_for(device))
+            qdev_realize(device, self.bus_for(device) if bus is None else self._bus_named(str(bus)))
         except (ConfigError, DeviceError) as error:
             device.unparent()
             raise ConfigError(f"device {spec.id or spec.driver}: {error}") from error
@@ -202,6 +207,13 @@ class Machine(Object, Resettable, ABC):
         if wanted is None:
             return None
         return next((cast(node, Bus) for node in self.descendants() if node.is_a(wanted)), None)
+
+    def _bus_named(self, name: str) -> Bus:
+        """The bus called `name`; `ConfigError` says which there are."""
+        buses = {node.path_component: cast(node, Bus) for node in self.descendants() if node.is_a("bus")}
+        if name not in buses:
+            raise ConfigError(f"bus {name!r} is unknown, {' or '.join(sorted(buses)) or 'none'} is right")
+        return buses[name]
 
     def place(self, device: Device) -> None:
         """Give a device of the board that has no place in the tree one in /machine/unattached."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from mpvm.abi.errors import ConfigError
-from mpvm.hw.device import IrqLine
+from mpvm.hw.device import IrqLine, SharedWire
 
 ISA_IRQS: Final = 16
 GSIS: Final = 24
@@ -17,22 +17,6 @@ RTC_IRQ: Final = 8
 SCI_IRQ: Final = 9
 KEYBOARD_IRQ: Final = 1
 MOUSE_IRQ: Final = 12
-
-
-class SharedWire:
-    """A wire that several devices drive: high while any of them drives it high."""
-
-    def __init__(self, sink: Callable[[int], None]) -> None:
-        self._out = IrqLine(sink)
-        self._high = 0
-
-    def input(self) -> IrqLine:
-        """A new line onto the wire."""
-        return IrqLine(self._drive)
-
-    def _drive(self, level: int) -> None:
-        self._high += 1 if level else -1
-        self._out.set(int(self._high > 0))
 
 
 class IrqRouter:

@@ -18,6 +18,10 @@ from mpvm.memory.region import Region
 # COM1 to COM4: base port and ISA interrupt.
 UARTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))
 
+# Where test guests expect `isa_debug_exit`, which is not where the device is by itself.
+DEBUG_EXIT_PORT: Final = 0xF4
+DEBUG_EXIT_PORTS: Final = 4
+
 # Kernels write here to wait the time of a bus cycle; on a PC it shows firmware's progress.
 POST_CODE_PORT: Final = 0x80
 
@@ -50,7 +54,7 @@ def pc_basic_device_init(machine: X86Machine) -> None:
     if spec.debugcon is not None:
         machine.add(DebugCon, chardev=spec.debugcon)
     if spec.isa_debug_exit:
-        machine.add(IsaDebugExit)
+        machine.add(IsaDebugExit, iobase=DEBUG_EXIT_PORT, iosize=DEBUG_EXIT_PORTS)
 
 
 def pc_cmos_init(machine: X86Machine, rtc: Rtc) -> None:

@@ -9,14 +9,22 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from mpvm.hw.acpi.pm import ResetControl
+from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
+from mpvm.hw.pci.bus import PciBus
 from mpvm.hw.pci.host import PciHost
 from mpvm.hw.pci.i440fx import I440fx
 from mpvm.machine.base import register_machine
 from mpvm.machine.pc import pc_basic_device_init, pc_memory_init
+from mpvm.machine.pci_setup import pci_setup
 from mpvm.machine.x86 import X86Machine, gsi_init, x86_cpus_init
 from mpvm.qom.globals import GlobalProperty
 from mpvm.qom.type_info import register_type
 
+# Version 1.1 has the PIIX's functions, and puts isa-debug-exit where QEMU has it.
+PC_COMPAT_1_0: Final = (
+    GlobalProperty(IsaDebugExit.type_name, "iobase", 0xF4),
+    GlobalProperty(IsaDebugExit.type_name, "iosize", 4),
+)
 # Version 1.0 gave the host bridge subsystem IDs, and made CPUs hot-pluggable.
 PC_COMPAT_0_1: Final = (
     GlobalProperty(I440fx.type_name, "subsystem-vendor-id", 0),
@@ -30,10 +38,19 @@ class PcI440fxMachine(X86Machine):
 
     has_pci: ClassVar[bool] = True
     has_hotpluggable_cpus: ClassVar[bool] = True
+    # Whether the PIIX's functions are there.
+    has_piix: ClassVar[bool] = True
+
+    pci_bus: PciBus
 
     def init(self) -> None:
         """See `pc_init1`."""
         pc_init1(self)
+
+    def load_boot_image(self) -> None:
+        """What firmware does before it boots: it sets PCI up, and what every x86 board's does."""
+        pci_setup(self.pci_bus, self.ports, self.ram)
+        super().load_boot_image()
 
 
 def pc_init1(machine: PcI440fxMachine) -> None:
@@ -60,19 +77,36 @@ def i440fx_init(machine: PcI440fxMachine) -> None:
     bridge = machine.new(I440fx)
     machine.place(bridge)
     host.bus.add(bridge, 0)
+    machine.pci_bus = host.bus
+    if machine.has_piix:
+        # Imported here, as older versions do without.
+        from mpvm.hw.pci.piix import PIIX_DEVICE, PM_FUNCTION, Piix3, Piix4Pm
+
+        for cls, function in ((Piix3, 0), (Piix4Pm, PM_FUNCTION)):
+            part = machine.new(cls)
+            machine.place(part)
+            host.bus.add(part, PIIX_DEVICE, function)
 
 
-@register_machine("pc-i440fx-1.0", description="PC with an i440FX host bridge")
-class PcI440fx10Machine(PcI440fxMachine):
+@register_machine("pc-i440fx-1.1", description="PC with an i440FX host bridge")
+class PcI440fx11Machine(PcI440fxMachine):
     """The newest version."""
 
     alias: ClassVar[str | None] = "pc"
     is_default: ClassVar[bool] = True
 
 
-@register_machine("pc-i440fx-0.1", description="PC with an i440FX host bridge, as of mpvm 0.1")
-class PcI440fx01Machine(PcI440fxMachine):
+@register_machine("pc-i440fx-1.0", description="PC with an i440FX host bridge, as of mpvm 1.0")
+class PcI440fx10Machine(PcI440fxMachine):
     """The version before."""
+
+    has_piix: ClassVar[bool] = False
+    compat_props: ClassVar[Sequence[GlobalProperty]] = PC_COMPAT_1_0
+
+
+@register_machine("pc-i440fx-0.1", description="PC with an i440FX host bridge, as of mpvm 0.1")
+class PcI440fx01Machine(PcI440fx10Machine):
+    """The version before that."""
 
     has_hotpluggable_cpus: ClassVar[bool] = False
     compat_props: ClassVar[Sequence[GlobalProperty]] = PC_COMPAT_0_1

@@ -20,6 +20,7 @@ _MODULES: Final = ("mpvm.coordinator.main_loop",)
 # does not import them all (QEMU's qemu_load_module_for, util/module.c).
 _MODULE_OF: Final = {
     "pc-testdev": "mpvm.hw.misc.pc_testdev",
+    "pci-testdev": "mpvm.hw.misc.pci_testdev",
 }
 
 _loaded: Final[set[str]] = set()

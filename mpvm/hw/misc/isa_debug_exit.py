@@ -5,8 +5,8 @@ from mpvm.memory.region import Region
 from mpvm.qom import properties
 from mpvm.qom.type_info import register_type
 
-DEBUG_EXIT_PORT = 0xF4
-DEBUG_EXIT_SIZE = 4
+DEBUG_EXIT_PORT = 0x501
+DEBUG_EXIT_SIZE = 2
 
 
 @register_type("isa-debug-exit", description="ends the run with the guest's status")

@@ -1,22 +1,35 @@
 """A PCI bus: which function answers at which device and function number."""
 
+from collections.abc import Callable
 from typing import Any
 
 from mpvm.abi.errors import DeviceError
-from mpvm.hw.pci.function import Header, PciFunction
-from mpvm.qom.qdev import Bus, qdev_realize
+from mpvm.hw.bus import Wiring
+from mpvm.hw.device import IrqLine
+from mpvm.hw.pci.function import (
+    ANY_DEVFN,
+    DEVICES,
+    FUNCTIONS,
+    MULTI_FUNCTION,
+    Header,
+    PciFunction,
+)
+from mpvm.qom.object import cast
+from mpvm.qom.qdev import Bus, Device, qdev_realize
 from mpvm.qom.type_info import register_type
-
-DEVICES = 32
-FUNCTIONS = 8
-_MULTI_FUNCTION = 0x80
 
 
 @register_type("PCI", description="a PCI bus")
 class PciBus(Bus):
-    """Functions by (device, function). Whoever is not there is a master abort: ones, and lost writes."""
+    """Functions by (device, function). Whoever is not there is a master abort: ones, and lost writes.
+
+    Base address registers map into the address spaces of `wiring`, which is the host bridge's. `intx` gives a
+    line to interrupt pin 0 to 3 of a device number; what routes PCI interrupts sets it.
+    """
 
     number = 0
+    wiring: Wiring
+    intx: Callable[[int, int], IrqLine]
 
     def instance_init(self) -> None:
         """No function yet."""
@@ -24,22 +37,53 @@ class PciBus(Bus):
         self._functions: dict[tuple[int, int], PciFunction] = {}
 
     def add(self, pci_function: PciFunction, device: int, function: int = 0) -> None:
-        """Realize `pci_function` here; raises `DeviceError` where that is impossible.
+        """Realize `pci_function` here; raises `DeviceError` where that is impossible."""
+        if not (0 <= device < DEVICES and 0 <= function < FUNCTIONS):
+            name = self._name(device, function)
+            raise DeviceError(f"{name}: devices are 0 to {DEVICES - 1}, functions 0 to {FUNCTIONS - 1}")
+        pci_function.addr = device * FUNCTIONS + function
+        qdev_realize(pci_function, self)
+
+    def plug(self, device: Device) -> None:
+        """Give a function its number: the one that it asks for, or the next device's that is free.
 
         A device with functions beyond 0 must have function 0, with the multi-function bit set in its
         header type, or no guest would look for them: add function 0 first.
         """
-        where = f"PCI {self.number:02x}:{device:02x}.{function:x}"
-        if not (0 <= device < DEVICES and 0 <= function < FUNCTIONS):
-            raise DeviceError(f"{where}: devices are 0 to {DEVICES - 1}, functions 0 to {FUNCTIONS - 1}")
-        if (device, function) in self._functions:
-            raise DeviceError(f"{where}: {self._functions[device, function].type_name} is there already")
-        if function:
-            first = self._functions.get((device, 0))
-            if first is None or not first.read(Header.HEADER_TYPE, 1) & _MULTI_FUNCTION:
-                raise DeviceError(f"{where}: function 0 must be there and be multi-function")
-        qdev_realize(pci_function, self)
-        self._functions[device, function] = pci_function
+        pci_function = cast(device, PciFunction)
+        devfn = pci_function.addr if pci_function.addr != ANY_DEVFN else self._free_devfn()
+        where = divmod(devfn, FUNCTIONS)
+        name = self._name(*where)
+        if where in self._functions:
+            raise DeviceError(f"{name}: {self._functions[where].type_name} is there already")
+        if where[1]:
+            first = self._functions.get((where[0], 0))
+            if first is None or not first.read(Header.HEADER_TYPE, 1) & MULTI_FUNCTION:
+                raise DeviceError(f"{name}: function 0 must be there and be multi-function")
+        super().plug(device)
+        pci_function.devfn = devfn
+        self._functions[where] = pci_function
+
+    def unplug(self, device: Device) -> None:
+        """Its number is free again."""
+        super().unplug(device)
+        pci_function = cast(device, PciFunction)
+        del self._functions[divmod(pci_function.devfn, FUNCTIONS)]
+        pci_function.devfn = ANY_DEVFN
+
+    def _free_devfn(self) -> int:
+        taken = {device for device, _ in self._functions}
+        free = next((device for device in range(DEVICES) if device not in taken), None)
+        if free is None:
+            raise DeviceError(f"PCI bus {self.number:02x}: no device number is free")
+        return free * FUNCTIONS
+
+    def _name(self, device: int, function: int) -> str:
+        return f"PCI {self.number:02x}:{device:02x}.{function:x}"
+
+    def functions(self) -> list[PciFunction]:
+        """Every function, by number."""
+        return [function for _, function in sorted(self._functions.items())]
 
     def find(self, device: int, function: int) -> PciFunction | None:
         """The function at that number."""

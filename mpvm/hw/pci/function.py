@@ -1,14 +1,26 @@
 """A PCI function's configuration space (PCI Local Bus Specification 3.0, chapter 6)."""
 
 from collections.abc import Iterable
-from enum import IntEnum
-from typing import Any, ClassVar, NamedTuple
+from enum import IntEnum, IntFlag
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from mpvm.abi.errors import DeviceError
+from mpvm.hw.device import IrqLine
+from mpvm.hw.pci.bar import BAR0, Bar
+from mpvm.memory.address_space import PCI_PRIORITY, AddressSpace
+from mpvm.memory.region import Region
+from mpvm.qom import properties
 from mpvm.qom.qdev import Device
 from mpvm.qom.type_info import register_type
 
+if TYPE_CHECKING:
+    from mpvm.hw.pci.bus import PciBus
+
 CONFIG_SPACE_SIZE = 256
+DEVICES = 32
+FUNCTIONS = 8
+# A function without a number gets the next free device's function 0 (QEMU's devfn of -1).
+ANY_DEVFN = -1
 
 
 class Header(IntEnum):
@@ -24,13 +36,32 @@ class Header(IntEnum):
     LATENCY_TIMER = 0x0D
     HEADER_TYPE = 0x0E
     BIST = 0x0F
-    BAR0 = 0x10
+    BAR0 = BAR0
     SUBSYSTEM_VENDOR_ID = 0x2C
     SUBSYSTEM_ID = 0x2E
     EXPANSION_ROM = 0x30
     CAPABILITIES = 0x34
     INTERRUPT_LINE = 0x3C
     INTERRUPT_PIN = 0x3D
+
+
+class Command(IntFlag):
+    """The command register (table 6-1)."""
+
+    IO = 0x0001
+    MEMORY = 0x0002
+    MASTER = 0x0004
+    SERR = 0x0100
+    INTX_DISABLE = 0x0400
+
+
+# Red Hat's vendor ID and the ID by which QEMU marks its devices (QEMU's docs/specs/pci-ids.rst).
+SUBSYSTEM_VENDOR_QEMU = 0x1AF4
+SUBSYSTEM_QEMU = 0x1100
+MULTI_FUNCTION = 0x80
+
+_COMMAND_WRITABLE = int(Command.IO | Command.MEMORY | Command.MASTER | Command.SERR | Command.INTX_DISABLE)
+_STATUS_CLEARS = 0xF900
 
 
 class Register(NamedTuple):
@@ -47,17 +78,85 @@ class Register(NamedTuple):
     write_1_clears: int = 0
 
 
+def header(
+    vendor: int, device: int, class_code: int, revision: int = 0, *, status: int = 0, pin: int = 0
+) -> tuple[Register, ...]:
+    """The header of a function that decodes what its command register allows; `pin` 1 is INTA#, 4 INTD#."""
+    return (
+        Register(Header.VENDOR_ID, 2, vendor),
+        Register(Header.DEVICE_ID, 2, device),
+        Register(Header.COMMAND, 2, 0, writable=_COMMAND_WRITABLE),
+        Register(Header.STATUS, 2, status, write_1_clears=_STATUS_CLEARS),
+        Register(Header.REVISION_ID, 1, revision),
+        Register(Header.CLASS_CODE, 3, class_code),
+        Register(Header.CACHE_LINE_SIZE, 1, 0, writable=0xFF),
+        Register(Header.SUBSYSTEM_VENDOR_ID, 2, SUBSYSTEM_VENDOR_QEMU),
+        Register(Header.SUBSYSTEM_ID, 2, SUBSYSTEM_QEMU),
+        Register(Header.INTERRUPT_LINE, 1, 0, writable=0xFF),
+        Register(Header.INTERRUPT_PIN, 1, pin),
+    )
+
+
+def _parse_devfn(value: Any) -> int:
+    """A device and function number from "06.0", "6" (hexadecimal) or an int, as QEMU's property `addr`."""
+    if type(value) is int:
+        if not -1 <= value < DEVICES * FUNCTIONS:
+            raise ValueError("is out of range")
+        return value
+    device, _, function = str(value).partition(".")
+    try:
+        numbers = int(device, 16), int(function or "0", 16)
+    except ValueError:
+        raise ValueError("is no PCI address") from None
+    if not (0 <= numbers[0] < DEVICES and 0 <= numbers[1] < FUNCTIONS):
+        raise ValueError("is out of range")
+    return numbers[0] * FUNCTIONS + numbers[1]
+
+
 @register_type("pci-device", abstract=True, description="a function on a PCI bus")
 class PciFunction(Device):
-    """256 bytes of configuration space, described by a table of registers."""
+    """256 bytes of configuration space, described by a table of registers, and base address registers."""
 
     bus_type: ClassVar[str | None] = "PCI"
 
-    def set_registers(self, registers: Iterable[Register]) -> None:
+    addr = properties.Property(
+        "int32",
+        _parse_devfn,
+        "a device and function such as 06.0 or 06",
+        ANY_DEVFN,
+        "Slot and optional function number, example: 06.0 or 06",
+    )
+    multifunction = properties.boolean(False, "on/off")
+
+    def instance_init(self) -> None:
+        """No base address register."""
+        super().instance_init()
+        self.bars: tuple[Bar, ...] = ()
+        self._mapped: dict[int, tuple[AddressSpace, int, Region]] = {}
+        self._intx: IrqLine | None = None
+        self._intx_level = 0
+        # Its number on the bus, once it is plugged in.
+        self.devfn = ANY_DEVFN
+
+    @property
+    def device(self) -> int:
+        """Its device number."""
+        return self.devfn // FUNCTIONS
+
+    @property
+    def function(self) -> int:
+        """Its function number."""
+        return self.devfn % FUNCTIONS
+
+    def set_registers(self, registers: Iterable[Register], bars: Iterable[Bar] = ()) -> None:
         """Lay out configuration space, in `realize`; `DeviceError` for registers that overlap or leave it."""
+        self.bars = tuple(bars)
+        for bar in self.bars:
+            bar.check()
         reset, writable, clearing = (bytearray(CONFIG_SPACE_SIZE) for _ in range(3))
         taken = bytearray(CONFIG_SPACE_SIZE)
-        for register in registers:
+        of_bars = (Register(bar.offset, bar.bytes, bar.flags, writable=bar.writable) for bar in self.bars)
+        for register in (*registers, *of_bars):
             span = slice(register.offset, register.offset + register.size)
             if register.offset < 0 or span.stop > CONFIG_SPACE_SIZE or any(taken[span]):
                 raise DeviceError(
@@ -68,10 +167,19 @@ class PciFunction(Device):
             reset[span] = register.value.to_bytes(register.size, "little")
             writable[span] = register.writable.to_bytes(register.size, "little")
             clearing[span] = register.write_1_clears.to_bytes(register.size, "little")
+        if self.multifunction:
+            reset[Header.HEADER_TYPE] |= MULTI_FUNCTION
         self._reset = bytes(reset)
         self._writable = bytes(writable)
         self._clearing = bytes(clearing)
         self.config = bytearray(reset)
+
+    def unrealize(self) -> None:
+        """Nothing answers any more."""
+        for index in list(self._mapped):
+            self._unmap(index)
+        if self._intx is not None:
+            self._intx.lower()
 
     def read(self, offset: int, size: int) -> int:
         """Read 1, 2 or 4 bytes at `offset` of configuration space."""
@@ -87,17 +195,60 @@ class PciFunction(Device):
         self.config_changed(offset, size)
 
     def config_changed(self, offset: int, size: int) -> None:
-        """Hook: the guest has written `size` bytes at `offset`. A device moves its BARs here."""
+        """The guest has written `size` bytes at `offset`: the BARs follow. A hook for what else does."""
+        self._update()
+
+    def _update(self) -> None:
+        """What is decoded and which line is driven follow the registers."""
+        if self.bars:
+            self._update_bars()
+        if self._intx is not None:
+            disabled = self.read(Header.COMMAND, 2) & Command.INTX_DISABLE
+            self._intx.set(0 if disabled else self._intx_level)
+
+    # -- BARs --------------------------------------------------------------------------------------
+
+    def _update_bars(self) -> None:
+        """Have every BAR's region answer where its register and the command register say."""
+        command = self.read(Header.COMMAND, 2)
+        bus: PciBus = self.parent_bus
+        for bar in self.bars:
+            space = bus.wiring.ports if bar.io else bus.wiring.memory
+            enabled = command & (Command.IO if bar.io else Command.MEMORY)
+            base = bar.address(self.read(bar.offset, bar.bytes)) if enabled else None
+            known = self._mapped.get(bar.number)
+            if known is not None and known[1] != base:
+                self._unmap(bar.number)
+            if base is not None and bar.region is not None and bar.number not in self._mapped:
+                space.map(base, bar.region, PCI_PRIORITY)
+                self._mapped[bar.number] = (space, base, bar.region)
+
+    def _unmap(self, index: int) -> None:
+        space, base, region = self._mapped.pop(index)
+        space.unmap(base, region)
+
+    def set_intx(self, level: int) -> None:
+        """Drive the interrupt pin, which it must have; the guest may have disabled it."""
+        if self._intx is None:
+            self._intx = self.parent_bus.intx(self.device, self.read(Header.INTERRUPT_PIN, 1) - 1)
+        self._intx_level = level
+        self._update()
+
+    # -- life --------------------------------------------------------------------------------------
 
     def reset_enter(self) -> None:
-        """Every register returns to its value at reset."""
+        """Every register returns to its value at reset, and nothing is decoded."""
         self.config[:] = self._reset
+        self._intx_level = 0
+        self._update()
 
     def state(self) -> dict[str, Any]:
-        """Configuration space."""
-        return {"config": bytes(self.config)}
+        """Configuration space, and the level of the interrupt pin."""
+        return {"config": bytes(self.config), "intx": self._intx_level}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over `state`; tells `config_changed` of everything."""
         self.config[:] = state["config"]
+        if state["intx"] or self._intx is not None:
+            self.set_intx(state["intx"])
         self.config_changed(0, CONFIG_SPACE_SIZE)

@@ -36,7 +36,8 @@ class PciHost(SysBusDevice):
         self.add_child("pci.0", self.bus)
 
     def realize(self) -> None:
-        """Power on."""
+        """Power on. The bus is wired as the board's are."""
+        self.bus.wiring = self.wiring
         self._reset_control: ResetControl | None = self.reset_control
         self._address = 0
         self._address_region = Region("pci-config-address", 4, self._read_address, self._write_address)

@@ -4,16 +4,19 @@ What the machine does not model is read-only here, at the value that says how it
 registers have RAM readable and writable at C0000h-FFFFFh, and SMRAM is locked and closed.
 """
 
-from mpvm.hw.pci.function import Header, PciFunction, Register
+from mpvm.hw.pci.function import (
+    SUBSYSTEM_QEMU,
+    SUBSYSTEM_VENDOR_QEMU,
+    Header,
+    PciFunction,
+    Register,
+)
 from mpvm.qom import properties
 from mpvm.qom.type_info import register_type
 
 VENDOR_INTEL = 0x8086
 DEVICE_82441FX = 0x1237
 REVISION = 0x02
-# Red Hat's vendor ID and the ID by which QEMU marks its devices (QEMU's docs/specs/pci-ids.rst).
-VENDOR_QEMU = 0x1AF4
-SUBSYSTEM_QEMU = 0x1100
 CLASS_HOST_BRIDGE = 0x060000
 
 # PCICMD: memory access and bus master are hardwired; PERRE and SERRE are the guest's
@@ -52,7 +55,7 @@ class I440fx(PciFunction):
     The chip has no subsystem IDs. Since machine version 1.0 it says which virtual machine it is by QEMU's.
     """
 
-    subsystem_vendor_id = properties.uint16(VENDOR_QEMU, "subsystem vendor ID")
+    subsystem_vendor_id = properties.uint16(SUBSYSTEM_VENDOR_QEMU, "subsystem vendor ID")
     subsystem_id = properties.uint16(SUBSYSTEM_QEMU, "subsystem ID")
 
     def realize(self) -> None:

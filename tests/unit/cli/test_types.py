@@ -14,7 +14,7 @@ def test_the_tree_shows_every_type_below_its_parent(capsys: pytest.CaptureFixtur
     assert depth["device"] < depth["isa-device"] < depth["isa-serial"]
     assert any("isa-device" in line and "abstract" in line for line in lines)
     assert any(line.split()[0] == "device" and "has resettable" in line for line in lines)
-    assert {"unicorn-accel", "microvm-machine", "pc-i440fx-1.0-machine", "interface"} <= set(depth)
+    assert {"unicorn-accel", "microvm-machine", "pc-i440fx-1.1-machine", "interface"} <= set(depth)
 
 
 def test_a_part_of_the_tree_can_be_asked_for() -> None:
@@ -47,8 +47,8 @@ def test_a_name_like_no_type_s_is_refused_with_the_command_that_lists_them() -> 
 @pytest.mark.parametrize(
     ("argv", "word"),
     [
-        (["--machine", "help"], "alias of pc-i440fx-1.0"),
-        (["--machine", "pc,help"], "pc-i440fx-1.0-machine: "),
+        (["--machine", "help"], "alias of pc-i440fx-1.1"),
+        (["--machine", "pc,help"], "pc-i440fx-1.1-machine: "),
         (["--accel", "help"], "kvm                 the host's /dev/kvm"),
         (["--accel", "unicorn,help"], "unicorn-accel: "),
         (["--cpu", "help"], "Haswell-IBRS               is Haswell-v3"),

@@ -26,7 +26,7 @@ def isa(wiring: Wiring) -> IsaBus:
 
 
 def test_a_realized_device_answers_at_its_ports_and_one_that_leaves_does_not(isa: IsaBus) -> None:
-    device = IsaDebugExit()
+    device = IsaDebugExit(iobase=0xF4)
     assert isa.wiring.ports.find(0xF4) is None
     qdev_realize(device, isa)
     assert isa.wiring.ports.find(0xF4) is not None
@@ -57,7 +57,7 @@ def test_a_device_goes_on_its_own_kind_of_bus_alone(isa: IsaBus) -> None:
 
 
 def test_a_device_has_its_buss_wiring_only_while_it_is_on_it(isa: IsaBus) -> None:
-    device = IsaDebugExit()
+    device = IsaDebugExit(iobase=0xF4)
     with pytest.raises(CastError, match="an object of type io-bus is right"):
         _ = device.wiring
     qdev_realize(device, isa)

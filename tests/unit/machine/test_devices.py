@@ -27,10 +27,10 @@ def config_space(board: Board, register: int) -> int:
 
 
 def test_the_newest_version_has_the_alias() -> None:
-    assert machine_class("pc") is machine_class("pc-i440fx-1.0")
+    assert machine_class("pc") is machine_class("pc-i440fx-1.1")
     assert machine_class("") is machine_class("pc")
     assert machine_class("pc-i440fx-0.1") is not machine_class("pc")
-    assert {"pc", "pc-i440fx-0.1", "pc-i440fx-1.0", "microvm"} <= set(machine_names())
+    assert {"pc", "pc-i440fx-0.1", "pc-i440fx-1.0", "pc-i440fx-1.1", "microvm"} <= set(machine_names())
 
 
 def test_an_older_version_keeps_its_old_properties(make: Make) -> None:
@@ -43,7 +43,7 @@ def test_cpus_of_an_older_version_are_not_hot_pluggable() -> None:
     assert not machine_class("pc-i440fx-0.1").has_hotpluggable_cpus
 
 
-@pytest.mark.parametrize("name", ["pc-i440fx-0.1", "pc-i440fx-1.0", "microvm"])
+@pytest.mark.parametrize("name", ["pc-i440fx-0.1", "pc-i440fx-1.0", "pc-i440fx-1.1", "microvm"])
 def test_every_compat_property_is_one_that_there_is(name: str) -> None:
     GlobalProperties(compat_properties(machine_class(name))).check()
 
@@ -56,7 +56,7 @@ def test_a_users_global_goes_before_a_versions(make: Make) -> None:
 def test_every_device_is_in_the_tree(make: Make) -> None:
     board = make("pc")
     paths = {node.canonical_path(): node.type_name for node in board.machine.root.descendants()}
-    assert paths["/machine"] == "pc-i440fx-1.0-machine"
+    assert paths["/machine"] == "pc-i440fx-1.1-machine"
     assert paths["/machine/unattached/device[0]"] == "max-x86_64-cpu"
     assert paths["/machine/i440fx/pci.0"] == "PCI"
     assert "/objects" in paths
@@ -71,7 +71,7 @@ def test_every_property_of_every_object_can_be_read(make: Make) -> None:
     for node in root.descendants():
         for prop in qmp_cmds.qom_list(root, node.canonical_path()):
             qmp_cmds.qom_get(root, node.canonical_path(), prop.name)
-    assert qmp_cmds.qom_get(root, "/machine", "type") == "pc-i440fx-1.0"
+    assert qmp_cmds.qom_get(root, "/machine", "type") == "pc-i440fx-1.1"
     assert qmp_cmds.qom_get(root, "/machine/unattached/device[1]", "apic-id") == 1
 
 
@@ -116,7 +116,10 @@ def test_the_debug_console_is_amid_the_test_devices_ports(make: Make) -> None:
         (DeviceSpec("isa-serail"), "device 'isa-serail' is unknown, isa-serial is right"),
         (DeviceSpec("isa-serial", "x", {"iobsae": 1}), "device x: isa-serial: there is no property iobsae"),
         (DeviceSpec("isa-serial", None, {"irq": "many"}), "device isa-serial: isa-serial.irq: many is not"),
-        (DeviceSpec("isa-debug-exit"), "device isa-debug-exit: .* overlaps isa-debug-exit at 0xf4"),
+        (
+            DeviceSpec("isa-debug-exit", None, {"iobase": 0xF4}),
+            "device isa-debug-exit: .* overlaps isa-debug-exit at 0xf4",
+        ),
         (
             DeviceSpec("isa-serial", "x", {"irq": 99, "iobase": 0x100}),
             "device x: there is no ISA interrupt 99",
@@ -131,7 +134,10 @@ def test_a_device_that_can_not_be_is_refused(make: Make, device: DeviceSpec, tex
 def test_a_refused_device_leaves_nothing_behind(make: Make) -> None:
     board = make("pc")
     before = [node.canonical_path() for node in board.machine.root.descendants()]
-    bad: list[Any] = [DeviceSpec("isa-debug-exit", "again"), DeviceSpec("isa-serial", "x", {"irq": 99})]
+    bad: list[Any] = [
+        DeviceSpec("isa-debug-exit", "again", {"iobase": 0xF4}),
+        DeviceSpec("isa-serial", "x", {"irq": 99}),
+    ]
     for spec in bad:
         with pytest.raises(ConfigError):
             board.machine.create_device(spec)

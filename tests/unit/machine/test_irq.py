@@ -3,7 +3,8 @@
 import pytest
 
 from mpvm.abi.errors import ConfigError
-from mpvm.machine.irq import IrqRouter, SharedWire
+from mpvm.hw.device import SharedWire
+from mpvm.machine.irq import IrqRouter
 
 
 def test_a_shared_wire_is_high_while_anyone_drives_it() -> None:

@@ -5,7 +5,6 @@ found by a digest of all that decides the result: the text, the overrides, the p
 the sources of this package. What depends on the file system is not in it and is checked on every run.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,12 +14,18 @@ from typing import Any
 import mpvm
 from mpvm.config.types import Config, from_plain, to_plain
 
+try:
+    # hashlib's own; the whole of it loads OpenSSL, which takes longer than the rest of this module.
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
+
 MAX_ENTRIES = 128
 
 
 def digest(text: bytes, overrides: Mapping[str, object]) -> str:
     """The name of the entry for `text` with `overrides`."""
-    whole = hashlib.sha256(mpvm.__version__.encode())
+    whole = blake2b(mpvm.__version__.encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         whole.update(source.read_bytes())
     whole.update(json.dumps(overrides, sort_keys=True).encode() + b"\0")

@@ -2,17 +2,18 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpvm.abi.errors import ConfigError
-from mpvm.config import cache, rules
+from mpvm.config import direct, rules
 from mpvm.config.chardev_table import ChardevTable
 from mpvm.config.types import BUILTIN, Config, Device, FwCfgItem, Machine
 
 if TYPE_CHECKING:
     from mpvm.config.document import Document, Key
+    from mpvm.config.schema import Problem
 
 MAX_BYTES = 1 << 20
 
@@ -37,6 +38,11 @@ def load_config(path: Path | None, overrides: Sequence[Override] = ()) -> Config
     `ConfigError` that names the file, its line, the key, the value and what would be right.
     """
     source = _Source(path, overrides)
+    if path is None:
+        return _resolve(_validate(source), source)
+
+    from mpvm.config import cache
+
     name = cache.digest(source.text, {override.key: override.value for override in overrides})
     config = cache.find(name)
     if config is None:
@@ -68,22 +74,31 @@ class _Source:
             self._document = document.parse(text, self.name)
         return self._document
 
+    @property
+    def data(self) -> Any:
+        """What the text says."""
+        return self.document().data if self.text else {}
+
+    @property
+    def lines(self) -> "Mapping[Key, int]":
+        """The line of each key of the text."""
+        return self.document().lines if self.text else {}
+
     def origin(self, key: "Key") -> str | None:
         """The command-line option that gave the value at `key`."""
         for override in self.overrides:
             path = tuple(override.key.split("."))
             # An addition is behind what the file has; only the file's keys have lines.
-            added = not override.adds or key[: len(path) + 1] not in self.document().lines
+            added = not override.adds or key[: len(path) + 1] not in self.lines
             if key[: len(path)] == path and added:
                 return override.origin
         return None
 
     def line(self, key: "Key") -> int:
         """The line of `key`, or of the nearest section around it; 0 where that is the whole text."""
-        lines = self.document().lines
-        while key and key not in lines:
+        while key and key not in self.lines:
             key = key[:-1]
-        return lines[key] if key else 0
+        return self.lines[key] if key else 0
 
     def error(self, key: "Key", text: str, more: int = 0) -> ConfigError:
         """The one line for the problem `text` at `key`."""
@@ -113,7 +128,7 @@ def _read(path: Path) -> bytes:
 
 
 def _validate(source: _Source) -> Config:
-    data = source.document().data
+    data = source.data
     if not isinstance(data, dict):
         raise ConfigError(
             f"{source.name}: not a configuration, sections such as machine: and boot: are right"
@@ -121,10 +136,8 @@ def _validate(source: _Source) -> Config:
     for override in source.overrides:
         _put(data, override)
 
-    from mpvm.config import schema
-
     _set_machine_defaults(data)
-    result = schema.validate(data)
+    result = direct.validate(data) or _validate_by_schema(data)
     if isinstance(result, Config):
         _check_machine(source, result)
         return result
@@ -132,13 +145,20 @@ def _validate(source: _Source) -> Config:
     raise source.error(first.key, first.text, len(result) - 1)
 
 
+def _validate_by_schema(data: dict[str, Any]) -> "Config | list[Problem]":
+    from mpvm.config import schema
+
+    return schema.validate(data)
+
+
 def _set_machine_defaults(data: dict[str, Any]) -> None:
     """A machine class that needs no vCPU has none unless it is said, and no RAM."""
+    machine = data.get("machine")
+    if not isinstance(machine, dict) or "type" not in machine:
+        return
+
     from mpvm.machine import machine_class
 
-    machine = data.get("machine")
-    if not isinstance(machine, dict):
-        return
     try:
         cls = machine_class(str(machine.get("type")))
     except ConfigError:
@@ -151,10 +171,8 @@ def _set_machine_defaults(data: dict[str, Any]) -> None:
 
 def _check_machine(source: _Source, config: Config) -> None:
     """What a machine class needs: vCPUs, and for them RAM and a boot image."""
-    from mpvm.machine import machine_class
-
     machine, cpus = config.machine, config.machine.smp.cpus
-    if cpus < machine_class(machine.type).min_cpus:
+    if not cpus and _min_cpus(machine.type):
         raise source.error(("machine", "smp"), f"{cpus} is out of range, {rules.smp().right} is right")
     if cpus and not machine.memory:
         right = f"{rules.memory_size().right} is right"
@@ -162,6 +180,13 @@ def _check_machine(source: _Source, config: Config) -> None:
     if cpus and config.boot.kernel is None:
         right = "the path of a kernel image or builtin:smp is right"
         raise source.error(("boot", "kernel"), f"missing, {right}")
+
+
+def _min_cpus(machine: str) -> int:
+    # Imported here: nearly every machine has vCPUs.
+    from mpvm.machine import machine_class
+
+    return machine_class(machine).min_cpus
 
 
 def _put(data: dict[str, Any], override: Override) -> None:

@@ -53,3 +53,15 @@ def test_the_entry_point_imports_nothing_heavy_of_the_standard_library() -> None
         _imported_by("import mpvm.cli.main") & {"asyncio", "subprocess", "inspect", "multiprocessing"}
         == set()
     )
+
+
+def test_a_run_of_options_alone_loads_neither_the_schema_nor_a_cache_of_it() -> None:
+    imported = _imported_by(
+        "from mpvm.config import Override, load_config\n"
+        "load_config(None, [Override('boot.kernel', 'builtin:smp', '--kernel')])"
+    )
+    assert imported & {*HEAVY, "mpvm.config.schema", "mpvm.config.cache"} == set()
+
+
+def test_the_end_of_a_run_imports_nothing_that_makes_classes() -> None:
+    assert _imported_by("import mpvm.coordinator.outcome") & {"dataclasses", "inspect"} == set()

@@ -1,6 +1,7 @@
 """The options of `mpvm run`, and what they override in the configuration."""
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -176,9 +177,19 @@ def _value(key: str, text: str) -> object:
     return text
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse makes one for each option, too, and would import shutil for each to learn the width."""
+    try:
+        columns = int(os.environ["COLUMNS"]) if "COLUMNS" in os.environ else os.get_terminal_size().columns
+    except (ValueError, OSError):
+        columns = 80
+    return argparse.HelpFormatter(prog, width=columns - 2)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="mpvm run",
+        formatter_class=_formatter,
         description="Run a virtual machine; its serial line is this terminal. Ctrl-A h shows the keys.",
         epilog="An option goes before the same key in FILE. Exit statuses: docs/exit-status.md.",
         allow_abbrev=False,

@@ -7,8 +7,6 @@ import _signal
 # Until a run has handlers of its own, Ctrl-C ends the process and prints no traceback.
 _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
-import sys  # noqa: E402
+from mpvm.cli.main import process  # noqa: E402
 
-from mpvm.cli.main import main  # noqa: E402
-
-sys.exit(main())
+process()

@@ -23,14 +23,22 @@ _STDOUT = "-"
 def main(argv: Sequence[str]) -> int:
     """Run the machine that `argv` describes; returns the guest's exit status or one of ours."""
     began_ns = time.monotonic_ns()
+    if {"-h", "--help", "help"} & set(argv):
+        return _run(argv, began_ns)
     # What the start makes stays: there is nothing to collect until the machine runs.
     gc.disable()
-    if not {"-h", "--help", "help"} & set(argv):
-        # First of all: its imports take as long as all that follows here, on another CPU.
-        from mpvm.coordinator.forkserver import start_early
+    # First of all: its imports take as long as all that follows here, on another CPU.
+    from mpvm.coordinator import forkserver
 
-        start_early()
+    forkserver.start_early()
+    try:
+        return _run(argv, began_ns)
+    finally:
+        forkserver.stop()
+        gc.enable()
 
+
+def _run(argv: Sequence[str], began_ns: int) -> int:
     from mpvm.cli import options, progress
     from mpvm.config import load_config
 
@@ -43,10 +51,8 @@ def main(argv: Sequence[str]) -> int:
     from mpvm.trace import control
 
     control.set_origin(began_ns)
-    gc.freeze()
-    gc.enable()
     observer = progress.choose(sys.stderr, config.machine.smp.cpus, arguments.quiet)
-    outcome = vl.main(config, observer)
+    outcome = vl.main(config, observer, owns_process=True)
     _report(outcome, arguments)
     return outcome.status
 

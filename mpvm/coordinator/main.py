@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from mpvm.machine import Machine
 
 
-def main(config: Config, observer: Observer | None = None) -> "Outcome":
+def main(config: Config, observer: Observer | None = None, *, owns_process: bool = False) -> "Outcome":
     """Run the machine that `config` describes to its end, and undo everything.
 
-    Raises `MpvmError` when it can't be brought up and when a worker or a device fails.
+    `owns_process` is as `VirtualMachine` has it. Raises `MpvmError` when it can't be brought up and when a
+    worker or a device fails.
     """
-    vm = VirtualMachine(config, observer)
+    vm = VirtualMachine(config, observer, owns_process=owns_process)
     return run(vm)
 
 

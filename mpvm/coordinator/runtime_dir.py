@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,12 @@ def segment_name(instance: str, part: str) -> str:
 
 
 def _remove_tree(path: Path) -> None:
-    # Imported here: a start has no use for it.
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path):  # noqa: PTH208 - as names, they are a few files
+            os.unlink(path / name)  # noqa: PTH108
+        path.rmdir()
+        return
+    # Imported here: hardly ever is there a folder in it.
     import shutil
 
     shutil.rmtree(path, ignore_errors=True)
@@ -66,7 +72,8 @@ class RuntimeDir:
             )
         self._lock = -1
         # Before the directory: there is no instant at which nobody would remove it.
-        self._janitor = _Janitor(self.path, SHM_DIRECTORY / segment_name(self.name, ""))
+        self._segments = segment_name(self.name, "")
+        self._janitor = _Janitor(self.path, SHM_DIRECTORY / self._segments)
         try:
             self.path.mkdir(mode=0o700)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -84,7 +91,11 @@ class RuntimeDir:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-            self._janitor.dismiss()
+            self._janitor.dismiss(has_work=self._left())
+
+    def _left(self) -> bool:
+        names = os.listdir(SHM_DIRECTORY)  # noqa: PTH208
+        return self.path.exists() or any(name.startswith(self._segments) for name in names)
 
 
 class _Janitor:
@@ -113,8 +124,11 @@ class _Janitor:
         finally:
             os.close(read)
 
-    def dismiss(self) -> None:
-        """Have it do its work now, and wait for that."""
+    def dismiss(self, *, has_work: bool = True) -> None:
+        """Have it do its work now, if it has any, and wait for its end."""
+        if not has_work:
+            # It would start a program to find that out.
+            os.kill(self._pid, signal.SIGKILL)
         os.close(self._write)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)

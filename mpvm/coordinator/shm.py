@@ -107,13 +107,8 @@ class _Segment(SharedMemory):
             super().unlink()
 
     def close(self) -> None:
-        try:
+        with contextlib.suppress(BufferError):
             super().close()
-        except BufferError:
-            # Views that only garbage holds.
-            gc.collect()
-            with contextlib.suppress(BufferError):
-                super().close()
 
 
 class VmMemory:
@@ -194,12 +189,19 @@ class VmMemory:
             field = getattr(layout.VcpuArea, name)
             ctypes.memset(ctypes.addressof(area) + field.offset, 0, field.size)
 
-    def close(self) -> None:
-        """Drop the views and unlink both segments. Views that others still hold stay valid."""
+    def close(self, *, unmap: bool = True) -> None:
+        """Drop the views and unlink both segments. Views that others still hold stay valid.
+
+        Without `unmap` that is left to the end of the process, which comes now.
+        """
         for name in ("page", "areas", "vm", "ram"):
             self.__dict__.pop(name, None)
         for segment in self._segments:
-            segment.close()
             with contextlib.suppress(FileNotFoundError):
                 segment.unlink()
+        if unmap:
+            # There are views that only garbage holds.
+            gc.collect()
+            for segment in self._segments:
+                segment.close()
         self._segments.clear()

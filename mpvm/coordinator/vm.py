@@ -83,6 +83,9 @@ class VirtualMachine:
     """One run of the machine that `config` describes, in steps that `mpvm.coordinator.main` calls in order.
 
     The other methods are for whoever acts inside its event loop: devices, the console, the monitor.
+
+    `owns_process`: the process has nothing else to do and ends with the run. It has switched the collector of
+    garbage off, and leaves to its end what that does as well.
     """
 
     loop: EventLoop
@@ -96,8 +99,11 @@ class VirtualMachine:
     _accelerator: Accelerator
     _launcher: Launcher
 
-    def __init__(self, config: Config, observer: Observer | None = None) -> None:
+    def __init__(
+        self, config: Config, observer: Observer | None = None, *, owns_process: bool = False
+    ) -> None:
         self.config = config
+        self._owns_process = owns_process
         self._observer = observer or Observer()
         self._notifiers = ExitNotifiers()
         self._notifiers.add("stopping the fork server", forkserver.stop)
@@ -128,8 +134,8 @@ class VirtualMachine:
             config.machine.memory,
         )
         slots = ram_slots(memory_bytes) if memory_bytes else []
-        self._memory = VmMemory(self._directory.name, smp, memory_bytes, slots, maxcpus)
-        undo("removing the shared memory", self._memory.close)
+        self._memory = memory = VmMemory(self._directory.name, smp, memory_bytes, slots, maxcpus)
+        undo("removing the shared memory", lambda: memory.close(unmap=not self._owns_process))
         undo("dropping the machine", self._drop)
         self.state = RunStateMachine(self._memory.page)
         self.loop = EventLoop(self.clock)
@@ -236,7 +242,10 @@ class VirtualMachine:
         self._bringing_up = False
         # What is there now stays: the collector need not look at it again while the guest runs.
         gc.freeze()
-        self._notifiers.add("thawing the collector", gc.unfreeze)
+        if self._owns_process:
+            gc.enable()
+        else:
+            self._notifiers.add("thawing the collector", gc.unfreeze)
         self.loop.drain_from(self._ring)
         self._observer.machine_started(time.monotonic_ns() - self._began_ns)
         self.chardevs.start(self.loop)

@@ -51,7 +51,7 @@ class Machine:
     failure: Exception | None = None
 
     @classmethod
-    def main(cls, config: Config, observer: Observer) -> Outcome:
+    def main(cls, config: Config, observer: Observer, *, owns_process: bool) -> Outcome:
         cls.configs.append(config)
         observer.machine_started(1_000_000)
         if cls.failure is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mpvm.abi.errors import StartError
-from mpvm.coordinator.runtime_dir import RuntimeDir, parent_directory, segment_name, sweep
+from mpvm.coordinator.runtime_dir import SHM_DIRECTORY, RuntimeDir, parent_directory, segment_name, sweep
 
 # The kernel's largest process id is 4194304 (proc(5), pid_max).
 NO_PROCESS = 4194305
@@ -39,6 +39,16 @@ def test_it_is_removed_with_everything_in_it(parent: Path) -> None:
     (directory.path / "vcpu.sock").touch()
     directory.remove()
     assert not list(parent.iterdir())
+
+
+def test_a_folder_in_it_and_a_segment_that_is_left_go_with_it(parent: Path) -> None:
+    directory = RuntimeDir(parent)
+    (directory.path / "folder").mkdir()
+    segment = SHM_DIRECTORY / segment_name(directory.name, "left")
+    segment.touch()
+    directory.remove()
+    assert not list(parent.iterdir())
+    assert not segment.exists()
 
 
 def test_it_is_removed_when_its_process_has_gone(parent: Path) -> None:

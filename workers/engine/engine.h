@@ -96,6 +96,8 @@ struct vcpu {
     bool leave;                      /* the engine shall return to the guest loop */
     uint32_t translating_flags;      /* hflags of the block being translated */
     void *exit_label;                /* of the block being translated: where its exit check goes */
+    DisasContextBase *translating;   /* the block being translated */
+    bool ends_block;                 /* its last instruction may have made an interrupt pending */
     bool exclusive_wanted;
     int exclusive_step;              /* 0 none, 1 before the instruction, 2 after it */
     bool init_received;
@@ -174,7 +176,8 @@ enum {
     SELFTEST_LOOKUP = 32,
     SELFTEST_STORE = 64,
     SELFTEST_TB_INSERT = 128,
-    SELFTEST_ALL = 255,
+    SELFTEST_TRANSLATOR_LOOP = 256,
+    SELFTEST_ALL = 511,
 };
 
 extern _Thread_local struct vcpu *self __attribute__((tls_model("initial-exec")));
@@ -324,6 +327,7 @@ int event_error_code(const struct vcpu *vcpu, int exception, int error_code);
 bool events_take(struct vcpu *vcpu);
 bool events_wake(struct vcpu *vcpu);
 bool extint_pending(struct vcpu *vcpu);
+bool nmi_blocked(const struct vcpu *vcpu);
 void a20_update(struct vcpu *vcpu);
 void event_deliver_exception(struct vcpu *vcpu);
 
@@ -405,7 +409,7 @@ void mmio_write(uc_engine *engine, uint64_t address, unsigned size, uint64_t val
 bool port_read_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t *value);
 bool port_write_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value);
 bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value);
-bool apic_page_write(struct vcpu *vcpu, uint64_t address, uint64_t value);
+bool apic_page_write(struct vcpu *vcpu, uint64_t address, unsigned size, uint64_t value);
 #define NO_EOI (-1)
 void post_eoi(struct vcpu *vcpu, int vector);
 

@@ -10,6 +10,8 @@
 
 /* Prototypes for names that only the engine calls. */
 void gen_intermediate_code_x86_64(CPUState *cpu, TranslationBlock *tb, int max_insns);
+void translator_loop_x86_64(const TranslatorOps *ops, DisasContextBase *db, CPUState *cpu, TranslationBlock *tb,
+                            int max_insns);
 void check_exit_request_x86_64(TCGContext *tcg);
 void tcg_gen_callN_x86_64(TCGContext *tcg, void *function, void *result, int count, void **arguments);
 void tcg_gen_op2_x86_64(TCGContext *tcg, int opcode, uint64_t a, uint64_t b);
@@ -113,6 +115,23 @@ void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int ma
     TB_CFLAGS(tb) &= ~parallel;
 }
 
+void REPLACES(translator_loop)(const TranslatorOps *ops, DisasContextBase *db, CPUState *cpu, TranslationBlock *tb,
+                               int max_insns)
+{
+    self->selftest |= SELFTEST_TRANSLATOR_LOOP;
+    self->translating = db;
+    self->ends_block = false;
+    uc.translator_loop(ops, db, cpu, tb, max_insns);
+}
+
+/* WRMSR and OUT may make an interrupt pending, which the CPU takes before the next instruction: a block starts
+ * there, for only there it is looked at. */
+static bool may_interrupt(const void *function)
+{
+    return function == (void *)REPLACEMENT(helper_wrmsr) || function == (void *)REPLACEMENT(helper_outb) ||
+           function == (void *)REPLACEMENT(helper_outw) || function == (void *)REPLACEMENT(helper_outl);
+}
+
 /* A stop in the middle of an instruction would run its memory access twice: stops are at block starts only. */
 void REPLACES(check_exit_request)(TCGContext *tcg)
 {
@@ -126,6 +145,10 @@ void REPLACES(check_exit_request)(TCGContext *tcg)
 void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int count, void **arguments)
 {
     if (function != (void *)uc.helper_check_exit_request) {
+        if (may_interrupt(function)) {
+            DISAS_IS_JMP(self->translating) = DISAS_TOO_MANY;
+            self->ends_block = true;
+        }
         if (!fpu_translate_call(self, tcg, function, result, count, arguments)) {
             uc.tcg_gen_callN(tcg, function, result, count, arguments);
         }
@@ -164,6 +187,10 @@ void REPLACES(tcg_gen_exit_tb)(TCGContext *tcg, TranslationBlock *tb, unsigned i
         TCG_LABEL_PRESENT(self->exit_label) |= TCG_LABEL_PRESENT_BIT;
         uc.tcg_gen_op1(tcg, INDEX_OP_SET_LABEL, (uint64_t)(uintptr_t)self->exit_label);
         self->exit_label = NULL;
+    } else if (tb == NULL && self->ends_block && self->exclusive_step == 0 && self->replay_step == 0) {
+        /* The next block looks by itself, and need not be looked for by the engine's loop. */
+        REPLACEMENT(tcg_gen_lookup_and_goto_ptr)(tcg);
+        return;
     }
     uc.tcg_gen_exit_tb(tcg, tb, index);
 }

@@ -57,6 +57,11 @@ typedef uint64_t ram_addr_t;
 #define TB_TC_SIZE(tb) FIELD(tb, size_t, 40)
 #define TB_PAGE_ADDR(tb, n) FIELD(tb, ram_addr_t, 72 + 8 * (n)) /* the second is NO_PAGE_ADDR in most */
 #define NO_PAGE_ADDR UINT64_MAX
+/* DisasContextBase: what comes after the instruction that is being translated */
+typedef struct DisasContextBase DisasContextBase;
+typedef struct TranslatorOps TranslatorOps;
+#define DISAS_IS_JMP(db) FIELD(db, int, 24)
+enum { DISAS_TOO_MANY = 1 };
 #define TB_EFLAGS_MASK 0x73100u /* VM, AC, RF, IOPL, TF */
 #define CF_HASH_MASK 0xff0effffu /* the cflags that make two blocks different ones, and CF_INVALID */
 #define CF_CLUSTER_SHIFT 24
@@ -247,6 +252,8 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
 #define TCG_BINARY_VECTOR (TCGContext *, unsigned, uintptr_t, uintptr_t, uintptr_t)
 #define ENGINE_FUNCTIONS(X)                                                                             \
     X(void, gen_intermediate_code, "_x86_64", (CPUState *, TranslationBlock *, int))                    \
+    X(void, translator_loop, "_x86_64",                                                                 \
+      (const TranslatorOps *, DisasContextBase *, CPUState *, TranslationBlock *, int))                 \
     X(void, x86_cpu_do_interrupt, "_x86_64", (CPUState *))                                              \
     X(void, do_interrupt_x86_hardirq, "_x86_64", (CPUX86State *, int, int))                             \
     X(void, tlb_set_page_with_attrs, "_x86_64",                                                         \

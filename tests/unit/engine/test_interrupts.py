@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from mpvm.abi.exits import ExitReason
+from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import VcpuMode
-from tests.unit.engine.apic import EOI, ICR_LOW, SELF, SVR, TPR, enable, read, write
+from tests.unit.engine.apic import EOI, ICR_LOW, SELF, SVR, TPR, enable, msr_write, read, write
 from tests.unit.engine.long_mode import (
     IST1_TOP,
     KERNEL_CS,
@@ -70,6 +70,23 @@ def test_sti_holds_interrupts_off_for_one_instruction(long_mode: LongModeMachine
     assert long_mode.event().rip == long_mode.label("at")
 
 
+def test_an_interrupt_that_out_has_brought_comes_before_the_next_instruction(
+    long_mode: LongModeMachine,
+) -> None:
+    long_mode.boot(f"{enable()} sti; nop; mark; at: incl %ebx; jmp 1f; 1: done")
+    long_mode.mark()
+    long_mode.interrupt(0x40)
+    assert long_mode.event().rip == long_mode.label("at")
+
+
+def test_an_interrupt_that_wrmsr_has_brought_comes_before_the_next_instruction(
+    long_mode: LongModeMachine,
+) -> None:
+    x2apic = msr_write(0x1B, 0xFEE00D00) + msr_write(0x80F, 0x1FF)
+    long_mode.boot(f"{x2apic} sti; nop; {msr_write(0x83F, 0x40)} at: incl %ebx; jmp 1f; 1: done")
+    assert long_mode.event().rip == long_mode.label("at")
+
+
 def test_sti_then_cli_leaves_no_gap(long_mode: LongModeMachine) -> None:
     long_mode.boot(f"{enable()} mark; jmp 1f; 1: sti; cli; jmp 1f; 1: mark; sti; nop; at: nop; done")
     long_mode.mark()
@@ -80,18 +97,17 @@ def test_sti_then_cli_leaves_no_gap(long_mode: LongModeMachine) -> None:
 
 def test_mov_ss_holds_interrupts_off_for_one_instruction(long_mode: LongModeMachine) -> None:
     long_mode.boot(
-        f"{enable()} movl $0x10, %eax; sti; nop; mark; movl %eax, %ss; movl $0x22000, %esp; at: nop; done"
+        f"{enable()} movl $0x10, %eax; sti; jmp 1f; 1: {write(ICR_LOW, SELF | 0x40)}"
+        "movl %eax, %ss; movl $0x22000, %esp; at: nop; done"
     )
-    long_mode.mark()
-    long_mode.interrupt(0x40)
     event = long_mode.event()
     assert event.rsp == 0x22000
     assert event.rip == long_mode.label("at")
 
 
 def test_pop_ss_holds_interrupts_off_for_one_instruction(real_mode: RealModeMachine) -> None:
-    real_mode.boot("pushw $0; sti; nop; mark; popw %ss; movw $0x6000, %sp; at: nop; done")
-    real_mode.mark()
+    real_mode.boot("pushw $0; sti; nop; inb $MARK, %al; popw %ss; movw $0x6000, %sp; at: nop; done")
+    assert real_mode.run().direction is IoDirection.IN
     real_mode.area.lapic.regs[SVR // 4] = 0x1FF
     real_mode.interrupt(0x40)
     event = real_mode.event()

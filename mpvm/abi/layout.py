@@ -31,6 +31,7 @@ POSTED_RING_ENTRIES = 1024
 MAILBOX_ENTRIES = 64
 IO_PORTS = 0x10000
 MAX_SHADOWS = 64
+NMIS_MAX = 2
 
 
 class RunState(IntEnum):
@@ -231,6 +232,7 @@ class InterruptInbox(ctypes.Structure):
     """Interrupts that others have sent and this vCPU has not taken into its local APIC yet.
 
     A sender stores plain bytes, sets `any` last, then kicks. `vector[v]`: 1 edge, 2 level.
+    `nmi`: how many wait, at most `NMIS_MAX`: the one that is delivered next, and one that waits for its end.
     `startup`: an INIT, and the SIPI that came after it (`Startup`), in one word, for they are taken together.
     """
 

@@ -13,22 +13,28 @@ from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
 from mpvm.trace.log import log_mask
 
 # Registers of the local APIC's page, offset / 4 (SDM vol. 3, table 10-1).
+ID: Final = 0x020 // 4
 TPR: Final = 0x080 // 4
 LDR: Final = 0x0D0 // 4
 DFR: Final = 0x0E0 // 4
 SVR: Final = 0x0F0 // 4
 LVT_LINT0: Final = 0x350 // 4
+LVT_LINT1: Final = 0x360 // 4
 
 SVR_APIC_ENABLED: Final = 1 << 8
 LVT_MASKED: Final = 1 << 16
 LVT_DELIVERY_MODE_SHIFT: Final = 8
+LVT_LEVEL: Final = 1 << 15
 APIC_BASE_X2APIC: Final = 1 << 10
+APIC_BASE_ENABLE: Final = 1 << 11
 DFR_FLAT: Final = 0xF
 # An I/O APIC's 8-bit destination of all ones is everyone, to an x2APIC, too.
 BROADCAST: Final = 0xFF
 
 EDGE: Final = 1
 LEVEL: Final = 2
+
+_MODES: Final = frozenset(DeliveryMode)
 
 
 def accepts(area: VcpuArea, destination: int, logical: bool) -> bool:
@@ -37,7 +43,7 @@ def accepts(area: VcpuArea, destination: int, logical: bool) -> bool:
         return True
     x2apic = area.control.guest.apic_base & APIC_BASE_X2APIC
     if not logical:
-        return bool(area.apic_id == destination)
+        return bool((area.apic_id if x2apic else area.lapic.regs[ID] >> 24) == destination)
     if x2apic:
         # LDR is derived from the id: cluster in the upper half, a bit in the lower (SDM vol. 3, 10.12.10.2).
         return not area.apic_id >> 4 and bool(1 << (area.apic_id & 0xF) & destination)
@@ -45,6 +51,24 @@ def accepts(area: VcpuArea, destination: int, logical: bool) -> bool:
     if area.lapic.regs[DFR] >> 28 == DFR_FLAT:
         return bool(ldr & destination)
     return ldr >> 4 == destination >> 4 and bool(ldr & destination & 0xF)
+
+
+def _pin_mode(area: VcpuArea, lvt: int, without: DeliveryMode) -> DeliveryMode | None:
+    """What an edge at the pin of a local vector table entry means, None: nothing; `without` a local APIC."""
+    if not area.control.guest.apic_base & APIC_BASE_ENABLE:
+        return without
+    entry = area.lapic.regs[lvt]
+    mode = entry >> LVT_DELIVERY_MODE_SHIFT & 7
+    if mode == DeliveryMode.FIXED and not area.lapic.regs[SVR] & SVR_APIC_ENABLED:
+        return None
+    return None if entry & LVT_MASKED or mode not in _MODES else DeliveryMode(mode)
+
+
+def _pin_message(area: VcpuArea, lvt: int, mode: DeliveryMode) -> InterruptMessage:
+    entry = area.lapic.regs[lvt]
+    # LINT1 is always an edge (SDM vol. 3, 10.5.1).
+    level = lvt == LVT_LINT0 and mode is DeliveryMode.FIXED and bool(entry & LVT_LEVEL)
+    return InterruptMessage(entry & 0xFF, mode, 0, logical=False, level_triggered=level)
 
 
 def _clear(area: VcpuArea) -> None:
@@ -83,12 +107,24 @@ class ApicBus:
             self._leave(area, message)
 
     def raise_intr(self) -> None:
-        """The 8259s' INTR went high: kick every vCPU whose LINT0 takes it, and the BSP in any case."""
+        """The 8259s' INTR, every local APIC's LINT0, went high.
+
+        What takes it as an ExtINT looks at the line itself; so does a CPU whose local APIC is off, for which
+        the pin is INTR.
+        """
         for area in self._areas:
-            lint0 = area.lapic.regs[LVT_LINT0]
-            extint = lint0 >> LVT_DELIVERY_MODE_SHIFT & 7 == DeliveryMode.EXTINT and not lint0 & LVT_MASKED
-            if area.is_bsp or extint:
+            mode = _pin_mode(area, LVT_LINT0, DeliveryMode.EXTINT)
+            if area.is_bsp or mode is DeliveryMode.EXTINT:
                 self._kick(area.index)
+            if mode is not None and mode is not DeliveryMode.EXTINT:
+                self._leave(area, _pin_message(area, LVT_LINT0, mode))
+
+    def raise_nmi(self) -> None:
+        """The board's NMI, every local APIC's LINT1; the pin of a CPU whose local APIC is off is NMI."""
+        for area in self._areas:
+            mode = _pin_mode(area, LVT_LINT1, DeliveryMode.NMI)
+            if mode is not None:
+                self._leave(area, _pin_message(area, LVT_LINT1, mode))
 
     def clear(self) -> None:
         """Take every interrupt back that no vCPU has seen yet (at a reset)."""
@@ -113,7 +149,8 @@ class ApicBus:
                 inbox.smi = 1
                 log_mask(LogItem.UNIMP, "vCPU %d: SMI, and there is no system-management mode", area.index)
             case DeliveryMode.NMI:
-                inbox.nmi = 1
+                # One that waits there already is delivered later than this moment, and stands for both.
+                inbox.nmi = inbox.nmi or 1
             case DeliveryMode.INIT:
                 inbox.startup = Startup.INIT
             case DeliveryMode.EXTINT:

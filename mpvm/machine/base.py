@@ -246,6 +246,10 @@ class Machine(Object, Resettable, ABC):
         """A local APIC has ended the level-triggered interrupt `vector`."""
 
     @abstractmethod
+    def inject_nmi(self) -> None:
+        """Drive the board's NMI line; raises `CommandError` where there is none."""
+
+    @abstractmethod
     def press_power_button(self) -> None:
         """What a person does to ask for an orderly end."""
 

@@ -6,6 +6,7 @@ boot image if they are given, and nothing that answers at a port.
 
 from typing import ClassVar
 
+from mpvm.abi.errors import CommandError
 from mpvm.boot.e820 import e820_map
 from mpvm.boot.loader import load as load_image
 from mpvm.boot.request import BootMachine, BootRequest
@@ -58,6 +59,10 @@ class NoneMachine(Machine):
 
     def end_of_interrupt(self, vector: int) -> None:
         """Nobody waits for it."""
+
+    def inject_nmi(self) -> None:
+        """There is no line for it."""
+        raise CommandError(f"inject-nmi: the machine {self.type} has no NMI line")
 
     def press_power_button(self) -> None:
         """There is none."""

@@ -143,6 +143,10 @@ class X86Machine(Machine):
         """The EOI message on the APIC bus."""
         self.ioapic.eoi(vector)
 
+    def inject_nmi(self) -> None:
+        """An edge at LINT1 of every local APIC (QEMU's x86_nmi)."""
+        self.apic_bus.raise_nmi()
+
     def press_power_button(self) -> None:
         """Sets PWRBTN_STS, which the guest sees as an SCI."""
         self.power_management.press_power_button()

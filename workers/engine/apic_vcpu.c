@@ -196,9 +196,9 @@ ENGINE_EXPORT bool apic_mmio_read(struct vcpu *vcpu, uint64_t address, uint64_t 
     return apic_page_read(vcpu, address, value);
 }
 
-ENGINE_EXPORT bool apic_mmio_write(struct vcpu *vcpu, uint64_t address, uint64_t value)
+ENGINE_EXPORT bool apic_mmio_write(struct vcpu *vcpu, uint64_t address, uint32_t size, uint64_t value)
 {
-    return apic_page_write(vcpu, address, value);
+    return apic_page_write(vcpu, address, size, value);
 }
 
 /* The end of a level-triggered interrupt that the ring of posted writes had no room for, or -1. */

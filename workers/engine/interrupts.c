@@ -62,15 +62,35 @@ static bool interrupts_enabled(const struct vcpu *vcpu)
     return (ENV_EFLAGS(vcpu->env) & EFLAGS_IF) != 0 && (ENV_HFLAGS(vcpu->env) & HF_INHIBIT_IRQ_MASK) == 0;
 }
 
+/* It runs an NMI's handler. Without an engine the hardware knows. */
+bool nmi_blocked(const struct vcpu *vcpu)
+{
+    return vcpu->env != NULL && (ENV_HFLAGS2(vcpu->env) & HF2_NMI_MASK) != 0;
+}
+
 static bool nmi_allowed(const struct vcpu *vcpu)
 {
-    return (ENV_HFLAGS2(vcpu->env) & HF2_NMI_MASK) == 0 && (ENV_HFLAGS(vcpu->env) & HF_INHIBIT_IRQ_MASK) == 0;
+    return !nmi_blocked(vcpu) && (ENV_HFLAGS(vcpu->env) & HF_INHIBIT_IRQ_MASK) == 0;
+}
+
+/* One has been delivered. The store is seen by all before the handler looks at anything: it must not come after the
+ * next one's. */
+static void nmi_taken(struct mpvm_interrupt_inbox *inbox)
+{
+    __atomic_fetch_sub(&inbox->nmi, 1, __ATOMIC_SEQ_CST);
 }
 
 bool extint_pending(struct vcpu *vcpu)
 {
-    return (vcpu->vm->pic_intr != 0 && vcpu->area->is_bsp && lapic_extint_enabled(vcpu)) ||
-           vcpu->area->inbox.extint != 0;
+    return (vcpu->vm->pic_intr != 0 && lapic_extint_enabled(vcpu)) || vcpu->area->inbox.extint != 0;
+}
+
+/* While one's handler runs, one more is held. */
+static void nmi_hold(struct mpvm_interrupt_inbox *inbox)
+{
+    uint8_t several = MPVM_NMIS_MAX;
+
+    __atomic_compare_exchange_n(&inbox->nmi, &several, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 void a20_update(struct vcpu *vcpu)
@@ -164,17 +184,19 @@ bool events_take(struct vcpu *vcpu)
     vcpu->irr_pending = false;
     if (inbox->nmi) {
         if (nmi_allowed(vcpu) && vcpu->events_controlled && controls_nmi(vcpu)) {
-            __atomic_store_n(&inbox->nmi, 0, __ATOMIC_SEQ_CST);
+            nmi_taken(inbox);
             return true;
         }
         if (nmi_allowed(vcpu)) {
-            /* The store is seen by all before the handler looks at anything: it must not come after the next one's. */
-            __atomic_store_n(&inbox->nmi, 0, __ATOMIC_SEQ_CST);
+            nmi_taken(inbox);
             vcpu->area->counters.nmis++;
             ENV_HFLAGS2(vcpu->env) |= HF2_NMI_MASK;
             event_deliver_hardware(vcpu, EXCP_NMI);
             vcpu->irr_pending = true;
             return true;
+        }
+        if (nmi_blocked(vcpu)) {
+            nmi_hold(inbox);
         }
         vcpu->irr_pending = true;
     }

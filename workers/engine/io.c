@@ -198,7 +198,8 @@ static bool is_local_apic(const struct vcpu *vcpu, uint64_t address)
            (address ^ base) >> PAGE_SHIFT == 0;
 }
 
-/* False: the address is not in the local APIC's page. */
+/* All registers are accessed by aligned 32-bit loads and stores; others are undefined (SDM vol. 3, 10.4.1): such a
+ * load gets the part that it asks for, such a store is ignored. False: the address is not in the local APIC's page. */
 bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value)
 {
     if (!is_local_apic(vcpu, address)) {
@@ -210,12 +211,12 @@ bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value)
     return true;
 }
 
-bool apic_page_write(struct vcpu *vcpu, uint64_t address, uint64_t value)
+bool apic_page_write(struct vcpu *vcpu, uint64_t address, unsigned size, uint64_t value)
 {
     if (!is_local_apic(vcpu, address)) {
         return false;
     }
-    if (APIC_OFFSET(address) < APIC_REGISTERS_END) {
+    if (APIC_OFFSET(address) < APIC_REGISTERS_END && address % 16 == 0 && size >= sizeof(uint32_t)) {
         lapic_write(vcpu, APIC_OFFSET(address), (uint32_t)value);
     }
     return true;
@@ -240,7 +241,7 @@ void mmio_write(uc_engine *engine, uint64_t address, unsigned size, uint64_t val
 
     (void)engine;
     (void)data;
-    if (!apic_page_write(vcpu, address, value)) {
+    if (!apic_page_write(vcpu, address, size, value)) {
         exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_OUT, address, size, value, CPU_MEM_IO_PC(vcpu->cpu));
     }
 }

@@ -60,7 +60,10 @@ static void accept_into_irr(struct vcpu *vcpu, unsigned vector, bool level)
         return;
     }
     if (vector < FIRST_LEGAL_VECTOR) {
-        area->lapic.error_pending |= ESR_RECEIVE_ILLEGAL_VECTOR;
+        /* The error's own vector may be the illegal one: that is no second error. */
+        if (!(area->lapic.error_pending & ESR_RECEIVE_ILLEGAL_VECTOR)) {
+            lapic_error_report(vcpu, ESR_RECEIVE_ILLEGAL_VECTOR);
+        }
         return;
     }
     vector_set(area, APIC_IRR, vector);
@@ -70,6 +73,19 @@ static void accept_into_irr(struct vcpu *vcpu, unsigned vector, bool level)
         vector_clear(area, APIC_TMR, vector);
     }
     vcpu->irr_pending = true;
+}
+
+/* An NMI for who may be in an NMI's handler. The CPU holds one while it runs that (SDM vol. 3, 6.7.1). Of two that
+ * come to one who runs none, the first is delivered, and the second is the one that it then holds: it may look at both
+ * together. */
+void lapic_nmi_leave(struct mpvm_interrupt_inbox *inbox, bool blocked)
+{
+    uint8_t waiting = __atomic_load_n(&inbox->nmi, __ATOMIC_RELAXED);
+
+    while (waiting < (blocked ? 1 : MPVM_NMIS_MAX) &&
+           !__atomic_compare_exchange_n(&inbox->nmi, &waiting, (uint8_t)(waiting + 1), true, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED)) {
+    }
 }
 
 /* A local source: timer, LINT, error. */
@@ -83,7 +99,7 @@ void lapic_local_interrupt(struct vcpu *vcpu, uint32_t lvt)
         accept_into_irr(vcpu, lvt & 0xff, false);
         break;
     case NMI:
-        vcpu->area->inbox.nmi = 1;
+        lapic_nmi_leave(&vcpu->area->inbox, nmi_blocked(vcpu));
         vcpu->irr_pending = true;
         break;
     default:
@@ -115,9 +131,7 @@ void lapic_inbox_take(struct vcpu *vcpu)
         for (unsigned i = 0; i < 8; i++) {
             unsigned trigger = taken >> 8 * i & 0xff;
 
-            if (trigger != 0 && word * 8 + i < FIRST_LEGAL_VECTOR) {
-                lapic_error_report(vcpu, ESR_RECEIVE_ILLEGAL_VECTOR);
-            } else if (trigger != 0) {
+            if (trigger != 0) {
                 accept_into_irr(vcpu, word * 8 + i, trigger == 2);
             }
         }
@@ -153,6 +167,15 @@ void lapic_give_back(struct vcpu *vcpu, int vector)
     vcpu->irr_pending = true;
 }
 
+/* LINT0 as a level-triggered interrupt, which is asked for as long as the 8259s drive it. */
+static bool lint0_asks_again(const struct mpvm_vcpu_area *area, int vector)
+{
+    uint32_t lvt = REG(area, APIC_LVT_LINT0);
+
+    return LVT_DELIVERY_MODE(lvt) == FIXED && (lvt & (LVT_LEVEL | LVT_MASKED)) == LVT_LEVEL &&
+           (int)(lvt & 0xff) == vector;
+}
+
 void lapic_end_of_interrupt(struct vcpu *vcpu)
 {
     struct mpvm_vcpu_area *area = vcpu->area;
@@ -163,12 +186,15 @@ void lapic_end_of_interrupt(struct vcpu *vcpu)
     }
     vector_clear(area, APIC_ISR, (unsigned)vector);
     lapic_delivery_may_follow(vcpu);
-    if (vector_test(area, APIC_TMR, (unsigned)vector)) {
+    if (vcpu->vm->pic_intr != 0 && lint0_asks_again(area, vector)) {
+        accept_into_irr(vcpu, (unsigned)vector, true);
+    }
+    if (vector_test(area, APIC_TMR, (unsigned)vector) && !(REG(area, APIC_SVR) & SVR_EOI_BROADCAST_SUPPRESSION)) {
         post_eoi(vcpu, vector);
     }
 }
 
-/* The 8259's INTR reaches a CPU whose APIC is off, or whose LINT0 takes ExtINT. */
+/* The 8259s' INTR, wired to each CPU, reaches one whose APIC is off, or whose LINT0 takes ExtINT. */
 bool lapic_extint_enabled(struct vcpu *vcpu)
 {
     uint32_t lvt = REG(vcpu->area, APIC_LVT_LINT0);

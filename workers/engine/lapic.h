@@ -36,8 +36,10 @@ enum {
 enum delivery_mode { FIXED, LOWEST_PRIORITY, SMI, RESERVED_3, NMI, INIT, STARTUP, EXTINT };
 
 #define SVR_ENABLE (1u << 8)
+#define SVR_EOI_BROADCAST_SUPPRESSION (1u << 12)
 #define LVT_MASKED (1u << 16)
 #define LVT_DELIVERY_MODE(lvt) ((lvt) >> 8 & 7)
+#define LVT_LEVEL (1u << 15)
 #define TIMER_MODE(lvt) ((lvt) >> 17 & 3)
 enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE };
 #define DFR_FLAT 0xffffffffu
@@ -55,12 +57,19 @@ static inline bool x2apic(const struct mpvm_vcpu_area *area)
     return (apic_base(area) & APIC_BASE_EXTD) != 0;
 }
 
+/* The ID that it answers to: in xAPIC mode the guest may have written another one. */
+static inline uint32_t lapic_id(const struct mpvm_vcpu_area *area)
+{
+    return x2apic(area) ? area->apic_id : REG(area, APIC_ID) >> 24;
+}
+
 static inline bool globally_enabled(const struct mpvm_vcpu_area *area)
 {
     return (apic_base(area) & APIC_BASE_ENABLE) != 0;
 }
 
 /* lapic.c */
+void lapic_nmi_leave(struct mpvm_interrupt_inbox *inbox, bool blocked);
 uint32_t lapic_processor_priority(const struct mpvm_vcpu_area *area);
 void lapic_delivery_may_follow(struct vcpu *vcpu);
 void lapic_local_interrupt(struct vcpu *vcpu, uint32_t lvt);
@@ -69,7 +78,7 @@ void lapic_end_of_interrupt(struct vcpu *vcpu);
 
 /* lapic_ipi.c */
 void lapic_icr_send(struct vcpu *vcpu, uint32_t icr_low, uint32_t destination);
-void lapic_send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode, unsigned vector, bool level);
+void lapic_self_ipi(struct vcpu *vcpu, unsigned vector);
 
 /* lapic_timer.c */
 void lapic_timer_run(struct vcpu *vcpu, uint64_t count);

@@ -50,14 +50,14 @@ static uint64_t destination_set(struct vcpu *vcpu, uint32_t icr_low, uint32_t de
     for (uint64_t rest = all; rest != 0; rest &= rest - 1) {
         const struct mpvm_vcpu_area *target = vcpu_area(vcpu, (unsigned)__builtin_ctzll(rest));
 
-        if (icr_low & ICR_LOGICAL ? logical_match(target, destination, wide) : target->apic_id == destination) {
+        if (icr_low & ICR_LOGICAL ? logical_match(target, destination, wide) : lapic_id(target) == destination) {
             set |= rest & -rest;
         }
     }
     return set;
 }
 
-/* Lowest priority: the target with the lowest TPR; of equals the lowest number. */
+/* Lowest priority: of the targets that take interrupts the one with the lowest TPR; of equals the lowest number. */
 static uint64_t lowest_priority(struct vcpu *vcpu, uint64_t set)
 {
     unsigned best = 0;
@@ -65,11 +65,11 @@ static uint64_t lowest_priority(struct vcpu *vcpu, uint64_t set)
 
     for (uint64_t rest = set; rest != 0; rest &= rest - 1) {
         unsigned i = (unsigned)__builtin_ctzll(rest);
-        uint32_t priority = REG(vcpu_area(vcpu, i), APIC_TPR);
+        const struct mpvm_vcpu_area *target = vcpu_area(vcpu, i);
 
-        if (priority < best_priority) {
+        if ((REG(target, APIC_SVR) & SVR_ENABLE) && REG(target, APIC_TPR) < best_priority) {
             best = i;
-            best_priority = priority;
+            best_priority = REG(target, APIC_TPR);
         }
     }
     return best_priority == UINT32_MAX ? 0 : 1ull << best;
@@ -104,7 +104,7 @@ void lapic_send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode, 
         __atomic_store_n(&inbox->vector[vector], level ? 2 : 1, __ATOMIC_SEQ_CST);
         break;
     case NMI:
-        __atomic_store_n(&inbox->nmi, 1, __ATOMIC_SEQ_CST);
+        lapic_nmi_leave(inbox, target == vcpu->index && nmi_blocked(vcpu));
         break;
     case INIT:
         /* A SIPI that was not taken yet has come before it. */
@@ -126,6 +126,21 @@ void lapic_send_to(struct vcpu *vcpu, unsigned target, enum delivery_mode mode, 
     kick_vcpu(vcpu, target);
 }
 
+static bool vector_legal(struct vcpu *vcpu, unsigned vector)
+{
+    if (vector < FIRST_LEGAL_VECTOR) {
+        lapic_error_report(vcpu, ESR_SEND_ILLEGAL_VECTOR);
+    }
+    return vector >= FIRST_LEGAL_VECTOR;
+}
+
+void lapic_self_ipi(struct vcpu *vcpu, unsigned vector)
+{
+    if (vector_legal(vcpu, vector)) {
+        lapic_send_to(vcpu, vcpu->index, FIXED, vector, false);
+    }
+}
+
 void lapic_icr_send(struct vcpu *vcpu, uint32_t icr_low, uint32_t destination)
 {
     enum delivery_mode mode = icr_low >> 8 & 7;
@@ -136,8 +151,7 @@ void lapic_icr_send(struct vcpu *vcpu, uint32_t icr_low, uint32_t destination)
     if (mode == INIT && (icr_low & ICR_TRIGGER_LEVEL) && !(icr_low & ICR_LEVEL_ASSERT)) {
         return;
     }
-    if (mode <= LOWEST_PRIORITY && vector < FIRST_LEGAL_VECTOR) {
-        lapic_error_report(vcpu, ESR_SEND_ILLEGAL_VECTOR);
+    if (mode <= LOWEST_PRIORITY && !vector_legal(vcpu, vector)) {
         return;
     }
     set = destination_set(vcpu, icr_low, destination);

@@ -4,8 +4,15 @@
 #include <string.h>
 
 #define VERSION_VALUE 0x50014u /* version 0x14, six LVT entries */
+#define VERSION_EOI_BROADCAST_SUPPRESSION (1u << 24)
+#define SVR_WRITABLE 0x1ffu
 #define ESR_ILLEGAL_REGISTER (1u << 7)
 #define ICR_WRITABLE 0x000ccfffu
+#define ICR_DELIVERY_STATUS (1u << 12)
+#define DIVIDE_WRITABLE 0xbu
+#define LVT_DELIVERY_STATUS (1u << 12)
+#define LVT_REMOTE_IRR (1u << 14)
+#define LVT_TIMER_TSC_DEADLINE (1u << 18)
 #define APIC_BASE_BSP (1u << 8)
 #define APIC_BASE_DEFAULT 0xfee00000u
 #define APIC_BASE_RESERVED (~0xfffffffd00ull | 0xff | 1u << 9)
@@ -20,6 +27,24 @@ static const struct {
     {APIC_LVT_LINT0, 0x0001a7ff},            {APIC_LVT_LINT1, 0x0001a7ff},   {APIC_LVT_ERROR, 0x000100ff},
 };
 
+/* Suppression of EOI broadcasts came with x2APIC (SDM vol. 3, 10.8.5). */
+static bool directed_eoi(const struct mpvm_vcpu_area *area)
+{
+    return (area->features[MPVM_FEATURE_WORD_CPUID_1_ECX] & CPUID_1_ECX_X2APIC) != 0;
+}
+
+static uint32_t svr_writable(const struct mpvm_vcpu_area *area)
+{
+    return SVR_WRITABLE | (directed_eoi(area) ? SVR_EOI_BROADCAST_SUPPRESSION : 0);
+}
+
+static uint32_t lvt_writable(const struct mpvm_vcpu_area *area, unsigned entry)
+{
+    bool deadline = (area->features[MPVM_FEATURE_WORD_CPUID_1_ECX] & CPUID_1_ECX_TSC_DEADLINE) != 0;
+
+    return lvt_table[entry].writable & (deadline ? UINT32_MAX : ~LVT_TIMER_TSC_DEADLINE);
+}
+
 void lapic_reset(struct vcpu *vcpu, bool keep_base)
 {
     struct mpvm_vcpu_area *area = vcpu->area;
@@ -30,7 +55,7 @@ void lapic_reset(struct vcpu *vcpu, bool keep_base)
     }
     memset(&area->lapic, 0, sizeof(area->lapic));
     REG(area, APIC_ID) = x2apic(area) ? area->apic_id : area->apic_id << 24;
-    REG(area, APIC_VERSION) = VERSION_VALUE;
+    REG(area, APIC_VERSION) = VERSION_VALUE | (directed_eoi(area) ? VERSION_EOI_BROADCAST_SUPPRESSION : 0);
     REG(area, APIC_DFR) = DFR_FLAT;
     REG(area, APIC_SVR) = 0xff;
     if (x2apic(area)) {
@@ -129,7 +154,11 @@ uint32_t lapic_read(struct vcpu *vcpu, uint32_t offset)
 
 static void svr_write(struct vcpu *vcpu, uint32_t value)
 {
-    REG(vcpu->area, APIC_SVR) = value & 0x1ff;
+    if (!(value & SVR_ENABLE)) {
+        /* What came before is accepted still. */
+        lapic_inbox_take(vcpu);
+    }
+    REG(vcpu->area, APIC_SVR) = value & svr_writable(vcpu->area);
     if (!(value & SVR_ENABLE)) {
         for (unsigned i = 0; i < sizeof(lvt_table) / sizeof(lvt_table[0]); i++) {
             REG(vcpu->area, lvt_table[i].offset) |= LVT_MASKED;
@@ -143,7 +172,7 @@ static bool lvt_write(struct vcpu *vcpu, uint32_t offset, uint32_t value)
         if (lvt_table[i].offset != offset) {
             continue;
         }
-        value &= lvt_table[i].writable;
+        value &= lvt_writable(vcpu->area, i);
         if (!(REG(vcpu->area, APIC_SVR) & SVR_ENABLE)) {
             value |= LVT_MASKED;
         }
@@ -172,6 +201,9 @@ void lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t value)
         break;
     case APIC_EOI:
         lapic_end_of_interrupt(vcpu);
+        break;
+    case APIC_ID:
+        REG(area, APIC_ID) = value & 0xff000000u;
         break;
     case APIC_LDR:
         REG(area, APIC_LDR) = value & 0xff000000u;
@@ -202,7 +234,7 @@ void lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t value)
     case APIC_TIMER_DIVIDE: {
         uint32_t left = lapic_timer_current(vcpu);
 
-        REG(area, APIC_TIMER_DIVIDE) = value & 0xb;
+        REG(area, APIC_TIMER_DIVIDE) = value & DIVIDE_WRITABLE;
         if (area->lapic.timer_expiry_ns != 0) {
             lapic_timer_run(vcpu, left);
         }
@@ -230,12 +262,40 @@ bool lapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     return true;
 }
 
+/* Bits that WRMSR may not set (SDM vol. 3, 10.12.1.3); those that hardware alone writes are ignored. */
+static uint64_t x2apic_reserved(const struct mpvm_vcpu_area *area, uint32_t offset)
+{
+    switch (offset) {
+    case APIC_EOI:
+    case APIC_ESR:
+        return UINT64_MAX;
+    case APIC_TPR:
+    case APIC_SELF_IPI:
+        return ~0xffull;
+    case APIC_SVR:
+        return ~(uint64_t)svr_writable(area);
+    case APIC_TIMER_DIVIDE:
+        return ~(uint64_t)DIVIDE_WRITABLE;
+    case APIC_ICR_LOW:
+        return (uint32_t)~(ICR_WRITABLE | ICR_DELIVERY_STATUS);
+    default:
+        break;
+    }
+    for (unsigned i = 0; i < sizeof(lvt_table) / sizeof(lvt_table[0]); i++) {
+        if (lvt_table[i].offset == offset) {
+            return ~(uint64_t)(lvt_writable(area, i) | LVT_DELIVERY_STATUS |
+                               (lvt_table[i].writable & LVT_LEVEL ? LVT_REMOTE_IRR : 0));
+        }
+    }
+    return ~(uint64_t)UINT32_MAX;
+}
+
 bool lapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     struct mpvm_vcpu_area *area = vcpu->area;
     uint32_t offset = (msr - MSR_X2APIC_FIRST) * 16;
 
-    if (!x2apic(area) || !x2apic_has(offset, true)) {
+    if (!x2apic(area) || !x2apic_has(offset, true) || (value & x2apic_reserved(area, offset)) != 0) {
         return false;
     }
     switch (offset) {
@@ -245,25 +305,12 @@ bool lapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         lapic_icr_send(vcpu, (uint32_t)value & ICR_WRITABLE, (uint32_t)(value >> 32));
         return true;
     case APIC_SELF_IPI:
-        if (value >> 8 != 0) {
-            return false;
-        }
-        lapic_send_to(vcpu, vcpu->index, FIXED, (unsigned)value, false);
+        lapic_self_ipi(vcpu, (unsigned)value);
         return true;
-    case APIC_EOI:
-    case APIC_ESR:
-        if (value != 0) {
-            return false;
-        }
-        break;
     default:
-        if (value >> 32 != 0) {
-            return false;
-        }
-        break;
+        lapic_write(vcpu, offset, (uint32_t)value);
+        return true;
     }
-    lapic_write(vcpu, offset, (uint32_t)value);
-    return true;
 }
 
 /* IA32_APIC_BASE (SDM vol. 3, 10.4.4 and figure 10-27 for the legal transitions). */

@@ -80,7 +80,8 @@ void lapic_set_tsc_deadline(struct vcpu *vcpu, uint64_t deadline)
     if (deadline == 0) {
         timer_arm(vcpu, 0);
     } else if (guest_tsc(vcpu) >= deadline) {
-        attention_raise(vcpu);
+        lapic_timer_check(vcpu);
+        lapic_delivery_may_follow(vcpu);
     } else {
         tsc_deadline_arm(vcpu);
     }

@@ -42,8 +42,6 @@ enum {
 #define MC_BANKS 10u
 #define APERTURE(first, last) (msr >= (first) && msr <= (last))
 
-#define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
-#define CPUID_1_ECX_X2APIC (1u << 21)
 #define CPUID_7_ECX_LA57 (1u << 16)
 #define CPUID_7_ECX_PKS (1u << 31)
 #define CPUID_EXT2_SYSCALL (1u << 11)

@@ -44,6 +44,9 @@
 #define EFER_NXE (1u << 11)
 #define EFER_FFXSR (1u << 14)
 
+#define CPUID_1_ECX_X2APIC (1u << 21)
+#define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
+
 #define APIC_BASE_EXTD (1u << 10)
 #define APIC_BASE_ENABLE (1u << 11)
 

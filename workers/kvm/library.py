@@ -28,7 +28,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "apic_tpr": (_u32,),
     "apic_set_tpr": (None, _u32),
     "apic_mmio_read": (_bool, _u64, _VALUE),
-    "apic_mmio_write": (_bool, _u64, _u64),
+    "apic_mmio_write": (_bool, _u64, _u32, _u64),
     "apic_owed_eoi": (_int,),
     "apic_msr_read": (_int, _u32, _VALUE),
     "apic_msr_write": (_int, _u32, _u64),

@@ -407,7 +407,7 @@ class Vcpu:
         if one.reason == ExitReason.IO and self._controls.exits(one.address, one.size):
             return False
         if one.reason == ExitReason.MMIO:
-            return bool(_core.apic_mmio_write(self._apic, one.address, data))
+            return bool(_core.apic_mmio_write(self._apic, one.address, one.size, data))
         return bool(_core.apic_port_write(self._apic, one.address, one.size, data))
 
     def _ask(self, reason: ExitReason, direction: int, address: int, size: int, data: int) -> int:
@@ -478,10 +478,11 @@ class Vcpu:
         elif self._controls.window and run.ready_for_interrupt_injection and not self._passing:
             self._answer = self._pass_window
             return self._by_control(ExitReason.IRQ_WINDOW_OPEN)
-        if inbox.nmi:
+        if nmis := inbox.nmi:
             inbox.nmi = 0
-            self._counters.nmis += 1
-            self._vcpu.nmi()
+            self._counters.nmis += nmis
+            for _ in range(nmis):
+                self._vcpu.nmi()
             # It goes first, and what KVM_INTERRUPT has given counts as in delivery.
             run.ready_for_interrupt_injection = 0
         vector = _core.apic_pending(self._apic)

@@ -113,6 +113,7 @@ class Machine:
         cpu = resolve_model(model, UnicornAccelerator())
         for index, area in enumerate(self.areas):
             area.index = area.apic_id = index
+            area.lapic.regs[0x20 // 4] = index << 24
             area.is_bsp = index == 0
             for number, word in enumerate(feature_words(cpu)):
                 area.features[number] = word

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.engine.apic import (
     EOI,
+    IRR,
     LVT_TIMER,
     MASKED,
     TIMER_CURRENT,
@@ -171,6 +172,17 @@ def test_a_deadline_that_has_passed_interrupts_at_once_and_reads_zero(long_mode:
     """)
     assert long_mode.event().vector == VECTOR
     assert long_mode.area.lapic.tsc_deadline == 0
+
+
+def test_a_deadline_that_has_passed_is_requested_by_the_next_instruction(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_TIMER, TSC_DEADLINE | VECTOR)}
+        {msr_write(TSC_DEADLINE_MSR, 1)}
+        {read(IRR + 0x70, "ebx")} {msr_read(TSC_DEADLINE_MSR, "rsi")}
+        done
+    """)
+    state = long_mode.finish()
+    assert (state.rbx, state.rsi) == (1, 0)
 
 
 def test_a_deadline_that_comes_interrupts_not_before_it(long_mode: LongModeMachine) -> None:

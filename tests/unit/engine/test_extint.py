@@ -65,6 +65,15 @@ def test_unmasking_lint0_lets_a_waiting_8259_interrupt_in(long_mode: LongModeMac
     long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
 
 
+def test_lint0_of_any_cpu_may_take_extint(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{enable()} {write(0x350, 0x700)} sti; nop; mark; nop; done")
+    long_mode.mark()
+    long_mode.area.is_bsp = False
+    long_mode.vm.pic_intr = 1
+    long_mode.kick()
+    long_mode.run_until(ExitReason.IRQ_WINDOW_OPEN)
+
+
 def test_an_8259_interrupt_comes_before_one_of_the_local_apic(long_mode: LongModeMachine) -> None:
     long_mode.boot(f"{enable()} mark; sti; nop; nop; done")
     long_mode.mark()

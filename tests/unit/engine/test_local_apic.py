@@ -63,6 +63,22 @@ def test_the_version_says_integrated_apic_with_six_lvt_entries(long_mode: LongMo
     version = value_of(long_mode, VERSION)
     assert 0x10 <= version & 0xFF <= 0x15
     assert (version >> 16 & 0xFF) + 1 == 6
+    assert version >> 24 == 1, "EOI broadcasts can be suppressed"
+
+
+def test_a_model_without_x2apic_can_not_suppress_eoi_broadcasts(
+    make_long_mode: Callable[..., LongModeMachine],
+) -> None:
+    machine = make_long_mode(model="max,-x2apic")
+    assert value_of(machine, VERSION) >> 24 == 0
+    assert value_of(machine, SVR, write(SVR, 0xFFFFFFFF)) == 0x1FF
+
+
+def test_a_model_without_the_deadline_timer_has_no_mode_for_it(
+    make_long_mode: Callable[..., LongModeMachine],
+) -> None:
+    machine = make_long_mode(model="max,-tsc-deadline")
+    assert value_of(machine, LVT_TIMER, enable() + write(LVT_TIMER, 0xFFFFFFFF)) == 0x300FF
 
 
 def test_the_id_is_in_the_top_byte(make_long_mode: Callable[..., LongModeMachine]) -> None:
@@ -85,7 +101,7 @@ def test_a_register_after_reset(long_mode: LongModeMachine, register: int, after
     [
         (TPR, 0xFF),
         (LDR, 0xFF000000),
-        (SVR, 0x1FF),
+        (SVR, 0x11FF),
         (LVT_TIMER, 0x700FF),
         (LVT_THERMAL, 0x107FF),
         (LVT_PERFORMANCE, 0x107FF),
@@ -98,6 +114,27 @@ def test_a_register_after_reset(long_mode: LongModeMachine, register: int, after
 )
 def test_a_register_keeps_its_own_bits_only(long_mode: LongModeMachine, register: int, kept: int) -> None:
     assert value_of(long_mode, register, enable() + write(register, 0xFFFFFFFF)) == kept
+
+
+def test_an_id_that_the_guest_writes_is_the_one_that_it_answers_to(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(ID, 5 << 24)} {read(ID, "ebx")} {write(ICR_HIGH, 5 << 24)} {write(ICR_LOW, 0x40)}
+        {write(ICR_HIGH, 0)} {write(ICR_LOW, 0x41)}
+        done
+    """)
+    assert long_mode.finish().rbx == 5 << 24
+    assert reached(long_mode) == ([0x40], [])
+
+
+@pytest.mark.parametrize(
+    "store",
+    [f"movb $0x50, {APIC_WINDOW + TPR:#x};", f"movw $0x50, {APIC_WINDOW + TPR:#x};"]
+    + [f"movl $0x50, {APIC_WINDOW + TPR + offset:#x};" for offset in (1, 2, 4, 8)],
+)
+def test_a_store_that_is_not_of_an_aligned_register_is_ignored(
+    long_mode: LongModeMachine, store: str
+) -> None:
+    assert value_of(long_mode, TPR, store) == 0
 
 
 def test_the_destination_format_keeps_its_top_four_bits(long_mode: LongModeMachine) -> None:
@@ -166,6 +203,34 @@ def test_a_waiting_interrupt_shows_in_irr_and_a_running_one_in_isr(long_mode: Lo
     assert (state.rsi, state.rdi, state.rbp) == (0, 1 << 5, 0)
 
 
+@pytest.mark.parametrize(("suppressed", "broadcasts"), [(False, 1), (True, 0)])
+def test_the_end_of_a_level_triggered_interrupt_is_broadcast_unless_suppressed(
+    long_mode: LongModeMachine, suppressed: bool, broadcasts: int
+) -> None:
+    long_mode.boot(f"{write(SVR, 0x11FF if suppressed else 0x1FF)} sti; nop; mark; nop; {write(EOI, 0)} done")
+    long_mode.mark()
+    long_mode.interrupt(0x45, level=True)
+    assert long_mode.event().vector == 0x45
+    long_mode.finish()
+    assert long_mode.exits(ExitReason.IOAPIC_EOI) == broadcasts
+
+
+@pytest.mark.parametrize(
+    ("lint0", "again"), [(0x8045, True), (0x45, False), (0x18045, False), (0x8046, False)]
+)
+def test_lint0_as_a_level_is_asked_for_again_at_its_end(
+    long_mode: LongModeMachine, lint0: int, again: bool
+) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_LINT0, lint0)} sti; nop; mark; {write(EOI, 0)} {read(IRR + 0x20, "ebx")} done
+    """)
+    long_mode.mark()
+    long_mode.vm.pic_intr = 1
+    long_mode.interrupt(0x45, level=True)
+    assert long_mode.event().vector == 0x45
+    assert long_mode.finish().rbx == again << 5
+
+
 @pytest.mark.parametrize(("level", "tmr"), [(False, 0), (True, 1 << 5)])
 def test_the_trigger_mode_register_says_which_are_level_triggered(
     long_mode: LongModeMachine, level: bool, tmr: int
@@ -231,6 +296,22 @@ def test_access_to_a_reserved_register_is_an_error_interrupt(long_mode: LongMode
     """)
     assert long_mode.event().vector == 0xE0
     assert long_mode.finish().rbx == 1 << 7
+
+
+def test_an_illegal_vector_of_a_local_interrupt_is_an_error_interrupt(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_ERROR, 0xE0)} {write(LVT_TIMER, 0x0F)} {write(0x3E0, 0xB)}
+        sti
+        {write(TIMER_INITIAL, 1)}
+    1:  jmp 1b
+    """)
+    assert long_mode.event().vector == 0xE0
+    assert long_mode.area.lapic.error_pending == 1 << 6
+
+
+def test_an_illegal_vector_of_the_error_interrupt_is_one_error(long_mode: LongModeMachine) -> None:
+    before = enable() + write(LVT_ERROR, 0x0F) + read(0x40, "ecx") + write(ESR, 0)
+    assert value_of(long_mode, ESR, before) == 1 << 7 | 1 << 6
 
 
 def test_access_to_a_register_that_is_there_is_no_error(long_mode: LongModeMachine) -> None:
@@ -355,6 +436,26 @@ def test_lowest_priority_goes_to_one_with_the_lowest_task_priority(
     """)
     long_mode.finish()
     assert reached(long_mode) == ([0x40] * own, [0x40] * (not own))
+
+
+def test_lowest_priority_passes_over_a_cpu_whose_apic_is_disabled(long_mode: LongModeMachine) -> None:
+    regs = long_mode.other.lapic.regs
+    regs[TPR // 4], regs[LDR // 4], regs[DFR // 4], regs[SVR // 4] = 0, 2 << 24, 0xFFFFFFFF, 0xFF
+    long_mode.other.control.guest.apic_base = 0xFEE00800
+    long_mode.boot(f"""
+        {enable()} {write(TPR, 0x20)} {write(LDR, 1 << 24)}
+        {write(ICR_HIGH, 3 << 24)} {write(ICR_LOW, LOGICAL | LOWEST_PRIORITY | 0x40)}
+        done
+    """)
+    long_mode.finish()
+    assert reached(long_mode) == ([0x40], [])
+
+
+def test_an_interrupt_that_came_before_the_apic_was_disabled_is_kept(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(ICR_LOW, SELF | 0x45)} {write(SVR, 0xFF)} {read(IRR + 0x20, "ebx")} done
+    """)
+    assert long_mode.finish().rbx == 1 << 5
 
 
 def test_an_ipi_is_edge_triggered(long_mode: LongModeMachine) -> None:

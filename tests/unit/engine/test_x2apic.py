@@ -14,11 +14,14 @@ from tests.unit.engine.apic import (
     ID,
     LDR,
     LOGICAL,
+    LVT_ERROR,
+    LVT_LINT0,
     LVT_TIMER,
     OTHERS,
     PPR,
     SELF_IPI,
     SVR,
+    TIMER_DIVIDE,
     TIMER_INITIAL,
     TPR,
     VERSION,
@@ -142,10 +145,40 @@ def test_a_register_that_x2apic_has_not_is_gp(long_mode: LongModeMachine, regist
 
 @pytest.mark.parametrize(
     ("register", "value"),
-    [(EOI, 1), (ESR, 1), (SELF_IPI, 0x100), (TPR, 1 << 32), (LVT_TIMER, 1 << 32), (TIMER_INITIAL, 1 << 32)],
+    [
+        *[(EOI, 1), (ESR, 1), (SELF_IPI, 0x100), (TPR, 1 << 32), (TPR, 0x100), (SVR, 0x2FF), (SVR, 0x21FF)],
+        *[(LVT_TIMER, 1 << 32), (LVT_TIMER, 0x140), (LVT_TIMER, 1 << 19), (TIMER_INITIAL, 1 << 32)],
+        *[(ICR_LOW, 1 << 13 | 0x40), (ICR_LOW, 1 << 16 | 0x40), (ICR_LOW, 1 << 20 | 0x40), (TIMER_DIVIDE, 4)],
+        *[(LVT_LINT0, 1 << 11), (LVT_ERROR, 0x140)],
+    ],
 )
 def test_a_reserved_bit_of_a_register_is_gp(long_mode: LongModeMachine, register: int, value: int) -> None:
     assert fault(long_mode, ON, put(register, value)).vector == GP
+
+
+@pytest.mark.parametrize(
+    ("register", "value", "kept"),
+    [
+        (LVT_TIMER, 1 << 12 | 0x10040, 0x10040),
+        (LVT_LINT0, 1 << 14 | 0x10040, 0x10040),
+        (ICR_LOW, 1 << 12 | 1 << 32 | 0x40, 1 << 32 | 0x40),
+    ],
+)
+def test_a_bit_that_hardware_alone_writes_is_ignored(
+    long_mode: LongModeMachine, register: int, value: int, kept: int
+) -> None:
+    long_mode.boot(f"{ON} {put(SVR, 0x1FF)} {put(register, value)} {get(register)} done")
+    assert long_mode.finish().rbx == kept
+
+
+def test_a_self_ipi_of_an_illegal_vector_is_not_sent(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{ON} {put(SVR, 0x1FF)} {put(SELF_IPI, 0x0F)} {put(ESR, 0)} {get(ESR)} done")
+    assert long_mode.finish().rbx == 1 << 5
+
+
+def test_an_id_that_the_guest_has_written_is_forgotten(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{write(ID, 5 << 24)} {ON} {get(ID)} done")
+    assert long_mode.finish().rbx == 0
 
 
 def test_the_icr_is_one_64_bit_register(long_mode: LongModeMachine) -> None:

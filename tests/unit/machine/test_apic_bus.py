@@ -7,10 +7,14 @@ import pytest
 from mpvm.abi.layout import Startup, VcpuArea
 from mpvm.hw.intc.message import DeliveryMode, InterruptMessage
 from mpvm.machine.apic_bus import (
+    APIC_BASE_ENABLE,
     APIC_BASE_X2APIC,
     DFR,
+    ID,
     LDR,
+    LVT_LEVEL,
     LVT_LINT0,
+    LVT_LINT1,
     LVT_MASKED,
     SVR,
     SVR_APIC_ENABLED,
@@ -28,7 +32,9 @@ class Bench:
         for area in self.areas:
             area.lapic.regs[SVR] = SVR_APIC_ENABLED | 0xFF
             area.lapic.regs[DFR] = FLAT
-            area.lapic.regs[LVT_LINT0] = LVT_MASKED
+            area.lapic.regs[LVT_LINT0] = area.lapic.regs[LVT_LINT1] = LVT_MASKED
+            area.lapic.regs[ID] = area.index << 24
+            area.control.guest.apic_base = APIC_BASE_ENABLE
         self.kicked: list[int] = []
         self.bus = ApicBus(self.areas, self.kicked.append)
 
@@ -59,6 +65,14 @@ class Bench:
 @pytest.mark.parametrize("destination", [0, 1, 3])
 def test_a_physical_destination_is_the_apic_id(destination: int) -> None:
     assert Bench(4).send(destination) == [destination]
+
+
+def test_a_physical_destination_is_the_id_that_the_guest_has_written() -> None:
+    bench = Bench(2)
+    bench.areas[1].lapic.regs[ID] = 5 << 24
+    assert (bench.send(5), bench.send(1)) == ([1], [])
+    bench.x2apic()
+    assert (bench.send(5), bench.send(1)) == ([], [1])
 
 
 def test_a_physical_destination_of_nobody_reaches_nobody() -> None:
@@ -170,7 +184,47 @@ def test_intr_kicks_the_bsp_and_whoever_takes_extint_at_lint0() -> None:
     bench.areas[2].lapic.regs[LVT_LINT0] = EXTINT_UNMASKED
     bench.areas[3].lapic.regs[LVT_LINT0] = DeliveryMode.NMI << 8
     bench.bus.raise_intr()
-    assert bench.kicked == [0, 2]
+    assert bench.kicked == [0, 2, 3]
+    assert bench.areas[3].inbox.nmi == 1
+
+
+@pytest.mark.parametrize(("lint0", "left"), [(0x45, 1), (LVT_LEVEL | 0x45, 2), (LVT_MASKED | 0x45, 0)])
+def test_the_8259s_may_be_a_vector_at_lint0(lint0: int, left: int) -> None:
+    bench = Bench(2)
+    bench.areas[1].lapic.regs[LVT_LINT0] = lint0
+    bench.bus.raise_intr()
+    assert bench.areas[1].inbox.vector[0x45] == left
+
+
+@pytest.mark.parametrize(
+    ("lint1", "nmi", "vector"),
+    [
+        (DeliveryMode.NMI << 8, 1, 0),
+        (LVT_MASKED | DeliveryMode.NMI << 8, 0, 0),
+        (LVT_LEVEL | 0x45, 0, 1),
+        (3 << 8, 0, 0),
+    ],
+)
+def test_the_boards_nmi_is_what_lint1_makes_of_it(lint1: int, nmi: int, vector: int) -> None:
+    bench = Bench(2)
+    bench.areas[1].lapic.regs[LVT_LINT1] = lint1
+    bench.bus.raise_nmi()
+    assert bench.kicked == [1] * (nmi or vector)
+    assert (bench.areas[1].inbox.nmi, bench.areas[1].inbox.vector[0x45]) == (nmi, vector)
+
+
+def test_the_boards_nmi_reaches_a_cpu_whose_local_apic_is_off() -> None:
+    bench = Bench(1)
+    bench.areas[0].control.guest.apic_base = 0
+    bench.bus.raise_nmi()
+    assert bench.areas[0].inbox.nmi == 1
+
+
+def test_an_nmi_of_the_board_joins_those_that_wait() -> None:
+    bench = Bench(1)
+    bench.areas[0].inbox.nmi = 2
+    bench.send(0, DeliveryMode.NMI)
+    assert bench.areas[0].inbox.nmi == 2
 
 
 def test_a_reset_takes_back_what_nobody_has_seen() -> None:

@@ -13,6 +13,12 @@ from mpvm.tools.qmp.registry import command
 from mpvm.tools.vm import Vm
 
 
+@command("inject-nmi")
+def inject_nmi(vm: Vm) -> None:
+    """An NMI at every CPU, as its local APIC's LINT1 takes it."""
+    vm.machine.inject_nmi()
+
+
 @command("query-kvm")
 def query_kvm(vm: Vm) -> dict[str, object]:
     """Whether the `kvm` accelerator runs the guest, and whether the host has a device for it."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -175,6 +176,12 @@ def test_what_a_person_does_to_a_machine_is_done(
 ) -> None:
     assert say(session, command) == {"return": {}}
     assert vm.asked == [asked]
+
+
+def test_an_nmi_is_the_machines(session: Session, vm: FakeVm) -> None:
+    vm.machine = Mock()
+    assert say(session, "inject-nmi") == {"return": {}}
+    vm.machine.inject_nmi.assert_called_once_with()
 
 
 def test_the_status_has_qemus_names(session: Session, vm: FakeVm) -> None:

@@ -7,7 +7,7 @@ would make them, which takes thrice as long.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from mpvm.config import rules
 from mpvm.config.chardevs import CHARDEV_RIGHT, STDIO, ChardevSpec
@@ -91,15 +91,22 @@ class Global(NamedTuple):
     value: str | float
 
 
-class Action(NamedTuple):
-    """What an event of the guest leads to (QEMU's -action); a triple fault is a panic or a reset."""
+#: Events of the guest, and what each can lead to (QEMU's -action).
+ACTIONS: Final = {
+    "reboot": ("reset", "shutdown"),
+    "shutdown": ("poweroff", "pause"),
+    "panic": ("shutdown", "pause", "exit-failure", "none"),
+    "watchdog": ("reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"),
+}
 
-    reboot: Annotated[str, rules.one_of("reset", "shutdown")] = "reset"
-    shutdown: Annotated[str, rules.one_of("poweroff", "pause")] = "poweroff"
-    panic: Annotated[str, rules.one_of("shutdown", "pause", "exit-failure", "none")] = "shutdown"
-    watchdog: Annotated[
-        str, rules.one_of("reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi")
-    ] = "reset"
+
+class Action(NamedTuple):
+    """What an event of the guest leads to; a triple fault is a panic or a reset."""
+
+    reboot: Annotated[str, rules.one_of(*ACTIONS["reboot"])] = "reset"
+    shutdown: Annotated[str, rules.one_of(*ACTIONS["shutdown"])] = "poweroff"
+    panic: Annotated[str, rules.one_of(*ACTIONS["panic"])] = "shutdown"
+    watchdog: Annotated[str, rules.one_of(*ACTIONS["watchdog"])] = "reset"
     triple_fault: Annotated[str, rules.one_of("panic", "reset")] = "panic"
 
 

@@ -22,5 +22,8 @@ class Observer:
     def vcpu_failed(self, index: int, text: str) -> None:
         """VCPU `index` has not come up or has died, `text` says why."""
 
+    def signalled(self, number: int, pid: int) -> None:
+        """Signal `number` ends the run; process `pid` has sent it, 0: a terminal, or nobody knows."""
+
     def machine_stopped(self) -> None:
         """No vCPU runs any more; the console is restored."""

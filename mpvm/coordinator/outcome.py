@@ -44,15 +44,28 @@ class VcpuSummary(SimpleNamespace):
 
 
 class Outcome(NamedTuple):
-    """`status` is the exit status of `mpvm run`, `cause` says in a few words why the run ended."""
+    """`status` is the exit status of `mpvm run`, `cause` says in a few words why the run ended.
+
+    `reason` is the same as QAPI's ShutdownCause.
+    """
 
     status: int
     cause: str
     summary: list[VcpuSummary]
+    reason: str = "none"
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON types."""
         return {**self._asdict(), "summary": [dict(vars(vcpu)) for vcpu in self.summary]}
+
+    def qemu_status(self, panic: str = "shutdown") -> int:
+        """The exit status that QEMU's command has of it, where `panic` is its -action panic=.
+
+        QEMU knows of no other than 0 but what a guest says itself, and 1 for what has failed.
+        """
+        if self.reason == "guest-panic":
+            return 1 if panic == "exit-failure" else 0
+        return 0 if self.reason == "host-signal" else self.status
 
 
 _COPIED = (

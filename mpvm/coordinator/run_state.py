@@ -13,6 +13,11 @@ _NEXT: Final[dict[RunState, frozenset[RunState]]] = {
     RunState.SHUTDOWN: frozenset(),
 }
 
+# Why a VM is stopped, for who asks: names of QAPI's RunState.
+PRELAUNCH: Final = "prelaunch"
+GUEST_SHUTDOWN: Final = "shutdown"
+GUEST_PANICKED: Final = "guest-panicked"
+
 
 class RunStateMachine:
     """Holds the state; `set` refuses a change that makes no sense."""
@@ -20,6 +25,7 @@ class RunStateMachine:
     def __init__(self, page: VmPage) -> None:
         self._page = page
         self.state = RunState(page.run_state)
+        self._stopped_as: str | None = None
 
     def set(self, state: RunState) -> None:
         """Go to `state`; staying where one is is no change. Raises `MpvmError` for an impossible one."""
@@ -28,10 +34,27 @@ class RunStateMachine:
         if state not in _NEXT[self.state]:
             raise MpvmError(f"the VM can't go from {self.state.name} to {state.name}")
         self.state = state
+        self._stopped_as = None
         self._page.run_state = state
-        trace("runstate_set", state.name.lower())
+        trace("runstate_set", self.status)
+
+    def stopped_as(self, status: str) -> None:
+        """Say of the VM, which does not run, that it is `status`, until its state changes."""
+        if status != self.status:
+            self._stopped_as = status
+            trace("runstate_set", status)
+
+    @property
+    def status(self) -> str:
+        """The state by its name in QAPI's RunState."""
+        return self._stopped_as or self.state.name.lower()
 
     @property
     def running(self) -> bool:
         """Whether guest code runs."""
         return self.state is RunState.RUNNING
+
+    @property
+    def needs_reset(self) -> bool:
+        """Whether there is nothing that could go on before a reset (QEMU's runstate_needs_reset)."""
+        return not self.running and self.status == GUEST_SHUTDOWN

@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from mpvm.abi.errors import ExitStatus, GuestCrash, MpvmError, WorkerError
+from mpvm.abi.errors import CommandError, ExitStatus, GuestCrash, MpvmError, WorkerError
 from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import ResumeFlag, RunState
+from mpvm.abi.log import LogItem
 from mpvm.accel import Accelerator
 from mpvm.config import Config
 from mpvm.coordinator import forkserver, runtime_dir, tsc
@@ -25,7 +26,7 @@ from mpvm.coordinator.monitor import PRIVATE_SOCKET, Monitor
 from mpvm.coordinator.observer import Observer
 from mpvm.coordinator.placement import place
 from mpvm.coordinator.posted import PostedRing
-from mpvm.coordinator.run_state import RunStateMachine
+from mpvm.coordinator.run_state import GUEST_PANICKED, GUEST_SHUTDOWN, PRELAUNCH, RunStateMachine
 from mpvm.coordinator.runtime_dir import RuntimeDir
 from mpvm.coordinator.shm import VmMemory
 from mpvm.coordinator.signals import Signals
@@ -34,6 +35,7 @@ from mpvm.coordinator.vcpus import TIME_LIMIT_SECONDS, VcpuSet
 from mpvm.hw.clock import NS_PER_SECOND
 from mpvm.memory.ram import ram_slots
 from mpvm.trace.control import trace, trace_enabled
+from mpvm.trace.log import log_mask
 
 if TYPE_CHECKING:
     from mpvm.abi.control_block import ControlBlock
@@ -113,6 +115,10 @@ class VirtualMachine:
         self._bringing_up = True
         self._exit_callbacks: ExitCallbacks | None = None
         self._reset_requested = False
+        # A vCPU that asks for it is to stop behind its exit.
+        self._stop_requested = False
+        # What is done at an event: the monitor may change it.
+        self.actions = config.action._replace(reboot="shutdown") if config.no_reboot else config.action
         # How the vCPUs go on when they are resumed next.
         self._resume_flags = _START_STATE
         self._began_ns = time.monotonic_ns()
@@ -156,16 +162,21 @@ class VirtualMachine:
         undo("closing the monitor's sockets", self.monitor.close)
 
     def _handle_signals(self) -> Signals:
-        def ends(status: ExitStatus, name: str) -> Callable[[], None]:
-            return lambda: self.end(status, f"ended by {name}", "host-signal")
+        def ends(status: ExitStatus, number: signal.Signals) -> Callable[[int], None]:
+            def handle(pid: int) -> None:
+                if self._end is None:
+                    self._observer.signalled(number, pid)
+                self.end(status, f"ended by {number.name}", "host-signal")
+
+            return handle
 
         return Signals(
             self.loop,
             {
-                signal.SIGINT: ends(ExitStatus.INTERRUPTED, "SIGINT"),
-                signal.SIGTERM: ends(ExitStatus.TERMINATED, "SIGTERM"),
-                signal.SIGHUP: ends(ExitStatus.TERMINATED, "SIGHUP"),
-                signal.SIGCONT: self.chardevs.terminals_again,
+                signal.SIGINT: ends(ExitStatus.INTERRUPTED, signal.SIGINT),
+                signal.SIGTERM: ends(ExitStatus.TERMINATED, signal.SIGTERM),
+                signal.SIGHUP: ends(ExitStatus.TERMINATED, signal.SIGHUP),
+                signal.SIGCONT: lambda _pid: self.chardevs.terminals_again(),
             },
         )
 
@@ -249,7 +260,8 @@ class VirtualMachine:
         self.loop.drain_from(self._ring)
         self._observer.machine_started(time.monotonic_ns() - self._began_ns)
         self.chardevs.start(self.loop)
-        self.resume()
+        if not self.config.paused:
+            self.resume()
         self.monitor.serve(self.loop, self)
         self._notifiers.add("disconnecting the monitor's clients", self.monitor.disconnect)
 
@@ -283,7 +295,8 @@ class VirtualMachine:
         # Imported at the end: the bring-up has no use for it.
         from mpvm.coordinator.outcome import Outcome, summarize
 
-        return Outcome(status=self._end.status, cause=self._end.cause, summary=summarize(self.vcpus.present))
+        status, cause, reason = self._end
+        return Outcome(status, cause, summarize(self.vcpus.present), reason)
 
     def cleanup(self) -> None:
         """Undo everything, however far the run has come."""
@@ -323,7 +336,30 @@ class VirtualMachine:
 
     def power_off(self) -> None:
         """The guest has switched itself off."""
-        self.end(ExitStatus.OK, "powered off by the guest", "guest-shutdown")
+        self.shut_down("powered off by the guest", "guest-shutdown")
+
+    def shut_down(self, cause: str, reason: ShutdownCause) -> None:
+        """The machine is off: the run ends, or with `action.shutdown: pause` it stops for the monitor."""
+        if self.actions.shutdown == "poweroff":
+            self.end(ExitStatus.OK, cause, reason)
+            return
+
+        def stop() -> None:
+            self.emit("SHUTDOWN", {"guest": reason.startswith("guest-"), "reason": reason})
+            self._stop_as(GUEST_SHUTDOWN)
+
+        self._request_stop(stop)
+
+    def _request_stop(self, stop: Callable[[], None]) -> None:
+        """Have the vCPU whose exit is served stop behind it, and `stop` called then."""
+        if not self._stop_requested:
+            self._stop_requested = True
+            self.call(stop)
+
+    def _stop_as(self, status: str) -> None:
+        self._stop_requested = False
+        self.stop()
+        self.state.stopped_as(status)
 
     def debug_exit(self, status: int) -> None:
         """The guest ends the run with a status of its own."""
@@ -332,8 +368,8 @@ class VirtualMachine:
 
     def request_reset(self) -> None:
         """The guest wants a reset; it happens as soon as the vCPU's present exit is served."""
-        if self.config.no_reboot:
-            self.end(ExitStatus.OK, "reset by the guest, and no_reboot is set", "guest-reset")
+        if self.actions.reboot == "shutdown":
+            self.shut_down("reset by the guest, and no_reboot is set", "guest-reset")
         elif not self._reset_requested:
             self._reset_requested = True
             self.call(lambda: self.reset("guest-reset"))
@@ -363,7 +399,8 @@ class VirtualMachine:
         A VM that is paused stays so.
         """
         was_running = self.state.running
-        self.pause()
+        if was_running:
+            self.pause()
         self._reset_requested = False
         if self._end is not None:
             return
@@ -372,6 +409,8 @@ class VirtualMachine:
         self.emit("RESET", {"guest": reason.startswith("guest-"), "reason": reason})
         if was_running:
             self.resume()
+        else:
+            self.state.stopped_as(PRELAUNCH)
 
     # What the monitor asks for (`mpvm.tools.vm.Vm`), in actions.
 
@@ -384,9 +423,9 @@ class VirtualMachine:
         return root
 
     @property
-    def run_state(self) -> RunState:
+    def run_state(self) -> RunStateMachine:
         """The run state."""
-        return self.state.state
+        return self.state
 
     @property
     def accelerator(self) -> Accelerator:
@@ -408,7 +447,9 @@ class VirtualMachine:
             self.emit("STOP")
 
     def cont(self) -> None:
-        """Let a stopped VM go on; no change where it runs."""
+        """Let a stopped VM go on; no change where it runs. Raises `CommandError` for one that is off."""
+        if self.state.needs_reset:
+            raise CommandError("Resetting the Virtual Machine is required")
         if not self.state.running:
             self.resume()
             self.emit("RESUME")
@@ -424,8 +465,8 @@ class VirtualMachine:
 
     def system_reset(self) -> None:
         """Restart the machine."""
-        if self.config.no_reboot:
-            self.end(ExitStatus.OK, "reset by the monitor, and no_reboot is set", "host-qmp-system-reset")
+        if self.actions.reboot == "shutdown":
+            self.shut_down("reset by the monitor, and no_reboot is set", "host-qmp-system-reset")
         else:
             self.reset("host-qmp-system-reset")
 
@@ -507,15 +548,15 @@ class VirtualMachine:
         """Serve an exit: the posted writes that came before it first, then the exit, then its reply."""
         self.vcpus.vcpus[exit_.vcpu].last_exits.append(exit_)
         self._ring.drain_through(self.vcpus.all_alive)
+        data = 0
         try:
             data = self._serve_exit(exit_)
         except GuestCrash as error:
-            self._report(str(error), [self.vcpus.vcpus[exit_.vcpu]])
-            self.end(ExitStatus.GUEST_CRASH, f"guest crash: {error}", "guest-panic")
+            self._on_crash(error, self.vcpus.vcpus[exit_.vcpu])
         if self._end is not None:
             # The vCPU stays in its exit: a guest that has switched itself off runs no further.
             return
-        if self._reset_requested:
+        if self._reset_requested or self._stop_requested:
             self.vcpus.ask_pause()
         self.vcpus.reply(exit_.vcpu, data)
 
@@ -526,6 +567,20 @@ class VirtualMachine:
         return self._exit_callbacks.serve(exit_, control, lambda: handle_exit(exit_, self.machine))
 
     # Abnormal ends.
+
+    def _on_crash(self, error: GuestCrash, vcpu: Vcpu) -> None:
+        """A vCPU has triple-faulted. It can't go on by itself: no action at all is the reset of a PC."""
+        panic = self.actions.panic
+        if self.actions.triple_fault == "reset" or panic == "none":
+            log_mask(LogItem.CPU_RESET, "%s", error)
+            self.request_reset()
+            return
+        self._report(str(error), [vcpu])
+        self.emit("GUEST_PANICKED", {"action": "pause" if panic == "pause" else "poweroff"})
+        if panic == "pause":
+            self._request_stop(lambda: self._stop_as(GUEST_PANICKED))
+        else:
+            self.end(ExitStatus.GUEST_CRASH, f"guest crash: {error}", "guest-panic")
 
     def _time_limit(self) -> None:
         cause = f"time limit: the guest still ran after {self.config.timeout:g} s"

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from mpvm.abi.layout import RunState, VcpuArea
+from mpvm.abi.layout import VcpuArea
 from mpvm.accel import Accelerator
-from mpvm.config import Config
+from mpvm.config import Action, Config
 from mpvm.machine import Machine
 from mpvm.qom.object import Object
 
@@ -28,6 +28,15 @@ class Vcpu(Protocol):
     def pid(self) -> int: ...  # noqa: D102
     @property
     def area(self) -> VcpuArea: ...  # noqa: D102
+
+
+class RunStatus(Protocol):
+    """The run state, by its name in QAPI's RunState."""
+
+    @property
+    def status(self) -> str: ...  # noqa: D102
+    @property
+    def running(self) -> bool: ...  # noqa: D102
 
 
 class Moved(Protocol):
@@ -65,9 +74,13 @@ class Vm(Protocol):
     @property
     def qom_root(self) -> Object: ...  # noqa: D102
     @property
-    def run_state(self) -> RunState: ...  # noqa: D102
+    def run_state(self) -> RunStatus: ...  # noqa: D102
     @property
     def accelerator(self) -> Accelerator: ...  # noqa: D102
+
+    # What is done at an event.
+    actions: Action
+
     def list_vcpus(self) -> Sequence[Vcpu]: ...  # noqa: D102
     @property
     def hotplug(self) -> Hotplug: ...  # noqa: D102

@@ -88,7 +88,7 @@ def test_a_reset_starts_the_guest_anew_and_a_stopped_one_once_it_goes_on(
         read_until(child, tiny.GREETING)
         await client.execute("stop")
         await client.execute("system_reset")
-        assert await client.execute("query-status") == {"status": "paused", "running": False}
+        assert await client.execute("query-status") == {"status": "prelaunch", "running": False}
         await client.execute("cont")
         read_until(child, tiny.GREETING)
 

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import subprocess
+import threading
+from collections.abc import Iterator
 
 import pytest
 
 from mpvm.coordinator.clock import MonotonicClock
 from mpvm.coordinator.exit_notifiers import ExitNotifiers
 from mpvm.coordinator.loop import EventLoop
-from mpvm.coordinator.signals import Signals
+from mpvm.coordinator.signals import Signals, process_name
 
 
 def test_clean_ups_run_last_made_first_undone() -> None:
@@ -38,14 +41,48 @@ def test_clean_ups_run_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "mpvm: while ending, it: IndexError: list index out of range\n"
 
 
-def test_a_signal_is_an_event_of_the_loop() -> None:
-    loop, got = EventLoop(MonotonicClock()), list[str]()
+@pytest.fixture
+def loop() -> Iterator[EventLoop]:
+    loop = EventLoop(MonotonicClock())
+    yield loop
+    loop.close()
+
+
+def test_a_signal_is_an_event_of_the_loop_and_says_who_sent_it(loop: EventLoop) -> None:
+    got = list[int]()
     before = signal.getsignal(signal.SIGTERM)
-    signals = Signals(loop, {signal.SIGTERM: lambda: got.append("TERM")})
-    os.kill(os.getpid(), signal.SIGTERM)
+    signals = Signals(loop, {signal.SIGTERM: got.append})
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
     assert got == []
     assert loop.run(lambda: bool(got), loop.clock.now() + 10**10)
+    assert got == [os.getpid()]
     signals.close()
     signals.close()
     assert signal.getsignal(signal.SIGTERM) == before
-    loop.close()
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_signal_that_another_thread_has_taken_is_an_event_too(loop: EventLoop) -> None:
+    got, end = list[int](), threading.Event()
+    # It blocks nothing, as a thread that was there before.
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    signals = Signals(loop, {signal.SIGTERM: got.append})
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert loop.run(lambda: bool(got), loop.clock.now() + 10**10)
+    end.set()
+    thread.join()
+    signals.close()
+
+
+def test_a_signal_that_comes_too_late_is_forgotten(loop: EventLoop) -> None:
+    signals = Signals(loop, {signal.SIGTERM: lambda pid: pytest.fail(f"{pid} was heard")})
+    os.kill(os.getpid(), signal.SIGTERM)
+    signals.close()
+
+
+def test_a_process_is_named_by_its_first_argument() -> None:
+    with subprocess.Popen(["/bin/sleep", "100"]) as child:
+        assert process_name(child.pid) == "/bin/sleep"
+        child.kill()
+    assert process_name(1 << 22) == "<unknown process>"

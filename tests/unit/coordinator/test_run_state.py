@@ -30,3 +30,14 @@ def test_only_the_changes_that_make_sense_are_taken(old: RunState, new: RunState
         with pytest.raises(MpvmError, match=f"from {old.name} to {new.name}"):
             machine.set(new)
         assert page.run_state == old
+
+
+def test_a_stopped_vm_says_why_until_its_state_changes() -> None:
+    machine = RunStateMachine(VmPage(run_state=RunState.PAUSED))
+    assert (machine.status, machine.needs_reset) == ("paused", False)
+    machine.stopped_as("shutdown")
+    assert (machine.status, machine.needs_reset) == ("shutdown", True)
+    machine.stopped_as("prelaunch")
+    assert (machine.status, machine.needs_reset) == ("prelaunch", False)
+    machine.set(RunState.RUNNING)
+    assert machine.status == "running"

@@ -13,6 +13,7 @@ import pytest
 
 from mpvm.abi.errors import (
     BootImageError,
+    CommandError,
     ConfigError,
     EngineVersionError,
     ExitStatus,
@@ -24,7 +25,7 @@ from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import ResumeFlag, RunState
 from mpvm.abi.messages import Kind, Message
 from mpvm.accel.kvm import KvmAccelerator
-from mpvm.config import Boot, ChardevSpec, Config, Machine
+from mpvm.config import Action, Boot, ChardevSpec, Config, Machine
 from mpvm.coordinator import forkserver, vm
 from mpvm.coordinator import main as vl
 from mpvm.coordinator.launch import endpoint
@@ -68,6 +69,9 @@ class Recorder(Observer):
 
     def vcpu_failed(self, index: int, text: str) -> None:
         self.events.append(f"failed {index}")
+
+    def signalled(self, number: int, pid: int) -> None:
+        self.events.append(f"signal {number} from {pid}")
 
     def machine_stopped(self) -> None:
         self.events.append("stopped")
@@ -263,6 +267,119 @@ def test_a_triple_fault_is_reported_with_what_led_to_it(
     assert "again with: mpvm" in said
 
 
+TRIPLE_FAULT = (int(ExitReason.SHUTDOWN), 0, 0, 0, 0)
+
+
+def resets_once(reset: tuple[int, ...]) -> Script:
+    """A guest that asks for a reset, and powers off after it."""
+
+    def script(worker: FakeWorker) -> None:
+        worker.come_up()
+        assert worker.exit(*reset).kind is Kind.REPLY
+        worker.send(Kind.PAUSED)
+        assert worker.receive() == Message(Kind.RESUME, (START,))
+        worker.exit(*POWER_OFF)
+
+    return script
+
+
+@pytest.mark.parametrize("action", [Action(triple_fault="reset"), Action(panic="none")])
+def test_a_triple_fault_is_a_reset_where_that_is_wanted(
+    bench: Bench, capfd: pytest.CaptureFixture[str], action: Action
+) -> None:
+    outcome = bench.run(resets_once(TRIPLE_FAULT), action=action)
+    assert (outcome.status, outcome.reason) == (0, "guest-shutdown")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("reset", [RESET, TRIPLE_FAULT])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"no_reboot": True, "action": Action(triple_fault="reset")},
+        {"action": Action(reboot="shutdown", triple_fault="reset")},
+    ],
+)
+def test_no_reset_whatever_its_cause_happens_where_the_run_ends_with_it(
+    bench: Bench, reset: tuple[int, ...], config: dict[str, Any]
+) -> None:
+    outcome = bench.run(does(reset), **config)
+    assert (outcome.status, outcome.reason) == (0, "guest-reset")
+
+
+def test_a_machine_that_is_to_pause_when_it_is_off_goes_on_only_from_a_reset(bench: Bench) -> None:
+    seen: list[str] = []
+
+    def looks() -> None:
+        seen.append(bench.vm.run_state.status)
+        with pytest.raises(CommandError, match="Resetting the Virtual Machine is required"):
+            bench.vm.cont()
+        bench.vm.system_reset()
+        seen.append(bench.vm.run_state.status)
+        bench.vm.actions = bench.vm.actions._replace(shutdown="poweroff")
+        bench.vm.cont()
+        seen.append(bench.vm.run_state.status)
+
+    def script(worker: FakeWorker) -> None:
+        worker.come_up()
+        assert worker.exit(*POWER_OFF).kind is Kind.REPLY
+        bench.vm.call(looks)
+        worker.send(Kind.PAUSED)
+        assert worker.receive() == Message(Kind.RESUME, (START,))
+        worker.exit(*POWER_OFF)
+
+    outcome = bench.run(script, action=Action(shutdown="pause"))
+    assert outcome.status == 0
+    assert seen == ["shutdown", "prelaunch", "running"]
+
+
+def test_a_guest_that_panics_waits_for_the_monitor_where_that_is_wanted(bench: Bench) -> None:
+    seen: list[str] = []
+
+    def looks() -> None:
+        seen.append(bench.vm.run_state.status)
+        bench.vm.system_quit()
+
+    def script(worker: FakeWorker) -> None:
+        worker.come_up()
+        worker.exit(*TRIPLE_FAULT)
+        bench.vm.call(looks)
+        worker.send(Kind.PAUSED)
+        assert worker.receive().kind is Kind.STOP
+
+    outcome = bench.run(script, action=Action(panic="pause"))
+    assert (outcome.status, outcome.reason, seen) == (0, "host-qmp-quit", ["guest-panicked"])
+
+
+@pytest.mark.parametrize(("panic", "status"), [("shutdown", 0), ("exit-failure", 1)])
+def test_a_panics_status_is_qemus_in_its_form(bench: Bench, panic: str, status: int) -> None:
+    outcome = bench.run(does(TRIPLE_FAULT), action=Action(panic=panic))
+    assert (outcome.status, outcome.reason) == (ExitStatus.GUEST_CRASH, "guest-panic")
+    assert outcome.qemu_status(panic) == status
+
+
+def test_a_machine_that_starts_paused_runs_when_it_is_let_go(bench: Bench) -> None:
+    seen: list[str] = []
+
+    def lets_go() -> None:
+        seen.append(bench.vm.run_state.status)
+        bench.vm.stop()
+        bench.vm.system_reset()
+        seen.append(bench.vm.run_state.status)
+        bench.vm.cont()
+
+    monkeypatch_started = bench.observer.machine_started
+
+    def started(ns: int) -> None:
+        monkeypatch_started(ns)
+        bench.vm.call(lets_go)
+
+    bench.observer.machine_started = started  # type: ignore[method-assign]
+    outcome = bench.run(does(POWER_OFF), paused=True)
+    assert (outcome.status, seen) == (0, ["prelaunch", "prelaunch"])
+    assert bench.workers[0].received[0] == Message(Kind.RESUME, (START,))
+
+
 def test_the_report_shows_the_code_where_the_vcpu_is(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     bench.run(does((ExitReason.SHUTDOWN, 0, 0, 0, 0)))
     assert "code at RIP: f4 00 00" in capfd.readouterr().err
@@ -283,11 +400,14 @@ def test_the_time_limit_pauses_reports_and_ends(bench: Bench, capfd: pytest.Capt
 def test_a_signal_ends_the_run_in_order(bench: Bench, number: signal.Signals, status: int) -> None:
     def is_interrupted(worker: FakeWorker) -> None:
         worker.come_up()
-        os.kill(os.getpid(), number)
+        # To the main thread: a thread of the test's own framework knows no senders.
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
         assert worker.receive().kind is Kind.STOP
 
     outcome = bench.run(is_interrupted)
     assert (outcome.status, outcome.cause) == (status, f"ended by {number.name}")
+    assert outcome.qemu_status() == 0
+    assert f"signal {number} from {os.getpid()}" in bench.observer.events
 
 
 def test_a_signal_during_the_bring_up_ends_it(bench: Bench) -> None:
@@ -374,7 +494,7 @@ def test_actions_from_the_loop_may_pause_and_resume(bench: Bench) -> None:
 
 
 def test_a_stopped_vm_that_is_reset_stays_stopped_until_it_goes_on(bench: Bench) -> None:
-    states: list[RunState] = []
+    states: list[str] = []
 
     def acts(worker: FakeWorker) -> None:
         worker.come_up()
@@ -387,13 +507,13 @@ def test_a_stopped_vm_that_is_reset_stays_stopped_until_it_goes_on(bench: Bench)
         bench.vm.stop()
         bench.vm.stop()
         bench.vm.system_reset()
-        states.append(bench.vm.run_state)
+        states.append(bench.vm.run_state.status)
         bench.vm.cont()
         bench.vm.cont()
-        states.append(bench.vm.run_state)
+        states.append(bench.vm.run_state.status)
 
     bench.run(acts)
-    assert states == [RunState.PAUSED, RunState.RUNNING]
+    assert states == ["prelaunch", "running"]
 
 
 def test_a_query_of_the_monitor_pauses_no_vcpu(bench: Bench) -> None:
@@ -402,6 +522,8 @@ def test_a_query_of_the_monitor_pauses_no_vcpu(bench: Bench) -> None:
     def acts(worker: FakeWorker) -> None:
         worker.come_up()
         bench.vm.call(lambda: requests.append(len(bench.vm.list_vcpus())))
+        # Actions run between two events of the loop: after the first of these exits at the latest.
+        worker.exit(*out(0x80, 0))
         worker.exit(*out(0x80, 0))
         requests.append(bench.memory.areas[0].request)
         worker.exit(*POWER_OFF)

@@ -1,24 +1,15 @@
 """Whether the guest runs, and what a person does to a machine from outside (QEMU's qapi/run-state.json)."""
 
-from typing import Final
-
-from mpvm.abi.layout import RunState
+from mpvm.abi.errors import CommandError
+from mpvm.config.types import ACTIONS
 from mpvm.tools.qmp.registry import command
 from mpvm.tools.vm import Vm
-
-_NAMES: Final = {
-    RunState.PRELAUNCH: "prelaunch",
-    RunState.RUNNING: "running",
-    RunState.PAUSED: "paused",
-    RunState.SHUTDOWN: "shutdown",
-}
 
 
 @command("query-status")
 def query_status(vm: Vm) -> dict[str, object]:
     """The run state."""
-    state = vm.run_state
-    return {"status": _NAMES[state], "running": state is RunState.RUNNING}
+    return {"status": vm.run_state.status, "running": vm.run_state.running}
 
 
 @command("query-name")
@@ -49,3 +40,19 @@ def system_reset(vm: Vm) -> None:
 def system_powerdown(vm: Vm) -> None:
     """Ask the guest to switch itself off."""
     vm.system_powerdown()
+
+
+@command("set-action", optional=dict.fromkeys(ACTIONS, str))
+def set_action(vm: Vm, **actions: str) -> None:
+    """What is done from now on when the guest resets, shuts down or panics, or a watchdog fires."""
+    for event, action in actions.items():
+        if action not in ACTIONS[event]:
+            right = " or ".join(ACTIONS[event])
+            raise CommandError(f"set-action: {event}: {action} is unknown, {right} is right")
+    vm.actions = vm.actions._replace(**actions)
+
+
+@command("query-uuid")
+def query_uuid(vm: Vm) -> dict[str, object]:
+    """The machine's UUID."""
+    return {"UUID": vm.config.uuid or "00000000-0000-0000-0000-000000000000"}

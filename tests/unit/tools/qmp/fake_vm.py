@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpvm.abi.layout import RunState
+from mpvm.abi.layout import RunState, VmPage
 from mpvm.accel import Accelerator
 from mpvm.accel.unicorn import UnicornAccelerator
-from mpvm.config import Boot, Config
+from mpvm.config import Action, Boot, Config
 from mpvm.coordinator.move import Moved
+from mpvm.coordinator.run_state import RunStateMachine
 from mpvm.qom.container import Container
 from mpvm.qom.object import Object
 from mpvm.tools.vm import Vcpu
@@ -20,7 +21,8 @@ class FakeVm:
     def __init__(self, **config: Any) -> None:
         self.config = Config(boot=Boot(kernel=Path("kernel")), **config)
         self.machine: Any = None
-        self.run_state = RunState.RUNNING
+        self.run_state = RunStateMachine(VmPage(run_state=RunState.RUNNING))
+        self.actions: Action = self.config.action
         self.qom_root: Object = Container()
         self.accelerator: Accelerator = UnicornAccelerator()
         self.asked: list[str] = []

@@ -8,7 +8,9 @@ from unittest.mock import Mock
 import pytest
 
 from mpvm.abi.errors import DeviceNotFoundError
-from mpvm.abi.layout import RunState
+from mpvm.abi.layout import RunState, VmPage
+from mpvm.config import Action
+from mpvm.coordinator.run_state import RunStateMachine
 from mpvm.tools.qmp import (
     commands,  # noqa: F401 - registers them
     registry,
@@ -186,7 +188,8 @@ def test_an_nmi_is_the_machines(session: Session, vm: FakeVm) -> None:
 
 def test_the_status_has_qemus_names(session: Session, vm: FakeVm) -> None:
     seen = []
-    for vm.run_state in RunState:
+    for state in RunState:
+        vm.run_state = RunStateMachine(VmPage(run_state=state))
         seen.append(say(session, "query-status")["return"])
     assert seen == [
         {"status": "prelaunch", "running": False},
@@ -194,6 +197,30 @@ def test_the_status_has_qemus_names(session: Session, vm: FakeVm) -> None:
         {"status": "paused", "running": False},
         {"status": "shutdown", "running": False},
     ]
+
+
+def test_why_a_vm_is_stopped_is_its_status(session: Session, vm: FakeVm) -> None:
+    vm.run_state = RunStateMachine(VmPage(run_state=RunState.PAUSED))
+    vm.run_state.stopped_as("guest-panicked")
+    assert say(session, "query-status")["return"] == {"status": "guest-panicked", "running": False}
+
+
+def test_actions_are_changed_one_by_one(session: Session, vm: FakeVm) -> None:
+    assert say(session, "set-action", arguments={"reboot": "shutdown", "panic": "none"})["return"] == {}
+    assert vm.actions == Action(reboot="shutdown", panic="none")
+    answer = say(session, "set-action", arguments={"panic": "reset"})
+    assert "panic: reset is unknown, shutdown or pause or exit-failure or none is right" in str(
+        answer["error"]
+    )
+    assert vm.actions.panic == "none"
+
+
+@pytest.mark.parametrize("uuid", [None, "12345678-1234-5678-9abc-123456789abc"])
+def test_a_machine_without_a_uuid_has_zeros(uuid: str | None) -> None:
+    session = Session(FakeVm(uuid=uuid))
+    say(session, "qmp_capabilities")
+    right = uuid or "00000000-0000-0000-0000-000000000000"
+    assert say(session, "query-uuid")["return"] == {"UUID": right}
 
 
 def test_a_guest_without_a_name_has_none(session: Session) -> None:

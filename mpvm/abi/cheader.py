@@ -49,6 +49,7 @@ _ENUMS: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("MAIL", layout.MailKind),
     ("STARTUP", layout.Startup),
     ("POSTED", layout.PostedKind),
+    ("PORT_WRITE", layout.PortWrite),
     ("SHADOW", layout.ShadowKind),
     ("FEATURE_WORD", feature_words.FeatureWord),
     ("SLOT", layout.SlotFlag),

@@ -95,6 +95,14 @@ class PostedKind(IntEnum):
     EOI = 2
 
 
+class PortWrite(IntEnum):
+    """Who hears of a write to a port, in `VmPage.port_posted`: the coordinator now, it later, or nobody."""
+
+    SYNCHRONOUS = 0
+    POSTED = 1
+    IGNORED = 2
+
+
 class ShadowKind(IntEnum):
     """How a worker computes a shadowed read."""
 

@@ -64,5 +64,5 @@ def pc_cmos_init(machine: X86Machine, rtc: Rtc) -> None:
 
 def _post_code() -> Region:
     return Region(
-        "POST code", 1, lambda offset, size: 0xFF, lambda offset, size, value: None, posted=frozenset({0})
+        "POST code", 1, lambda offset, size: 0xFF, lambda offset, size, value: None, ignored=frozenset({0})
     )

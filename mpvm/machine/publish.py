@@ -1,12 +1,13 @@
 """Publishes what devices declare about their ports in the VM page, where workers look first.
 
-Posted ports go to the ring of posted writes, shadowed registers are read by the workers themselves.
+Posted ports go to the ring of posted writes, what is written to ignored ones goes nowhere, and shadowed
+registers are read by the workers themselves.
 """
 
 from typing import Final
 
 from mpvm.abi.errors import DeviceError
-from mpvm.abi.layout import MAX_SHADOWS, ShadowKind, VmPage
+from mpvm.abi.layout import MAX_SHADOWS, PortWrite, ShadowKind, VmPage
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.region import ShadowRegister
 
@@ -26,7 +27,9 @@ class Publisher:
         """Publish every region of `ports`; call once, when all are mapped."""
         for base, region in ports.regions():
             for offset in region.posted:
-                self._page.port_posted[base + offset] = 1
+                self._page.port_posted[base + offset] = PortWrite.POSTED
+            for offset in region.ignored:
+                self._page.port_posted[base + offset] = PortWrite.IGNORED
             for offset, register in region.shadows.items():
                 self._page.port_shadow[base + offset] = self._slot(register) + 1
 

@@ -63,8 +63,9 @@ class Region:
     """A range of ports or of memory that a device answers.
 
     `read(offset, size)` and `write(offset, size, value)` get offsets from the region's start and
-    sizes 1, 2, 4 (8 for memory). `posted`: offsets whose write nobody waits for. `shadows`: offset to
-    the register that is published there. `strings`: offset to what takes several bytes for it at once.
+    sizes 1, 2, 4 (8 for memory). `posted`: offsets whose write nobody waits for, `ignored`: those whose
+    write does nothing at all. `shadows`: offset to the register that is published there. `strings`: offset to
+    what takes several bytes for it at once.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Region:
         write: Callable[[int, int, int], None],
         *,
         posted: frozenset[int] = frozenset(),
+        ignored: frozenset[int] = frozenset(),
         shadows: dict[int, ShadowRegister] | None = None,
         strings: dict[int, Callable[[bytes], None]] | None = None,
     ) -> None:
@@ -83,5 +85,6 @@ class Region:
         self.read = read
         self.write = write
         self.posted = posted
+        self.ignored = ignored
         self.shadows = shadows or {}
         self.strings = strings or {}

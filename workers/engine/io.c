@@ -65,14 +65,19 @@ static bool shadow_covers(const struct mpvm_shadow *shadow, unsigned size)
     return size <= (shadow->kind == MPVM_SHADOW_COUNTER ? 4u : 1u);
 }
 
-static bool all_posted(const struct vcpu *vcpu, uint32_t port, unsigned size)
+/* Who hears of a write to these ports: the one that hears soonest. */
+static unsigned who_hears(const struct vcpu *vcpu, uint32_t port, unsigned size)
 {
-    for (unsigned i = 0; i < size; i++) {
-        if (!vcpu->vm->port_posted[(port + i) & 0xffff]) {
-            return false;
+    unsigned who = vcpu->vm->port_posted[port];
+
+    for (unsigned i = 1; i < size; i++) {
+        unsigned other = vcpu->vm->port_posted[(port + i) & 0xffff];
+
+        if (other < who) {
+            who = other;
         }
     }
-    return true;
+    return who;
 }
 
 /* Append to the ring of posted writes; false when it is full. Tickets give all vCPUs' writes one order. */
@@ -140,7 +145,14 @@ bool port_read_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t *v
 /* A write that nobody waits for. */
 bool port_write_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value)
 {
-    return all_posted(vcpu, port, size) && post(vcpu, MPVM_POSTED_PORT, port, size, value);
+    switch (who_hears(vcpu, port, size)) {
+    case MPVM_PORT_WRITE_IGNORED:
+        return true;
+    case MPVM_PORT_WRITE_POSTED:
+        return post(vcpu, MPVM_POSTED_PORT, port, size, value);
+    default:
+        return false;
+    }
 }
 
 uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr)

@@ -84,7 +84,7 @@ class Coalesced:
 
     def _zones(self) -> Iterator[tuple[int, int]]:
         """First port and number of ports."""
-        posted = bytes(self._page.port_posted)
+        posted = bytes(map(bool, self._page.port_posted))
         first = posted.find(1)
         while first >= 0:
             end = posted.find(0, first)

@@ -41,6 +41,16 @@ def rings(machine: Machine) -> int:
     return 0
 
 
+def test_a_write_that_nobody_hears_goes_nowhere(real_mode: RealModeMachine) -> None:
+    post(real_mode, PORT)
+    real_mode.vm.port_posted[PORT] = layout.PortWrite.IGNORED
+    real_mode.boot(OUT_THREE)
+    real_mode.finish()
+    entries = [real_mode.vm.posted[i] for i in range(2)]
+    assert [(e.value, e.size) for e in entries] == [(0xCDEF, 2), (0x89ABCDEF, 4)], "a neighbour hears"
+    assert real_mode.area.counters.posted_writes == 2
+
+
 def test_posted_writes_land_in_the_ring_in_ticket_order_and_do_not_exit(real_mode: RealModeMachine) -> None:
     post(real_mode, PORT)
     real_mode.boot(OUT_THREE)

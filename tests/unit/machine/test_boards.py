@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mpvm.abi.layout import IO_PORTS, ShadowKind, VcpuArea, VmPage
+from mpvm.abi.layout import IO_PORTS, PortWrite, ShadowKind, VcpuArea, VmPage
 from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.cpu.topology import single_socket
 from mpvm.hw.char.chardev import MemoryChardev
@@ -116,9 +116,9 @@ def test_the_debug_console_has_its_own_chardev(board: Board) -> None:
     assert not board.console.output
 
 
-def test_waiting_at_port_0x80_is_posted_and_does_nothing(board: Board) -> None:
+def test_waiting_at_port_0x80_does_nothing_and_nobody_hears_of_it(board: Board) -> None:
     board.out(0x80, 1, 0x55)
-    assert board.page.port_posted[0x80] == 1
+    assert board.page.port_posted[0x80] == PortWrite.IGNORED
     assert board.asked == []
 
 

@@ -395,7 +395,15 @@ void msr_state_load(struct vcpu *vcpu);
 void cpuid_lookup(struct vcpu *vcpu, uint32_t function, uint32_t index, uint32_t out[4]);
 bool cpuid_is_amd(const struct vcpu *vcpu);
 
+/* interrupt_gate.c: events in protected mode */
+enum interrupt_kind { KIND_EXCEPTION, KIND_INT, KIND_EXTERNAL };
+bool interrupt_gates_are_legacy(CPUX86State *env);
+void interrupt_deliver(struct vcpu *vcpu, int vector, enum interrupt_kind kind, uint32_t error_code,
+                       uint64_t next_rip);
+
 /* syscall.c */
+void eflags_load(CPUX86State *env, uint64_t value, uint64_t mask);
+uint64_t eflags_compute(CPUX86State *env);
 void syscall_enter(struct vcpu *vcpu, int length, uintptr_t retaddr);
 void sysenter_enter(struct vcpu *vcpu, uintptr_t retaddr);
 void segment_load(CPUX86State *env, int reg, uint32_t selector, uint64_t base, uint32_t limit, uint32_t flags);
@@ -415,7 +423,7 @@ void post_eoi(struct vcpu *vcpu, int vector);
 
 /* mmu.c */
 bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr);
-int mmu_index_of_helper(const struct vcpu *vcpu, uint64_t address, int mmu_index, uintptr_t retaddr);
+int mmu_index_of_helper(const struct vcpu *vcpu, uint64_t address, int mmu_index);
 bool mmu_walk_debug(struct vcpu *vcpu, uint64_t address, uint64_t *gpa);
 void mmu_pdptes_read(const struct vcpu *vcpu, uint64_t cr3, uint64_t pdpte[PDPTES]);
 

@@ -24,9 +24,15 @@ void event_deliver_hardware(struct vcpu *vcpu, int vector)
     log_event(vcpu, vector == EXCP_NMI ? "NMI" : "interrupt", vector, 0);
     vcpu->delivering_type = vector == EXCP_NMI ? MPVM_EVENT_NMI << 8 : MPVM_EVENT_EXTERNAL_INTERRUPT << 8;
     controls_delivering(vcpu);
-    uc.do_interrupt_x86_hardirq(vcpu->env, vector, 1);
+    if (interrupt_gates_are_legacy(vcpu->env)) {
+        interrupt_deliver(vcpu, vector, KIND_EXTERNAL, 0, 0);
+    } else {
+        uc.do_interrupt_x86_hardirq(vcpu->env, vector, 1);
+    }
     vcpu->delivering = NOT_DELIVERING;
 }
+
+#define LAST_VECTOR 255 /* above it are the engine's own events */
 
 /* An exception or INT n is in CPUState.exception_index. Delivery may fault again, which leaves by longjmp. */
 void event_deliver(struct vcpu *vcpu)
@@ -37,7 +43,13 @@ void event_deliver(struct vcpu *vcpu)
     controls_delivering(vcpu);
     data_breakpoints_take(vcpu);
     log_event(vcpu, vcpu->delivering_int ? "INT" : "exception", vcpu->delivering, ENV_ERROR_CODE(vcpu->env));
-    uc.x86_cpu_do_interrupt(vcpu->cpu);
+    if (vcpu->delivering <= LAST_VECTOR && interrupt_gates_are_legacy(vcpu->env)) {
+        interrupt_deliver(vcpu, vcpu->delivering, vcpu->delivering_int ? KIND_INT : KIND_EXCEPTION,
+                          vcpu->delivering_error_code, ENV_EXCEPTION_NEXT_EIP(vcpu->env));
+        ENV_OLD_EXCEPTION(vcpu->env) = NO_EXCEPTION;
+    } else {
+        uc.x86_cpu_do_interrupt(vcpu->cpu);
+    }
     vcpu->delivering = NOT_DELIVERING;
 }
 

@@ -110,14 +110,14 @@ DEFINE_STORE(helper_le_stw, 16)
 DEFINE_STORE(helper_le_stl, 32)
 DEFINE_STORE(helper_le_stq, 64)
 
-/* Called by the engine's helpers, for instance to push a frame, or to read a descriptor in a far transfer. */
+/* Called by the engine's helpers and by ours, for instance to push a frame, or to read a descriptor. */
 #define DEFINE_DATA_LOAD(name, bits, abi)                                                                      \
     abi name##_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr);         \
     abi REPLACES(name##_mmuidx_ra)(CPUX86State * env, uint64_t address, int mmu_index, uintptr_t retaddr)      \
     {                                                                                                          \
         const void *host;                                                                                      \
                                                                                                                \
-        mmu_index = mmu_index_of_helper(self, address, mmu_index, retaddr);                              \
+        mmu_index = mmu_index_of_helper(self, address, mmu_index);                                             \
         host = load_host(env, address, (bits) / 8, MMU_DATA_LOAD, mmu_index, retaddr);                         \
         return host != NULL ? *(const memory_##bits *)host                                                     \
                             : uc.name##_mmuidx_ra(env, address, mmu_index, retaddr);                           \
@@ -131,7 +131,7 @@ DEFINE_STORE(helper_le_stq, 64)
     {                                                                                                          \
         void *host;                                                                                            \
                                                                                                                \
-        mmu_index = mmu_index_of_helper(self, address, mmu_index, retaddr);                              \
+        mmu_index = mmu_index_of_helper(self, address, mmu_index);                                             \
         host = store_host(env, address, (bits) / 8, mmu_index, retaddr);                                       \
         if (host != NULL) {                                                                                    \
             *(memory_##bits *)host = (uint##bits##_t)value;                                                    \

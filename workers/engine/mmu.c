@@ -344,45 +344,20 @@ static bool in_table(const struct SegmentCache *table, uint64_t address)
     return address - table->base <= table->limit;
 }
 
-/* Loads of descriptors and the TSS are implicit: to SMAP they are a program's whatever RFLAGS.AC says (SDM vol. 3,
- * 4.6.1), which to the engine lifts it for all that ring 0 does. */
-static int mmu_index_of_implicit(CPUX86State *env, uint64_t address)
+/* The rights of an access that a helper of the engine makes with `mmu_index`. Loads of descriptors and the TSS are
+ * implicit: to SMAP they are a program's whatever RFLAGS.AC says (SDM vol. 3, 4.6.1), which to the engine lifts it
+ * for all that ring 0 does. */
+int mmu_index_of_helper(const struct vcpu *vcpu, uint64_t address, int mmu_index)
 {
+    CPUX86State *env = vcpu->env;
+
+    if (mmu_index != MMU_KNOSMAP_IDX || !(ENV_HFLAGS(env) & HF_SMAP_MASK)) {
+        return mmu_index;
+    }
     return in_table(ENV_GDT(env), address) || in_table(ENV_LDT(env), address) || in_table(ENV_IDT(env), address) ||
                    in_table(ENV_TR(env), address)
                ? MMU_KSMAP_IDX
                : MMU_KNOSMAP_IDX;
-}
-
-/* The rights of an access that a helper of the engine makes with `mmu_index`.
- *
- * Far calls, far returns and IRET push and pop with ring 0's rights there, also in ring 3: SMAP then refuses
- * ring 3's own stack, and without SMAP ring 3 reads ring 0's memory. They are told from other accesses with ring 0's
- * rights in ring 3, to descriptor tables and the TSS, by the address; from delivering an event by `retaddr`,
- * which that has not.
- */
-int mmu_index_of_helper(const struct vcpu *vcpu, uint64_t address, int mmu_index, uintptr_t retaddr)
-{
-    enum { PUSHED_BYTES = 16, POPPED_BYTES = 40 };
-    CPUX86State *env = vcpu->env;
-    const struct SegmentCache *stack = &ENV_SEGS(env)[R_SS];
-    uint64_t mask = UINT64_MAX, offset = address;
-
-    if (mmu_index == MMU_KNOSMAP_IDX && (ENV_HFLAGS(env) & HF_SMAP_MASK)) {
-        return mmu_index_of_implicit(env, address);
-    }
-    if (mmu_index == MMU_USER_IDX || retaddr == 0 || (ENV_HFLAGS(env) & HF_CPL_MASK) != 3) {
-        return mmu_index;
-    }
-    if (!(ENV_HFLAGS(env) & HF_CS64_MASK)) {
-        mask = stack->flags & DESC_B_MASK ? UINT32_MAX : UINT16_MAX;
-        offset = (uint32_t)(address - stack->base);
-        if (offset > mask) {
-            return mmu_index;
-        }
-    }
-    return ((offset - ENV_REGS(env)[R_ESP] + PUSHED_BYTES) & mask) < PUSHED_BYTES + POPPED_BYTES ? MMU_USER_IDX
-                                                                                                   : mmu_index;
 }
 
 /* What the table of PDPTEs at `cr3` holds. */

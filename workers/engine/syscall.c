@@ -9,7 +9,7 @@
 #define FLAT_DATA (DESC_G_MASK | DESC_B_MASK | DESC_P_MASK | DESC_S_MASK | DESC_W_MASK | DESC_A_MASK)
 
 /* As the engine's own inline: flags in EFLAGS proper, arithmetic ones and DF apart. */
-static void load_eflags(CPUX86State *env, uint64_t value, uint64_t mask)
+void eflags_load(CPUX86State *env, uint64_t value, uint64_t mask)
 {
     ENV_CC_SRC(env) = value & CC_FLAGS;
     ENV_CC_OP(env) = CC_OP_EFLAGS;
@@ -18,7 +18,7 @@ static void load_eflags(CPUX86State *env, uint64_t value, uint64_t mask)
     ENV_EFLAGS(env) = (ENV_EFLAGS(env) & ~mask) | (value & mask) | 2;
 }
 
-static uint64_t compute_eflags(CPUX86State *env)
+uint64_t eflags_compute(CPUX86State *env)
 {
     return (ENV_EFLAGS(env) & ~(uint64_t)(CC_FLAGS | EFLAGS_DF)) |
            uc.cpu_cc_compute_all(env, (int)ENV_CC_OP(env)) | ((uint32_t)ENV_DF(env) & EFLAGS_DF);
@@ -43,8 +43,8 @@ void syscall_enter(struct vcpu *vcpu, int length, uintptr_t retaddr)
     }
     if (long_mode) {
         regs[R_ECX] = ENV_EIP(env) + (uint64_t)length;
-        regs[11] = compute_eflags(env) & ~(uint64_t)EFLAGS_RF;
-        load_eflags(env, regs[11] & ~ENV_FMASK(env), ENV_FMASK(env) | EFLAGS_RF);
+        regs[11] = eflags_compute(env) & ~(uint64_t)EFLAGS_RF;
+        eflags_load(env, regs[11] & ~ENV_FMASK(env), ENV_FMASK(env) | EFLAGS_RF);
         segment_load(env, R_CS, selector & 0xfffc, 0, UINT32_MAX, FLAT_CODE | DESC_L_MASK);
         segment_load(env, R_SS, (selector + 8) & 0xfffc, 0, UINT32_MAX, FLAT_DATA);
         ENV_EIP(env) = code64 ? ENV_LSTAR(env) : ENV_CSTAR(env);

@@ -173,6 +173,7 @@ enum { R_EAX, R_ECX, R_EDX, R_EBX, R_ESP, R_EBP, R_ESI, R_EDI };
 #define HF_TF_MASK (1u << 8)
 #define HF_MP_SHIFT 9
 #define HF_MP_EM_TS_MASK (7u << HF_MP_SHIFT)
+#define HF_TS_MASK (4u << HF_MP_SHIFT)
 #define HF_IOPL_MASK (3u << 12)
 #define HF_LMA_MASK (1u << 14)
 #define HF_CS64_MASK (1u << 15)

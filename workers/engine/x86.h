@@ -32,11 +32,18 @@
 #define CR4_PKE (1u << 22)
 #define CR4_PKS (1u << 24)
 
+#define EFLAGS_TF (1u << 8)
 #define EFLAGS_IF (1u << 9)
 #define EFLAGS_DF (1u << 10)
+#define EFLAGS_IOPL_SHIFT 12
+#define EFLAGS_IOPL (3u << EFLAGS_IOPL_SHIFT)
+#define EFLAGS_NT (1u << 14)
 #define EFLAGS_RF (1u << 16)
 #define EFLAGS_VM (1u << 17)
 #define EFLAGS_AC (1u << 18)
+#define EFLAGS_VIF (1u << 19)
+#define EFLAGS_VIP (1u << 20)
+#define EFLAGS_ID (1u << 21)
 
 #define EFER_SCE (1u << 0)
 #define EFER_LME (1u << 8)
@@ -54,6 +61,8 @@
 #define EXCP_NMI 2
 #define EXCP_UD 6
 #define EXCP_TS 10
+#define EXCP_NP 11
+#define EXCP_SS 12
 #define EXCP_GP 13
 #define EXCP_PF 14
 #define EXCP_MF 16

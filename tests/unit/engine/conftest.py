@@ -5,12 +5,20 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.unit.engine.long_mode import LongModeMachine
+from tests.unit.engine.protected_mode import ProtectedModeMachine
 from tests.unit.engine.real_mode import RealModeMachine
 
 
 @pytest.fixture
 def real_mode() -> Iterator[RealModeMachine]:
     machine = RealModeMachine()
+    yield machine
+    machine.close()
+
+
+@pytest.fixture
+def protected_mode() -> Iterator[ProtectedModeMachine]:
+    machine = ProtectedModeMachine()
     yield machine
     machine.close()
 

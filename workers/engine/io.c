@@ -186,9 +186,14 @@ void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value,
     a20_update(vcpu);
 }
 
-/* The end of a level-triggered interrupt: the I/O APICs hear of it. */
+/* The end of a level-triggered interrupt: the I/O APICs hear of it. A line that is still up asks again, and the guest
+ * sees that after its EOI, so it waits for them, but where it can't in the middle of an instruction. */
 void post_eoi(struct vcpu *vcpu, int vector)
 {
+    if (vcpu->engine != NULL && !vcpu->vm->precise_exits) {
+        exit_io(vcpu, MPVM_EXIT_IOAPIC_EOI, MPVM_IO_OUT, (uint64_t)vector, 1, 0, 0);
+        return;
+    }
     if (post(vcpu, MPVM_POSTED_EOI, (uint64_t)vector, 1, 0)) {
         vcpu->area->counters.exits[MPVM_EXIT_IOAPIC_EOI]++;
     } else if (vcpu->engine == NULL) {

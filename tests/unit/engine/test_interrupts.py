@@ -353,7 +353,23 @@ def test_an_eoi_lets_in_what_waits_soon_also_where_blocks_are_chained(long_mode:
 # --- Level-triggered ---------------------------------------------------------------------------------
 
 
-def test_the_eoi_of_a_level_triggered_interrupt_is_posted(long_mode: LongModeMachine) -> None:
+def test_the_eoi_of_a_level_triggered_interrupt_waits_for_the_io_apic(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{enable()} sti; mark; jmp 1f; 1: {END} done")
+    long_mode.mark()
+    long_mode.interrupt(0x41, level=True)
+    assert long_mode.event().vector == 0x41
+    assert long_mode.run_until(ExitReason.IOAPIC_EOI).data == 0
+    assert long_mode.area.control.exit.guest_physical_address == 0x41
+    assert long_mode.exits(ExitReason.IOAPIC_EOI) == 1
+    # The line is still up.
+    long_mode.interrupt(0x41, level=True)
+    assert long_mode.event().vector == 0x41
+
+
+def test_the_eoi_of_a_level_triggered_interrupt_is_posted_where_exits_are_precise(
+    long_mode: LongModeMachine,
+) -> None:
+    long_mode.vm.precise_exits = 1
     long_mode.boot(f"{enable()} sti; mark; jmp 1f; 1: {END} done")
     long_mode.mark()
     long_mode.interrupt(0x41, level=True)
@@ -372,7 +388,7 @@ def test_the_eoi_of_an_edge_triggered_interrupt_is_our_own_affair(long_mode: Lon
     long_mode.interrupt(0x41)
     long_mode.event()
     long_mode.finish()
-    assert long_mode.vm.posted_tail == 0
+    assert (long_mode.vm.posted_tail, long_mode.exits(ExitReason.IOAPIC_EOI)) == (0, 0)
 
 
 def test_a_vector_is_edge_triggered_again_when_it_comes_as_an_edge(long_mode: LongModeMachine) -> None:
@@ -380,20 +396,22 @@ def test_a_vector_is_edge_triggered_again_when_it_comes_as_an_edge(long_mode: Lo
     long_mode.mark()
     long_mode.interrupt(0x41, level=True)
     long_mode.event()
+    long_mode.run_until(ExitReason.IOAPIC_EOI)
     long_mode.mark()
     long_mode.interrupt(0x41)
     long_mode.event()
     long_mode.finish()
-    assert long_mode.vm.posted_tail == 1
+    assert long_mode.exits(ExitReason.IOAPIC_EOI) == 1
 
 
 def test_an_eoi_with_nothing_in_service_does_nothing(long_mode: LongModeMachine) -> None:
     long_mode.boot(f"{enable()} {END} done")
     long_mode.finish()
-    assert long_mode.vm.posted_tail == 0
+    assert long_mode.exits(ExitReason.IOAPIC_EOI) == 0
 
 
 def test_the_eoi_of_a_level_interrupt_exits_when_the_ring_is_full(long_mode: LongModeMachine) -> None:
+    long_mode.vm.precise_exits = 1
     long_mode.boot(f"{enable()} sti; mark; jmp 1f; 1: {END} done")
     long_mode.mark()
     long_mode.interrupt(0x41, level=True)

@@ -16,7 +16,8 @@ def machine_spec(config: Config, chardevs: Chardevs, accelerator: Accelerator) -
         cpu=resolve_model(config.cpu.model, accelerator),
         boot=boot_spec(config.boot),
         serial=tuple(chardevs.make(spec) for spec in config.serial),
-        debugcon=chardevs.make(config.debugcon),
+        # A console that goes nowhere is none, and the port is nobody's.
+        debugcon=None if config.debugcon.kind == "null" else chardevs.make(config.debugcon),
         isa_debug_exit=config.isa_debug_exit,
         devices=[device_spec(device, chardevs) for device in config.devices],
         globals=[GlobalProperty(each.driver, each.property, each.value) for each in config.globals],

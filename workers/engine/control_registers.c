@@ -176,7 +176,7 @@ void REPLACES(helper_write_crN)(CPUX86State *env, int reg, uint64_t value)
     case 4:
         /* The engine flushes for the others that change what a translation allows. */
         if ((value ^ ENV_CR(env)[4]) & (CR4_PKE | CR4_PKS)) {
-            uc.tlb_flush(vcpu->cpu);
+            tlb_flush_all(vcpu);
         }
         break;
     case 8:

@@ -295,6 +295,7 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, const struct 
 struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int mmu_index);
 void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes);
 void tlb_flush_local(struct vcpu *vcpu);
+void tlb_flush_all(struct vcpu *vcpu);
 bool tlb_flush_needed(struct vcpu *vcpu);
 void tlb_keys_changed(struct vcpu *vcpu, uint32_t changed);
 void tlb_flush_page(struct vcpu *vcpu, uint64_t address, unsigned modes);
@@ -303,6 +304,9 @@ void tlb_jump_cached(struct vcpu *vcpu, uint64_t pc);
 void tlb_let_stores(struct vcpu *vcpu, struct tlb_entry *entry, uint32_t page, uint64_t address);
 void tlb_watch_stores(struct vcpu *vcpu, uint32_t page);
 void tlb_all_watched(struct vcpu *vcpu);
+
+/* ldst.c */
+ram_addr_t REPLACEMENT(get_page_addr_code)(CPUX86State *env, uint64_t address);
 
 /* tb_lookup.c */
 bool tb_lookup_init(struct vcpu *vcpu);

@@ -58,7 +58,7 @@ void helper_outl_x86_64(CPUX86State *env, uint32_t port, uint32_t data);
 /* The page whose code starts at guest-virtual `pc`; NO_PAGE outside RAM. Faults as a fetch does. */
 static uint32_t code_page(struct vcpu *vcpu, uint64_t pc)
 {
-    uint64_t ram_addr = uc.get_page_addr_code_hostp(vcpu->env, pc, NULL);
+    uint64_t ram_addr = REPLACEMENT(get_page_addr_code)(vcpu->env, pc);
 
     return ram_addr == UINT64_MAX ? NO_PAGE : page_of_ram_addr(vcpu, ram_addr);
 }
@@ -309,8 +309,10 @@ void REPLACES(tlb_flush_by_mmuidx)(CPUState *cpu, uint16_t modes)
 
 void REPLACES(tlb_flush)(CPUState *cpu)
 {
-    if (self->cpu == NULL || tlb_flush_needed(self)) {
+    if (self->cpu == NULL) {
         uc.tlb_flush(cpu);
+    } else if (tlb_flush_needed(self)) {
+        tlb_flush_all(self);
     }
 }
 
@@ -445,7 +447,7 @@ void REPLACES(helper_wrpkru)(CPUX86State *env, uint32_t ecx, uint64_t value)
     if (ENV_PKRU(env) != (uint32_t)value) {
         ENV_PKRU(env) = (uint32_t)value;
         if (tlb_flush_needed(self)) {
-            uc.tlb_flush(self->cpu);
+            tlb_flush_all(self);
         }
     }
 }

@@ -109,7 +109,7 @@ void a20_update(struct vcpu *vcpu)
 {
     if (ENV_A20_MASK(vcpu->env) != (int32_t)vcpu->vm->a20_mask) {
         ENV_A20_MASK(vcpu->env) = (int32_t)vcpu->vm->a20_mask;
-        uc.tlb_flush(vcpu->cpu);
+        tlb_flush_all(vcpu);
     }
 }
 

@@ -342,7 +342,7 @@ bool lapic_base_write(struct vcpu *vcpu, uint64_t value)
     }
     if (vcpu->engine != NULL) {
         /* The page may have moved: translations of both places are stale. */
-        uc.tlb_flush(vcpu->cpu);
+        tlb_flush_all(vcpu);
     }
     return true;
 }

@@ -12,6 +12,8 @@ typedef volatile uint16_t memory_16 __attribute__((aligned(1), may_alias));
 typedef volatile uint32_t memory_32 __attribute__((aligned(1), may_alias));
 typedef volatile uint64_t memory_64 __attribute__((aligned(1), may_alias));
 
+ENGINE_EXPORT ram_addr_t REPLACEMENT(get_page_addr_code_hostp)(CPUX86State *env, uint64_t address, void **host);
+
 static bool crosses_page(uint64_t address, unsigned size)
 {
     return (address & (PAGE_BYTES - 1)) + size > PAGE_BYTES;
@@ -148,6 +150,29 @@ DEFINE_DATA_STORE(cpu_stb, 8, uint32_t)
 DEFINE_DATA_STORE(cpu_stw, 16, uint32_t)
 DEFINE_DATA_STORE(cpu_stl, 32, uint32_t)
 DEFINE_DATA_STORE(cpu_stq, 64, uint64_t)
+
+/* Where in the engine's RAM the code at `address` is; NO_PAGE_ADDR where there are registers or nobody. The engine's
+ * own way goes from the host address through its list of RAM blocks. */
+ENGINE_EXPORT ram_addr_t REPLACEMENT(get_page_addr_code_hostp)(CPUX86State *env, uint64_t address, void **host)
+{
+    const struct tlb_entry *entry = entry_get(self, env, address, MMU_INST_FETCH, mmu_index_now(env), 0);
+
+    if (entry->addr_code & TLB_FLAG_BITS) {
+        if (host != NULL) {
+            *host = NULL;
+        }
+        return NO_PAGE_ADDR;
+    }
+    if (host != NULL) {
+        *host = (void *)(uintptr_t)(address + entry->addend);
+    }
+    return (entry->ram_addr & ~TLB_FLAG_BITS) | (address & TLB_FLAG_BITS);
+}
+
+ENGINE_EXPORT ram_addr_t REPLACEMENT(get_page_addr_code)(CPUX86State *env, uint64_t address)
+{
+    return REPLACEMENT(get_page_addr_code_hostp)(env, address, NULL);
+}
 
 /* Called by the translator. */
 #define DEFINE_CODE_LOAD(name, bits, abi)                                                                      \

@@ -168,7 +168,7 @@ bool memory_take(struct vcpu *vcpu)
         return false;
     }
     vcpu->dirty_logging = vcpu->vm->dirty_logging != 0;
-    uc.tlb_flush(vcpu->cpu);
+    tlb_flush_all(vcpu);
     return true;
 }
 

@@ -338,7 +338,7 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         /* The engine does not keep LMA; NXE changes what translations mean. */
         value = (value & ~(uint64_t)EFER_LMA) | (ENV_EFER(vcpu->env) & EFER_LMA);
         if ((value ^ ENV_EFER(vcpu->env)) & EFER_NXE) {
-            uc.tlb_flush(vcpu->cpu);
+            tlb_flush_all(vcpu);
         }
         break;
     case MSR_TSC_AUX:

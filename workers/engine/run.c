@@ -327,7 +327,7 @@ static void begin_anew(struct vcpu *vcpu)
     cpu_power_on(vcpu);
     mail_discard(vcpu);
     REPLACEMENT(tb_flush)(vcpu->cpu);
-    uc.tlb_flush(vcpu->cpu);
+    tlb_flush_all(vcpu);
     claims_forget(vcpu);
     for (unsigned i = 0; i < vcpu->backend_count; i++) {
         memset(vcpu->flips + (vcpu->backend[i].offset >> PAGE_SHIFT), 0, vcpu->backend[i].size >> PAGE_SHIFT);

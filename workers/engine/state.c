@@ -78,7 +78,7 @@ void cpu_init_signal(struct vcpu *vcpu)
     log_reset(vcpu, "INIT");
     uc.do_cpu_init(vcpu->cpu);
     finish_reset(vcpu);
-    uc.tlb_flush(vcpu->cpu);
+    tlb_flush_all(vcpu);
     lapic_reset(vcpu, true);
     if (!vcpu->area->is_bsp) {
         STEP(init_taken);
@@ -277,7 +277,7 @@ void state_load(struct vcpu *vcpu)
     }
     msr_state_load(vcpu);
     xstate_load(vcpu);
-    uc.tlb_flush(vcpu->cpu);
+    tlb_flush_all(vcpu);
     /* An interrupt that came before, a deadline that has passed, a timer that is to be armed. */
     vcpu->irr_pending = true;
     attention_raise(vcpu);

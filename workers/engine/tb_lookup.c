@@ -125,7 +125,7 @@ TranslationBlock *REPLACEMENT(tb_htable_lookup)(CPUState *cpu, uint64_t pc, uint
 {
     struct vcpu *vcpu = self;
     uint32_t cflags = (cf_mask & 0xffffffu) | CPU_CLUSTER_INDEX(cpu) << CF_CLUSTER_SHIFT;
-    ram_addr_t physical = uc.get_page_addr_code(vcpu->env, pc);
+    ram_addr_t physical = REPLACEMENT(get_page_addr_code)(vcpu->env, pc);
     TranslationBlock **slot, *tb;
 
     vcpu->selftest |= SELFTEST_LOOKUP;

@@ -1,18 +1,18 @@
-/* The engine's TLB, kept by us: what enters it, what CR3 and INVLPG take out, how large it is, and which of its
+/* The engine's TLB, kept by us: what enters it, what flushes and INVLPG take out, how large it is, and which of its
  * entries let stores through.
  *
  * A load of CR3 flushes what is not global (SDM vol. 3, 4.10.4.1); the engine's own flush takes everything, and a
- * kernel then misses its own pages after each switch of address spaces. So the entries that a CR3 load
- * flushes are listed as they are made.
+ * kernel then misses its own pages after each switch of address spaces. So entries are listed as they are made, local
+ * and global ones apart. A flush of all takes the listed ones, too, where the engine would write over its whole table.
  */
 #include "tlb.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* More local entries than that, or than a part of the table, and all of the mode go: that costs less then. */
-#define LOCAL_LISTED 4096
-#define LOCAL_PART 4
+/* More entries than that, or than a part of the table, and the engine empties the mode: that costs less then. */
+#define LISTED 4096
+#define LISTED_PART 4
 /* A table whose entries get into each other's way grows to this many: 512 MiB of small pages. */
 #define GROWN_ENTRIES (1u << 17)
 #define CONFLICTS_DECAY 8
@@ -28,10 +28,10 @@ struct large_pages {
 };
 
 struct tlb_mode {
-    uint32_t local_count; /* more than LOCAL_LISTED: unlisted ones, too */
-    uint32_t conflicts;   /* entries that had to make room for others, older ones weigh less */
+    uint32_t count[LIFETIMES]; /* more than LISTED: unlisted ones, too */
+    uint32_t conflicts;        /* entries that had to make room for others, older ones weigh less */
     struct large_pages large[LIFETIMES];
-    uint64_t local[LOCAL_LISTED];
+    uint64_t listed[LIFETIMES][LISTED];
 };
 
 struct tlb_keeper {
@@ -126,6 +126,25 @@ static void jump_cache_clear(struct vcpu *vcpu)
     tlb->jump_count = 0;
 }
 
+/* A block that begins in the page before may reach into this one. */
+static void jump_cache_clear_page(struct vcpu *vcpu, uint64_t page)
+{
+    struct tlb_keeper *tlb = vcpu->tlb;
+    TranslationBlock **cache = CPU_TB_JMP_CACHE(vcpu->cpu);
+
+    if (tlb->jump_count > JUMPS_LISTED) {
+        jump_cache_clear(vcpu);
+        return;
+    }
+    for (uint32_t i = 0; i < tlb->jump_count; i++) {
+        TranslationBlock *block = cache[tlb->jump[i]];
+
+        if (block != NULL && page_address(TB_PC(block)) - page_address(page - PAGE_BYTES) <= PAGE_BYTES) {
+            cache[tlb->jump[i]] = NULL;
+        }
+    }
+}
+
 static void large_page_add(struct large_pages *large, uint64_t address, uint64_t size)
 {
     uint64_t mask = ~(size - 1);
@@ -147,23 +166,27 @@ void tlb_all_watched(struct vcpu *vcpu)
     vcpu->tlb->generation[LOCAL]++;
 }
 
-/* All entries of `modes` and the jump cache have been emptied. */
+static void keys_forget(struct vcpu *vcpu)
+{
+    tlb_all_watched(vcpu);
+    vcpu->keyed_pages = false;
+}
+
+/* The engine has emptied `modes` and its jump cache. */
 void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes)
 {
-    const unsigned all = (1u << TLB_MODES) - 1;
     struct tlb_keeper *tlb = vcpu->tlb;
 
     tlb->jump_count = 0;
     tb_jumps_forget(vcpu);
-    if ((modes & all) == all) {
-        tlb_all_watched(vcpu);
-        vcpu->keyed_pages = false;
+    if ((modes & TLB_ALL_MODES) == TLB_ALL_MODES) {
+        keys_forget(vcpu);
     }
     for (unsigned i = 0; i < TLB_MODES; i++) {
         struct tlb_mode *mode = &tlb->mode[i];
 
         if (modes & 1u << i) {
-            mode->local_count = 0;
+            mode->count[LOCAL] = mode->count[GLOBAL] = 0;
             mode->conflicts = 0;
             mode->large[GLOBAL] = mode->large[LOCAL] = no_large_pages;
         }
@@ -176,46 +199,82 @@ static void modes_flush(struct vcpu *vcpu, unsigned modes)
     tlb_modes_flushed(vcpu, modes);
 }
 
-/* CR3 has been loaded. */
-void tlb_flush_local(struct vcpu *vcpu)
+static bool list_short(const struct vcpu *vcpu, unsigned mode, enum lifetime lifetime)
 {
-    struct tlb_keeper *tlb = vcpu->tlb;
+    uint32_t count = vcpu->tlb->mode[mode].count[lifetime];
+
+    return count <= LISTED &&
+           count * LISTED_PART <= ENV_TLB_TABLE(vcpu->env, mode)->mask / sizeof(struct tlb_entry) + 1;
+}
+
+static void listed_clear(struct vcpu *vcpu, unsigned i, enum lifetime lifetime)
+{
+    struct tlb_mode *mode = &vcpu->tlb->mode[i];
+    struct tlb_desc *desc = ENV_TLB_DESC(vcpu->env, i);
+    uint64_t flag = lifetime == LOCAL ? TLB_LOCAL : 0;
+
+    if (mode->count[lifetime] == 0) {
+        return;
+    }
+    for (uint32_t n = 0; n < mode->count[lifetime]; n++) {
+        uint64_t page = mode->listed[lifetime][n];
+        struct tlb_entry *entry = tlb_entry_at(vcpu->env, page, i);
+
+        if ((entry->ram_addr & TLB_LOCAL) == flag && entry_of(entry, page)) {
+            entry_clear(desc, entry);
+        }
+    }
+    for (unsigned n = 0; n < TLB_VICTIMS; n++) {
+        if (!entry_empty(&desc->vtable[n]) && (desc->vtable[n].ram_addr & TLB_LOCAL) == flag) {
+            entry_clear(desc, &desc->vtable[n]);
+        }
+    }
+    mode->count[lifetime] = 0;
+    mode->large[lifetime] = no_large_pages;
+}
+
+/* Take the entries of `modes` out, the global ones only if asked to. */
+static void modes_clear(struct vcpu *vcpu, unsigned modes, bool global_too)
+{
     unsigned overflowed = 0;
 
     for (unsigned i = 0; i < TLB_MODES; i++) {
-        struct tlb_mode *mode = &tlb->mode[i];
-        struct tlb_desc *desc = ENV_TLB_DESC(vcpu->env, i);
+        struct tlb_mode *mode = &vcpu->tlb->mode[i];
 
-        if (mode->local_count > LOCAL_LISTED ||
-            mode->local_count * LOCAL_PART > ENV_TLB_TABLE(vcpu->env, i)->mask / sizeof(struct tlb_entry) + 1) {
+        if (!(modes & 1u << i)) {
+            continue;
+        }
+        if (!list_short(vcpu, i, LOCAL) || (global_too && !list_short(vcpu, i, GLOBAL))) {
             overflowed |= 1u << i;
             continue;
         }
-        for (uint32_t n = 0; n < mode->local_count; n++) {
-            uint64_t page = mode->local[n];
-            struct tlb_entry *entry = tlb_entry_at(vcpu->env, page, i);
-
-            if ((entry->ram_addr & TLB_LOCAL) && entry_of(entry, page)) {
-                entry_clear(desc, entry);
-            }
+        listed_clear(vcpu, i, LOCAL);
+        if (global_too) {
+            listed_clear(vcpu, i, GLOBAL);
         }
-        for (unsigned n = 0; mode->local_count != 0 && n < TLB_VICTIMS; n++) {
-            if (!entry_empty(&desc->vtable[n]) && (desc->vtable[n].ram_addr & TLB_LOCAL)) {
-                entry_clear(desc, &desc->vtable[n]);
-            }
-        }
-        mode->local_count = 0;
-        mode->large[LOCAL] = no_large_pages;
         /* A table that is too small for what runs between two switches grows, one that is just old does not. */
         mode->conflicts -= mode->conflicts / CONFLICTS_DECAY;
     }
-    tlb->generation[LOCAL]++;
     if (overflowed != 0) {
         modes_flush(vcpu, overflowed);
     } else {
         jump_cache_clear(vcpu);
         tb_jumps_forget(vcpu);
     }
+}
+
+/* CR3 has been loaded. */
+void tlb_flush_local(struct vcpu *vcpu)
+{
+    modes_clear(vcpu, TLB_ALL_MODES, false);
+    vcpu->tlb->generation[LOCAL]++;
+}
+
+/* What every translation depends on has changed. */
+void tlb_flush_all(struct vcpu *vcpu)
+{
+    modes_clear(vcpu, TLB_ALL_MODES, true);
+    keys_forget(vcpu);
 }
 
 #define RIGHTS_OF_KEY_0 3u
@@ -234,24 +293,52 @@ bool tlb_flush_needed(struct vcpu *vcpu)
 void tlb_keys_changed(struct vcpu *vcpu, uint32_t changed)
 {
     if ((changed & RIGHTS_OF_KEY_0) != 0 || (changed != 0 && vcpu->keyed_pages)) {
-        uc.tlb_flush(vcpu->cpu);
-        tlb_modes_flushed(vcpu, (1u << TLB_MODES) - 1);
+        tlb_flush_all(vcpu);
+    }
+}
+
+static bool in_large_page(const struct tlb_mode *mode, uint64_t address)
+{
+    return (address & mode->large[GLOBAL].mask) == mode->large[GLOBAL].address ||
+           (address & mode->large[LOCAL].mask) == mode->large[LOCAL].address;
+}
+
+static void page_clear(struct vcpu *vcpu, unsigned mode, uint64_t page)
+{
+    struct tlb_desc *desc = ENV_TLB_DESC(vcpu->env, mode);
+    struct tlb_entry *entry = tlb_entry_at(vcpu->env, page, mode);
+
+    if (!entry_empty(entry) && entry_of(entry, page)) {
+        entry_clear(desc, entry);
+    }
+    for (unsigned i = 0; i < TLB_VICTIMS; i++) {
+        if (!entry_empty(&desc->vtable[i]) && entry_of(&desc->vtable[i], page)) {
+            entry_clear(desc, &desc->vtable[i]);
+        }
     }
 }
 
 /* INVLPG. */
 void tlb_flush_page(struct vcpu *vcpu, uint64_t address, unsigned modes)
 {
-    for (unsigned i = 0; i < TLB_MODES; i++) {
-        const struct large_pages *large = vcpu->tlb->mode[i].large;
+    unsigned whole = 0;
 
-        if ((modes & 1u << i) && ((address & large[GLOBAL].mask) == large[GLOBAL].address ||
-                                  (address & large[LOCAL].mask) == large[LOCAL].address)) {
-            modes_flush(vcpu, 1u << i);
+    for (unsigned i = 0; i < TLB_MODES; i++) {
+        if (!(modes & 1u << i)) {
+            continue;
+        }
+        if (in_large_page(&vcpu->tlb->mode[i], address)) {
+            whole |= 1u << i;
+        } else {
+            page_clear(vcpu, i, address);
         }
     }
-    tb_jumps_forget_page(vcpu, address);
-    uc.tlb_flush_page_by_mmuidx(vcpu->cpu, address, (uint16_t)modes);
+    if (whole != 0) {
+        modes_clear(vcpu, whole, true);
+    } else {
+        tb_jumps_forget_page(vcpu, address);
+        jump_cache_clear_page(vcpu, address);
+    }
 }
 
 /* Between two blocks: twice the entries for each mode whose entries get into each other's way. */
@@ -367,12 +454,12 @@ static void conflict_count(struct vcpu *vcpu, struct tlb_mode *mode, const struc
     }
 }
 
-static void local_add(struct tlb_mode *mode, uint64_t page)
+static void list_add(struct tlb_mode *mode, enum lifetime lifetime, uint64_t page)
 {
-    if (mode->local_count < LOCAL_LISTED) {
-        mode->local[mode->local_count] = page;
+    if (mode->count[lifetime] < LISTED) {
+        mode->listed[lifetime][mode->count[lifetime]] = page;
     }
-    mode->local_count += mode->local_count <= LOCAL_LISTED;
+    mode->count[lifetime] += mode->count[lifetime] <= LISTED;
 }
 
 /* Make the place of `page` empty: what was entered for it goes, another page's entry becomes a victim. */
@@ -415,20 +502,21 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, const struct 
     size_t place = virtual >> PAGE_SHIFT & table->mask / sizeof(struct tlb_entry);
     struct tlb_entry *entry = &table->table[place];
     enum lifetime lifetime = found->global ? GLOBAL : LOCAL;
+    uint64_t local = lifetime == LOCAL ? TLB_LOCAL : 0;
     bool listed;
 
     if (found->page_size > PAGE_BYTES) {
         large_page_add(&mode->large[lifetime], virtual, found->page_size);
     }
-    listed = !entry_empty(entry) && (entry->ram_addr & TLB_LOCAL) && entry_of(entry, virtual);
-    if (lifetime == LOCAL && !listed) {
-        local_add(mode, virtual);
+    listed = !entry_empty(entry) && (entry->ram_addr & TLB_LOCAL) == local && entry_of(entry, virtual);
+    if (!listed) {
+        list_add(mode, lifetime, virtual);
     }
     place_clear(vcpu, mode, desc, table, virtual);
     if (slot == NULL || (slot->read_only && (found->prot & PROT_W))) {
         /* Registers, or nobody: the engine's own entry has the section of its memory map. */
         uc.tlb_set_page_with_attrs(vcpu->cpu, virtual, physical, (MemTxAttrs){0}, found->prot, mmu_index, PAGE_BYTES);
-        entry->ram_addr = lifetime == LOCAL ? TLB_LOCAL : 0;
+        entry->ram_addr = local;
         if (slot == NULL) {
             return;
         }
@@ -454,7 +542,7 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, const struct 
         .addr_code = found->prot & PROT_X ? virtual : UINT64_MAX,
         .paddr = ENGINE_RAM_BASE + ((uint64_t)slot->first_page << PAGE_SHIFT) + in_slot,
         .addend = (uintptr_t)slot->host + in_slot - virtual,
-        .ram_addr = ram_addr | (lifetime == LOCAL ? TLB_LOCAL : 0),
+        .ram_addr = ram_addr | local,
     };
 }
 

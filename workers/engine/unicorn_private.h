@@ -219,6 +219,7 @@ struct iotlb_entry {
     uint32_t attrs;
 };
 #define TLB_MODES 3
+#define TLB_ALL_MODES ((1u << TLB_MODES) - 1)
 #define TLB_VICTIMS 8
 struct tlb_desc {
     uint64_t large_page_addr;
@@ -266,9 +267,7 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(void, tlb_flush, "_x86_64", (CPUState *))                                                         \
     X(void, tlb_flush_page, "_x86_64", (CPUState *, uint64_t))                                          \
     X(void, tlb_flush_by_mmuidx, "_x86_64", (CPUState *, uint16_t))                                     \
-    X(void, tlb_flush_page_by_mmuidx, "_x86_64", (CPUState *, uint64_t, uint16_t))                      \
     X(TranslationBlock *, tb_htable_lookup, "_x86_64", (CPUState *, uint64_t, uint64_t, uint32_t, uint32_t)) \
-    X(uint64_t, get_page_addr_code, "_x86_64", (CPUX86State *, uint64_t))                               \
     X(void *, helper_lookup_tb_ptr, "_x86_64", (CPUX86State *))                                         \
     X(void, tb_flush, "_x86_64", (CPUState *))                                                          \
     X(void, tcg_func_start, "_x86_64", (TCGContext *))                                                  \
@@ -304,7 +303,6 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(void, tcg_gen_umax_vec, "_x86_64", TCG_BINARY_VECTOR)                                             \
     X(void, tcg_gen_lookup_and_goto_ptr, "_x86_64", (TCGContext *))                                     \
     X(void, tcg_gen_exit_tb, "_x86_64", (TCGContext *, TranslationBlock *, unsigned))                   \
-    X(uint64_t, get_page_addr_code_hostp, "_x86_64", (CPUX86State *, uint64_t, void **))                \
     X(ram_addr_t, qemu_ram_addr_from_host, "_x86_64", (uc_engine *, void *))                            \
     X(void, cpu_reset, "", (CPUState *))                                                                \
     X(void, do_cpu_init, "_x86_64", (CPUState *))                                                       \

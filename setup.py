@@ -23,7 +23,7 @@ ENGINE = ROOT / "workers" / "engine"
 LIBRARY = Path("workers", "engine", "libmpvm-engine.so")
 GUESTS = Path("mpvm", "guests")
 
-CFLAGS = ("-std=c11", "-O2", "-g", "-fPIC", "-Wall", "-Wextra", "-Werror")
+CFLAGS = ("-std=c11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 
 # A build backend does not have the project's folder on its path (PEP 517).
 sys.path.insert(0, str(ROOT))

@@ -48,6 +48,32 @@ def test_a_change_of_cr4_pge_takes_global_entries(long_mode: LongModeMachine) ->
     assert remapped(long_mode, TOGGLE_PGE, P | W | G, CR4_PAE | CR4_PGE) == 2
 
 
+# Three pages that want the same place in a table of any size: two of them are victims.
+RIVALS = [LARGE + (number << 34) for number in range(3)]
+
+
+@pytest.mark.parametrize("flags", [P | W, P | W | G])
+@pytest.mark.parametrize("flush", [TOGGLE_PGE, "; ".join(f"invlpg (%r{8 + number})" for number in range(3))])
+def test_flushes_take_victims_too(long_mode: LongModeMachine, flush: str, flags: int) -> None:
+    loads = "; ".join(f"addl (%r{8 + number}), %e{{0}}x" for number in range(3))
+    long_mode.boot(
+        f"""
+        {loads.format("a")}; mark; {flush}; {loads.format("b")}; done
+    """,
+        cr4=CR4_PAE | CR4_PGE,
+        **{f"r{8 + number}": address for number, address in enumerate(RIVALS)},
+    )
+    for address in RIVALS:
+        long_mode.map(address, DATA, flags)
+    long_mode.store(DATA, 1, 4)
+    long_mode.store(ELSEWHERE, 2, 4)
+    long_mode.mark()
+    for address in RIVALS:
+        long_mode.map(address, ELSEWHERE, flags)
+    state = long_mode.finish()
+    assert (state.rax, state.rbx) == (3, 6)
+
+
 def test_a_cr3_load_takes_local_entries_among_thousands(long_mode: LongModeMachine) -> None:
     # More than are listed one by one, and enough to make the table grow.
     pages = 6000

@@ -10,14 +10,15 @@ from mpvm.qom.globals import GlobalProperty
 
 def machine_spec(config: Config, chardevs: Chardevs, accelerator: Accelerator) -> MachineSpec:
     """The machine that `config` describes, with its backends made. Raises `ConfigError` for the CPU."""
+    chardevs.define(config.chardevs)
     return MachineSpec(
         topology=config.machine.smp,
         memory_bytes=config.machine.memory,
         cpu=resolve_model(config.cpu.model, accelerator),
         boot=boot_spec(config.boot),
-        serial=tuple(chardevs.make(spec) for spec in config.serial),
+        serial=tuple(chardevs.make(spec, f"serial{port}") for port, spec in enumerate(config.serial)),
         # A console that goes nowhere is none, and the port is nobody's.
-        debugcon=None if config.debugcon.kind == "null" else chardevs.make(config.debugcon),
+        debugcon=None if config.debugcon.kind == "null" else chardevs.make(config.debugcon, "debugcon"),
         isa_debug_exit=config.isa_debug_exit,
         devices=[device_spec(device, chardevs) for device in config.devices],
         globals=[GlobalProperty(each.driver, each.property, each.value) for each in config.globals],
@@ -39,5 +40,6 @@ def boot_spec(boot: Boot) -> BootSpec | None:
 
 def device_spec(device: Device, chardevs: Chardevs) -> DeviceSpec:
     """The device of the user's that `device` describes, with its backends made."""
-    made = {name: chardevs.make(spec) for name, spec in device.chardevs().items()}
+    label = device.id or device.driver
+    made = {name: chardevs.make(spec, label) for name, spec in device.chardevs().items()}
     return DeviceSpec(device.driver, device.id, {**dict(device.properties), **made})

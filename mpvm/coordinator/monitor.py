@@ -3,9 +3,6 @@
 One is always there, in the runtime directory, so that other commands of `mpvm` find a running VM.
 """
 
-import contextlib
-import errno
-import os
 import socket
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mpvm.abi.errors import StartError
 from mpvm.coordinator.loop import EventLoop
+from mpvm.coordinator.unix_listener import listen_unix
 from mpvm.trace.control import trace
 
 if TYPE_CHECKING:
@@ -74,32 +72,10 @@ class Monitor:
 
 
 def _listen(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        try:
-            listener.bind(os.fspath(path))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not _is_left_over(path):
-                raise
-            path.unlink()
-            listener.bind(os.fspath(path))
-        listener.listen(_BACKLOG)
+        return listen_unix(path, _BACKLOG)
     except OSError as error:
-        listener.close()
         problem = error.strerror or error
         raise StartError(
             f"qmp: can't make the socket {path}: {problem}, the path of a new file is right"
         ) from error
-    return listener
-
-
-def _is_left_over(path: Path) -> bool:
-    """Whether `path` is a socket that nobody listens at, as a killed VM leaves it."""
-    if not path.is_socket():
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            return True
-    return False

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mpvm.coordinator.hotplug import VcpuHotplug
     from mpvm.coordinator.move import Moved
     from mpvm.coordinator.outcome import Outcome
+    from mpvm.hw.char.chardev import Chardev
     from mpvm.machine import Machine
     from mpvm.qom.object import Object
 
@@ -123,7 +124,7 @@ class VirtualMachine:
         self._resume_flags = _START_STATE
         self._began_ns = time.monotonic_ns()
         self.clock = MonotonicClock()
-        self.chardevs = Chardevs(self.quit)
+        self.chardevs = Chardevs(self.quit, self.open_monitor)
 
     # What follows is in the order of a run, which is `mpvm.coordinator.main`'s.
 
@@ -176,7 +177,7 @@ class VirtualMachine:
                 signal.SIGINT: ends(ExitStatus.INTERRUPTED, signal.SIGINT),
                 signal.SIGTERM: ends(ExitStatus.TERMINATED, signal.SIGTERM),
                 signal.SIGHUP: ends(ExitStatus.TERMINATED, signal.SIGHUP),
-                signal.SIGCONT: lambda _pid: self.chardevs.terminals_again(),
+                signal.SIGCONT: lambda _pid: self.chardevs.continued(),
             },
         )
 
@@ -250,6 +251,7 @@ class VirtualMachine:
         except MpvmError as error:
             self._tell_failure(error)
             raise
+        self.chardevs.wait_for_peers(self.loop)
         self._bringing_up = False
         # What is there now stays: the collector need not look at it again while the guest runs.
         gc.freeze()
@@ -333,6 +335,10 @@ class VirtualMachine:
     def quit(self) -> None:
         """The person at the console has had enough."""
         self.end(ExitStatus.OK, "quit", "host-ui")
+
+    def open_monitor(self, chardev: "Chardev") -> None:
+        """Have a monitor at `chardev`."""
+        chardev.write(b"the monitor is not there yet\r\n")
 
     def power_off(self) -> None:
         """The guest has switched itself off."""

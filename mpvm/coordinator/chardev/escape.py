@@ -7,11 +7,13 @@ from typing import Final
 ESCAPE: Final = 0x01  # Ctrl-A
 
 HELP: Final = (
-    "Ctrl-A h  this help\r\n"
-    "Ctrl-A x  quit\r\n"
-    "Ctrl-A c  monitor\r\n"
-    "Ctrl-A b  send a break\r\n"
-    "Ctrl-A Ctrl-A  send Ctrl-A\r\n"
+    b"\r\n"
+    b"Ctrl-A h  this help\r\n"
+    b"Ctrl-A x  quit\r\n"
+    b"Ctrl-A c  the next of the lines and monitors here\r\n"
+    b"Ctrl-A b  send a break\r\n"
+    b"Ctrl-A t  show the time before each line, or no more\r\n"
+    b"Ctrl-A Ctrl-A  send Ctrl-A\r\n"
 )
 
 
@@ -22,9 +24,10 @@ class Command(Enum):
     MONITOR = "c"
     HELP = "h"
     BREAK = "b"
+    TIMESTAMPS = "t"
 
 
-_COMMANDS: Final = {ord(command.value): command for command in Command}
+_COMMANDS: Final = {ord(command.value): command for command in Command} | {ord("?"): Command.HELP}
 
 
 class EscapeParser:

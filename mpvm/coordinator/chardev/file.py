@@ -3,17 +3,19 @@
 from pathlib import Path
 
 from mpvm.abi.errors import StartError
-from mpvm.coordinator.chardev.output import BufferedOutput, Loop, Tail
-from mpvm.hw.char.chardev import Chardev
+from mpvm.coordinator.chardev.backend import Backend, Loop
+from mpvm.coordinator.chardev.output import BufferedOutput
 
 
-class FileChardev(Chardev):
-    """Writes to `path`, which is made anew; there is no input."""
+class FileChardev(Backend):
+    """Writes to `path`, which is made anew, or with `append` goes on; there is no input."""
 
-    def __init__(self, path: Path) -> None:
+    filename = "file"
+
+    def __init__(self, path: Path, *, append: bool = False) -> None:
         super().__init__()
         try:
-            self._file = path.open("wb", buffering=0)
+            self._file = path.open("ab" if append else "wb", buffering=0)
         except OSError as error:
             raise StartError(
                 f"serial file:{path}: {error.strerror}; a file that can be written is right"
@@ -23,15 +25,15 @@ class FileChardev(Chardev):
     def start(self, loop: Loop) -> None:
         """Write in `loop` from now on."""
         self._output.start(loop)
+        self._set_open(True)
 
     def write(self, data: bytes) -> None:
         """To the file, at the end of this turn of the loop."""
         self._output.write(data)
 
-    @property
-    def tail(self) -> Tail:
+    def tail(self) -> str:
         """The end of what the guest has written."""
-        return self._output.tail
+        return self._output.tail.text()
 
     def close(self) -> None:
         """Write the rest and close the file."""

@@ -6,23 +6,15 @@ import stat
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
+
+from mpvm.coordinator.chardev.backend import Loop
 
 # How long the end of a run waits for a reader that does not read.
 _CLOSE_SECONDS: Final = 2.0
 _TAIL_BYTES: Final = 4096
 # A pipe that polls writable takes this much without blocking (pipe(7)).
 _CHUNK: Final = 4096
-
-
-class Loop(Protocol):
-    """What a backend needs of the event loop (`mpvm.coordinator.loop.EventLoop`)."""
-
-    def add_reader(self, fd: int, callback: Callable[[], None]) -> None: ...  # noqa: D102
-    def remove_reader(self, fd: int) -> None: ...  # noqa: D102
-    def add_writer(self, fd: int, callback: Callable[[], None]) -> None: ...  # noqa: D102
-    def remove_writer(self, fd: int) -> None: ...  # noqa: D102
-    def defer(self, callback: Callable[[], None]) -> None: ...  # noqa: D102
 
 
 class Tail:
@@ -46,7 +38,8 @@ class Tail:
 def _without_blocking(fd: int) -> int:
     """A descriptor of the same pipe or terminal with O_NONBLOCK, which on `fd` would be our parent's, too."""
     mode = os.fstat(fd).st_mode
-    if stat.S_ISFIFO(mode) or os.isatty(fd):
+    # One that does not block already is our own.
+    if os.get_blocking(fd) and (stat.S_ISFIFO(mode) or os.isatty(fd)):
         try:
             return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError:
@@ -56,10 +49,26 @@ def _without_blocking(fd: int) -> int:
 
 
 class BufferedOutput:
-    """Collects what is written in one turn of the loop, writes it, and keeps what is not taken yet."""
+    """Collects what is written in one turn of the loop, writes it, and keeps what is not taken yet.
 
-    def __init__(self, fd: int, name: str) -> None:
+    `limit`: so much is kept at most, and what comes then is dropped. `patience` is for how many seconds
+    `close` waits for a reader that does not read. `broken` is called when there is no reader any more, which
+    is told on stderr otherwise.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        name: str,
+        *,
+        limit: int | None = None,
+        patience: float = _CLOSE_SECONDS,
+        broken: Callable[[], None] | None = None,
+    ) -> None:
         self._name = name
+        self._limit = limit
+        self._patience = patience
+        self._on_broken = broken
         self._fd = _without_blocking(fd)
         self._pollable = not stat.S_ISREG(os.fstat(fd).st_mode)
         self._loop: Loop | None = None
@@ -77,7 +86,7 @@ class BufferedOutput:
     def write(self, data: bytes) -> None:
         """Take `data`."""
         self.tail.add(data)
-        if not self._broken:
+        if not self._broken and (self._limit is None or len(self._buffer) < self._limit):
             self._buffer += data
             if not self._scheduled:
                 self._schedule()
@@ -112,7 +121,10 @@ class BufferedOutput:
             # Nobody reads any more. The guest does not notice, as with a terminal that is switched off.
             self._broken = True
             self._buffer.clear()
-            print(f"mpvm: {self._name}: {error.strerror}; the guest's output is dropped", file=sys.stderr)
+            if self._on_broken is not None:
+                self._on_broken()
+            else:
+                print(f"mpvm: {self._name}: {error.strerror}; the guest's output is dropped", file=sys.stderr)
 
     def _takes_more(self, seconds: float) -> bool:
         poller = select.poll()
@@ -120,21 +132,22 @@ class BufferedOutput:
         return bool(poller.poll(int(seconds * 1000)))
 
     def close(self) -> None:
-        """Write the rest, waiting for a slow reader up to two seconds without progress, and close."""
+        """Write the rest, waiting for a slow reader as long as there is progress, and close."""
         if self._fd < 0:
             return
         if self._loop is not None:
             self._loop.remove_writer(self._fd)
             self._loop = None
         progress = time.monotonic()
-        while self._buffer and time.monotonic() - progress < _CLOSE_SECONDS:
+        self._write_out()
+        while self._buffer and time.monotonic() - progress < self._patience:
             before = len(self._buffer)
             if self._pollable:
-                self._takes_more(_CLOSE_SECONDS)
+                self._takes_more(self._patience)
             self._write_out()
             if len(self._buffer) < before:
                 progress = time.monotonic()
-        if self._buffer:
+        if self._buffer and self._patience:
             print(f"mpvm: {self._name}: {len(self._buffer)} bytes of output found no reader", file=sys.stderr)
         os.close(self._fd)
         self._fd = -1

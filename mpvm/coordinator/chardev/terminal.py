@@ -11,16 +11,19 @@ _INPUT_OFF: Final = (
     termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
     | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
 )  # fmt: skip
-_LOCAL_OFF: Final = termios.ECHO | termios.ECHONL | termios.ICANON | termios.IEXTEN | termios.ISIG
+_LOCAL_OFF: Final = termios.ECHO | termios.ECHONL | termios.ICANON | termios.IEXTEN
 
 
-def raw_attributes(attributes: list[Any]) -> list[Any]:
-    """`attributes` (termios(3)) for a guest's console: every key is the guest's, output is processed."""
+def raw_attributes(attributes: list[Any], *, signal: bool) -> list[Any]:
+    """`attributes` (termios(3)) for a guest's console: every key is the guest's, output is processed.
+
+    With `signal`, those that make signals still do.
+    """
     raw = [*attributes[:_CC], list(attributes[_CC])]
     raw[_IFLAG] &= ~_INPUT_OFF
     raw[_OFLAG] |= termios.OPOST
     raw[_CFLAG] = raw[_CFLAG] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-    raw[_LFLAG] &= ~_LOCAL_OFF
+    raw[_LFLAG] &= ~(_LOCAL_OFF if signal else _LOCAL_OFF | termios.ISIG)
     raw[_CC][termios.VMIN], raw[_CC][termios.VTIME] = 1, 0
     return raw
 
@@ -28,8 +31,9 @@ def raw_attributes(attributes: list[Any]) -> list[Any]:
 class RawTerminal:
     """Puts the terminal at `fd` into raw mode; harmless where `fd` is none or another job owns it."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, signal: bool = False) -> None:
         self._fd = fd
+        self._signal = signal
         self._saved: list[Any] | None = None
 
     def enter(self) -> None:
@@ -39,7 +43,7 @@ class RawTerminal:
         if self._saved is None:
             self._saved = termios.tcgetattr(self._fd)
             atexit.register(self.leave)
-        termios.tcsetattr(self._fd, termios.TCSANOW, raw_attributes(self._saved))
+        termios.tcsetattr(self._fd, termios.TCSANOW, raw_attributes(self._saved, signal=self._signal))
 
     def leave(self) -> None:
         """Put everything back as it was."""

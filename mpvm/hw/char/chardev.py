@@ -24,6 +24,8 @@ class Chardev(ABC):
         self._receive: Callable[[bytes], None] | None = None
         self._room: Callable[[], int] = _no_room
         self._receive_break: Callable[[], None] | None = None
+        self._opened: Callable[[bool], None] | None = None
+        self.is_open = False
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -34,18 +36,31 @@ class Chardev(ABC):
         receive: Callable[[bytes], None],
         room: Callable[[], int],
         receive_break: Callable[[], None] | None = None,
+        opened: Callable[[bool], None] | None = None,
     ) -> None:
-        """Attach the front end: `receive` takes at most `room()` bytes, `receive_break` a line break."""
+        """Attach the front end: `receive` takes at most `room()` bytes, `receive_break` a line break.
+
+        `opened` hears when somebody is at the other end (True), and when they have gone (False).
+        """
         self._receive = receive
         self._room = room
         self._receive_break = receive_break
+        self._opened = opened
 
     def disconnect(self) -> None:
         """Detach the front end; input waits for the next one."""
         self._receive, self._room, self._receive_break = None, _no_room, None
+        self._opened = None
 
     def room_available(self) -> None:  # noqa: B027  (a back end without input has nothing to hand over)
         """The front end says that it can take more input."""
+
+    def _set_open(self, is_open: bool) -> None:
+        """Somebody is at the other end now, or nobody is."""
+        if is_open != self.is_open:
+            self.is_open = is_open
+            if self._opened is not None:
+                self._opened(is_open)
 
     def deliver(self, data: bytes) -> int:
         """Hand the front end as much of `data` as it has room for; returns the number of bytes taken."""

@@ -10,11 +10,14 @@ import pytest
 
 from mpvm.abi.errors import StartError
 from mpvm.coordinator.chardev.file import FileChardev
+from mpvm.coordinator.chardev.log import LoggedChardev
+from mpvm.coordinator.chardev.mux import Mux
 from mpvm.coordinator.chardev.output import BufferedOutput, Tail
 from mpvm.coordinator.chardev.stdio import StdioChardev
 from mpvm.coordinator.chardev.terminal import RawTerminal
 from mpvm.coordinator.clock import MonotonicClock
 from mpvm.coordinator.loop import EventLoop
+from mpvm.hw.char.chardev import Chardev
 
 PIPE_BYTES = 4096
 
@@ -109,6 +112,43 @@ def test_a_file_takes_the_output_and_is_made_anew(loop: EventLoop, tmp_path: Pat
     assert path.read_bytes() == b"hello world"
 
 
+def test_a_file_is_appended_to_where_that_is_wanted(loop: EventLoop, tmp_path: Path) -> None:
+    path = tmp_path / "serial.log"
+    path.write_bytes(b"earlier ")
+    chardev = FileChardev(path, append=True)
+    chardev.start(loop)
+    chardev.write(b"hello")
+    chardev.close()
+    assert path.read_bytes() == b"earlier hello"
+
+
+def test_a_log_has_a_copy_of_the_output(loop: EventLoop, pipe: tuple[int, int], tmp_path: Path) -> None:
+    inner = StdioChardev(input_fd=pipe[0], output_fd=pipe[1])
+    log = FileChardev(tmp_path / "log")
+    chardev = LoggedChardev(inner, log)
+    guest = Guest(chardev, 100)
+    log.start(loop)
+    chardev.write(b"hello")
+    inner.deliver(b"typed")
+    inner.close()
+    log.close()
+    assert os.read(pipe[0], 100) == (tmp_path / "log").read_bytes() == b"hello"
+    assert guest.got == b"typed"
+
+
+def test_what_exceeds_an_outputs_limit_is_dropped_without_a_wait(
+    loop: EventLoop, pipe: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = BufferedOutput(pipe[1], "test", limit=2 * PIPE_BYTES, patience=0)
+    output.start(loop)
+    for _ in range(10):
+        output.write(bytes(PIPE_BYTES))
+        loop.iterate(block=False)
+    output.close()
+    assert len(os.read(pipe[0], 1 << 20)) == PIPE_BYTES
+    assert capsys.readouterr().err == ""
+
+
 def test_a_file_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"serial file:.*absent/log: No such file or directory"):
         FileChardev(tmp_path / "absent" / "log")
@@ -117,7 +157,7 @@ def test_a_file_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
 class Guest:
     """The front end: has room for `room` bytes."""
 
-    def __init__(self, chardev: StdioChardev, room: int) -> None:
+    def __init__(self, chardev: Chardev, room: int) -> None:
         self.got = bytearray()
         self.room = room
         self.breaks = 0
@@ -133,19 +173,26 @@ class Guest:
 
 
 class Console:
-    """A `StdioChardev` on two pipes, or on a file as its input."""
+    """A shared `StdioChardev` on two pipes, or on a file as its input."""
 
     def __init__(self, loop: EventLoop, room: int = 1 << 20, input_fd: int | None = None) -> None:
         self.loop = loop
         self.input, self.keyboard = os.pipe()
         self.screen, self.output = os.pipe()
         self.quits = 0
-        self.chardev = StdioChardev(self.quit, self.input if input_fd is None else input_fd, self.output)
+        keys = self.input if input_fd is None else input_fd
+        self.stdio = StdioChardev(input_fd=keys, output_fd=self.output)
+        self.mux = Mux(self.stdio, self.quit, self.open_monitor)
+        self.chardev = self.mux.front_end()
         self.guest = Guest(self.chardev, room)
-        self.chardev.start(loop)
+        self.monitors: list[Guest] = []
+        self.stdio.start(loop)
 
     def quit(self) -> None:
         self.quits += 1
+
+    def open_monitor(self, chardev: Chardev) -> None:
+        self.monitors.append(Guest(chardev, 1 << 20))
 
     def turn(self) -> None:
         for _ in range(4):
@@ -156,7 +203,7 @@ class Console:
         self.turn()
 
     def close(self) -> None:
-        self.chardev.close()
+        self.stdio.close()
         for fd in (self.input, self.keyboard, self.screen, self.output):
             os.close(fd)
 
@@ -191,15 +238,52 @@ def test_quit_works_while_the_guest_reads_nothing(console: Console) -> None:
     assert console.quits == 1
 
 
-def test_the_other_commands_do_not_reach_the_guest(
-    console: Console, capsys: pytest.CaptureFixture[str]
-) -> None:
-    console.type(b"\x01h\x01c\x01b")
-    said = capsys.readouterr().err
-    assert "Ctrl-A x  quit" in said
-    assert "the monitor is not there yet" in said
+def test_the_other_commands_do_not_reach_the_guest(console: Console) -> None:
+    console.type(b"\x01h\x01b")
+    assert b"Ctrl-A x  quit\r\n" in os.read(console.screen, 4096)
     assert console.guest.breaks == 1
     assert console.guest.got == b""
+
+
+def test_the_escape_key_gives_the_monitor_the_keys_and_takes_them_back(console: Console) -> None:
+    console.type(b"a\x01cinfo\x01cb\x01c status")
+    assert console.guest.got == b"ab"
+    assert [monitor.got for monitor in console.monitors] == [b"info status"]
+
+
+def test_lines_that_share_a_chardev_get_its_input_in_turn(console: Console) -> None:
+    focus: list[bool] = []
+    console.chardev.focused = focus.append
+    other = console.mux.front_end()
+    guest = Guest(other, 1 << 20)
+    console.type(b"later one has it\x01cfirst")
+    assert guest.got == b"later one has it"
+    assert console.monitors[0].got == b"first"
+    console.type(b"\x01c!")
+    assert console.guest.got == b"!"
+    console.type(b"\x01c")
+    assert focus == [True, False]
+    other.write(b"both ")
+    console.chardev.write(b"write")
+    console.turn()
+    assert os.read(console.screen, 100) == b"both write"
+
+
+def test_time_stamps_are_put_before_lines_as_long_as_they_are_wanted(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 10**9
+    monkeypatch.setattr("time.monotonic_ns", lambda: now)
+    console.type(b"\x01t")
+    now += 3_723_004_000_000
+    console.chardev.write(b"one\ntw")
+    console.chardev.write(b"o\n")
+    console.chardev.write(b"three")
+    console.type(b"\x01t")
+    console.chardev.write(b"\nfour")
+    console.turn()
+    stamp = b"[01:02:03.004] "
+    assert os.read(console.screen, 200) == stamp + b"one\n" + stamp + b"two\n" + stamp + b"three\nfour"
 
 
 def test_a_paste_larger_than_what_may_wait_stays_in_the_pipe(console: Console) -> None:
@@ -209,7 +293,7 @@ def test_a_paste_larger_than_what_may_wait_stays_in_the_pipe(console: Console) -
     os.write(console.keyboard, data)
     for _ in range(40):
         console.turn()
-    assert len(console.chardev._waiting) < 1 << 17
+    assert console.chardev.waiting < 1 << 17
     console.guest.room = 1 << 18
     console.chardev.room_available()
     for _ in range(40):
@@ -263,6 +347,21 @@ def test_raw_mode_gives_every_key_to_the_guest_and_is_undone(monkeypatch: pytest
     terminal.enter()
     terminal.leave()
     assert termios.tcgetattr(slave) == before
+    terminal.leave()
+    os.close(master)
+    os.close(slave)
+
+
+def test_raw_mode_leaves_the_keys_that_make_signals_where_that_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    master, slave = os.openpty()
+    monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp())
+    terminal = RawTerminal(slave, signal=True)
+    terminal.enter()
+    local = termios.tcgetattr(slave)[3]
+    assert local & termios.ISIG
+    assert not local & (termios.ECHO | termios.ICANON)
     terminal.leave()
     os.close(master)
     os.close(slave)

@@ -35,7 +35,15 @@ class ConfigError(MpvmError):
 
 
 class BootImageError(ConfigError):
-    """A kernel, initrd or module can't be read or is not what its boot protocol takes."""
+    """A kernel, initrd or module can't be read or is not what its boot protocol takes.
+
+    `what` is which of them, `problem` what is wrong with it: the text without who and where.
+    """
+
+    def __init__(self, text: str, what: str, problem: str) -> None:
+        super().__init__(text)
+        self.what = what
+        self.problem = problem
 
 
 class StartError(MpvmError):

@@ -11,7 +11,7 @@ from mpvm.memory.ram import GuestRam
 
 def image_error(what: str, path: Path, message: str) -> BootImageError:
     """The error that `message` is about `path`, the machine's `what` (kernel, initrd, module)."""
-    return BootImageError(f"{what} {path}: {message}")
+    return BootImageError(f"{what} {path}: {message}", what, message)
 
 
 def _open(what: str, path: Path) -> FileIO:

@@ -14,7 +14,8 @@ RNG_SEED_BYTES = 32
 class BootRequest(NamedTuple):
     """The images to load. `protocol` None or "auto": look at the kernel.
 
-    `modules` are pairs of a file and its command line. `load_address` is for the `flat` protocol alone.
+    `modules` are pairs of a file and its command line. `argv0` is what a Multiboot kernel is told as its
+    file's name, None for its path. `load_address` is for the `flat` protocol alone.
     """
 
     protocol: str | None
@@ -23,6 +24,7 @@ class BootRequest(NamedTuple):
     append: str = ""
     modules: tuple[tuple[Path, str], ...] = ()
     load_address: int | None = None
+    argv0: str | None = None
 
 
 class BootMachine:

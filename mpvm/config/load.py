@@ -1,12 +1,13 @@
 """From a file's path (and the command line's overrides) to a `Config`."""
 
+import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mpvm.abi.errors import ConfigError
+from mpvm.abi.errors import BootImageError, ConfigError
 from mpvm.config import direct, rules
 from mpvm.config.chardev_table import ChardevTable
 from mpvm.config.types import BUILTIN, Config, Device, FwCfgItem, Machine
@@ -208,6 +209,8 @@ def _put(data: dict[str, Any], override: Override) -> None:
 
 def _resolve(config: Config, source: _Source) -> Config:
     """`config` with absolute paths, of files that are there."""
+    _check_cpu(source, config.cpu.model)
+    _check_cputune(source, config)
     boot = config.boot
     kernel = boot.kernel and _kernel(source, boot.kernel)
     initrd = boot.initrd and _file(source, ("boot", "initrd"), boot.initrd, "an initial RAM disk")
@@ -224,8 +227,6 @@ def _resolve(config: Config, source: _Source) -> Config:
     devices = tuple(_device(table, ("devices", index), each) for index, each in enumerate(config.devices))
     fw_cfg = tuple(_fw_cfg(source, ("fw_cfg", index), item) for index, item in enumerate(config.fw_cfg))
     _one_name(source, devices)
-    _check_cpu(source, config.cpu.model)
-    _check_cputune(source, config)
     qmp = config.qmp and _socket(source, ("qmp",), config.qmp)
     logfile = config.logfile and _new_file(source, ("logfile",), config.logfile)
     pidfile = config.pidfile and _new_file(source, ("pidfile",), config.pidfile)
@@ -265,13 +266,19 @@ def _file(source: _Source, key: "Key", path: Path, what: str) -> Path:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        problem = (error.strerror or "can't be read").lower()
-        raise source.error(key, f"{path}: {problem}, the path of {what} is right") from error
+        raise _unusable(
+            source, key, path, error.strerror or "Can't be read", f"the path of {what}"
+        ) from error
     if not stat.S_ISREG(mode):
-        raise source.error(key, f"{path}: not a file, the path of {what} is right")
+        raise _unusable(source, key, path, "Not a file", f"the path of {what}")
     if not os.access(path, os.R_OK):
-        raise source.error(key, f"{path}: permission denied, a file that you can read is right")
+        raise _unusable(source, key, path, os.strerror(errno.EACCES), "a file that you can read")
     return path
+
+
+def _unusable(source: _Source, key: "Key", path: Path, problem: str, right: str) -> ConfigError:
+    error = source.error(key, f"{path}: {problem[0].lower()}{problem[1:]}, {right} is right")
+    return BootImageError(str(error), str(key[1]), problem) if key[0] == "boot" else error
 
 
 def _socket(source: _Source, key: "Key", path: Path) -> Path:

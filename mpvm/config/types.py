@@ -62,13 +62,17 @@ class Module(NamedTuple):
 
 
 class Boot(NamedTuple):
-    """What is loaded and how; protocol `auto` looks at the image."""
+    """What is loaded and how; protocol `auto` looks at the image.
+
+    `argv0` is what a Multiboot kernel is told as its file's name, nothing for its path.
+    """
 
     kernel: Annotated[Path | None, rules.optional_path("a kernel image, or builtin:smp,")] = None
     protocol: Annotated[str, rules.one_of("auto", "linux", "multiboot", "elf", "flat")] = "auto"
     initrd: Annotated[Path | None, rules.optional_path("an initial RAM disk")] = None
     append: Annotated[str, rules.text("the kernel's command line")] = ""
     modules: tuple[Annotated[Module, rules.Section()], ...] = ()
+    argv0: Annotated[str | None, rules.optional_text("the kernel's name")] = None
 
 
 class Device(NamedTuple):
@@ -183,6 +187,7 @@ def to_plain(config: Config) -> dict[str, Any]:
             "initrd": None if boot.initrd is None else str(boot.initrd),
             "append": boot.append,
             "modules": [{"path": str(module.path), "string": module.string} for module in boot.modules],
+            "argv0": boot.argv0,
         },
         "uuid": config.uuid,
         "chardevs": [spec.to_plain() for spec in config.chardevs],

@@ -35,6 +35,7 @@ def boot_spec(boot: Boot) -> BootSpec | None:
         initrd=boot.initrd,
         append=boot.append,
         modules=tuple((module.path, module.string) for module in boot.modules),
+        argv0=boot.argv0,
     )
 
 

@@ -41,6 +41,7 @@ class BootSpec(NamedTuple):
     initrd: Path | None = None
     append: str = ""
     modules: tuple[tuple[Path, str], ...] = ()
+    argv0: str | None = None
 
 
 class DeviceSpec(NamedTuple):

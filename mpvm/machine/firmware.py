@@ -78,5 +78,6 @@ def load(boot: BootSpec, ram: GuestRam, board: Board) -> CpuState:
         initrd=boot.initrd,
         append=boot.append,
         modules=boot.modules,
+        argv0=boot.argv0,
     )
     return load_image(request, BootMachine(ram, e820_map(ram.slots), tables.rsdp_address))

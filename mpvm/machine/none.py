@@ -49,6 +49,7 @@ class NoneMachine(Machine):
             initrd=boot.initrd,
             append=boot.append,
             modules=boot.modules,
+            argv0=boot.argv0,
         )
         state = load_image(request, BootMachine(self.ram, e820_map(self.ram.slots), 0))
         state.store(self.host.areas[0].control.guest)

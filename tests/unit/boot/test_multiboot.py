@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mpvm import __version__
 from mpvm.abi.errors import BootImageError
 from mpvm.boot.loader import load
 from mpvm.boot.multiboot import find_header
@@ -85,20 +84,28 @@ def test_the_cpu_is_in_the_state_of_chapter_3_2(multiboot_elf32: Path, machine: 
 def test_the_information_tells_memory_command_line_and_loader(
     multiboot_elf32: Path, machine: BootMachine
 ) -> None:
-    state = load(BootRequest("multiboot", multiboot_elf32, append="one two=3"), machine)
+    state = load(BootRequest("multiboot", multiboot_elf32, append="one two=3", argv0="./kernel"), machine)
     info = information(machine, state)
-    assert info["flags"] == 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9
+    assert info["flags"] == 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9
     assert (info["mem_lower"], info["mem_upper"]) == (639, 15 * 1024)
-    assert c_string(machine, info["cmdline"]) == b"one two=3"
-    assert c_string(machine, info["boot_loader_name"]) == f"mpvm {__version__}".encode()
+    assert info["boot_device"] == 0x8000FFFF
+    assert c_string(machine, info["cmdline"]) == b"./kernel one two=3"
+    assert c_string(machine, info["boot_loader_name"]) == b"qemu"
     assert info["mods_count"] == 0
+
+
+def test_the_name_in_front_of_the_command_line_is_the_kernels_path_where_no_other_is_given(
+    multiboot_elf32: Path, machine: BootMachine
+) -> None:
+    info = information(machine, load(BootRequest("multiboot", multiboot_elf32, append="x"), machine))
+    assert c_string(machine, info["cmdline"]) == f"{multiboot_elf32} x".encode()
 
 
 def test_fields_without_a_flag_are_zero(multiboot_elf32: Path, machine: BootMachine) -> None:
     state = load(BootRequest("multiboot", multiboot_elf32), machine)
     info = information(machine, state)
     assert [name for name in INFO_FIELDS if info[name] == 0xEEEEEEEE] == []
-    assert machine.ram.read(state.rbx + 72, 116 - 72) == bytes(116 - 72)
+    assert machine.ram.read(state.rbx + 72, 88 - 72) == bytes(88 - 72)
 
 
 def test_the_memory_map_is_the_machines(multiboot_elf32: Path, machine: BootMachine) -> None:
@@ -148,11 +155,20 @@ def test_information_stays_clear_of_the_kernel_and_its_bss(
     state = load(request, machine)
     info = information(machine, state)
     bss_end = 0x202000
-    addresses = [
-        state.rbx,
-        *(info[name] for name in ("cmdline", "mods_addr", "mmap_addr", "boot_loader_name")),
-    ]
+    addresses = [info[name] for name in ("cmdline", "mods_addr", "boot_loader_name")]
     assert min(addresses) >= bss_end
+    assert (info["mmap_addr"], state.rbx) == (0x9000, 0x9500)
+
+
+def test_information_does_not_go_where_a_kernel_in_low_memory_is(
+    tmp_path: Path, machine: BootMachine
+) -> None:
+    addresses = (0x8000, 0x8000, 0, 0, 0x8020)
+    kernel = header_file(tmp_path, *with_checksum(1 << 16), *addresses)
+    state = load(BootRequest("multiboot", kernel), machine)
+    info = information(machine, state)
+    assert min(state.rbx, info["mmap_addr"]) >= 1 << 20
+    assert machine.ram.read(0x8000, 16384) == kernel.read_bytes()
 
 
 def header_file(tmp_path: Path, *words: int, at: int = 0, size: int = 16384) -> Path:

@@ -1,6 +1,10 @@
 """What a run tells whoever watches it. All times are nanoseconds since the bring-up began."""
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mpvm.cpu.models import CpuModel
 
 
 class Observer:
@@ -9,6 +13,11 @@ class Observer:
     def warning(self, text: str) -> None:
         """Not all is as it was asked for; said even to who wants to hear of nothing else."""
         print(f"mpvm: warning: {text}", file=sys.stderr, flush=True)
+
+    def cpu_resolved(self, model: "CpuModel") -> None:
+        """The vCPUs are of this model; it says what could not be had."""
+        if model.warning is not None:
+            self.warning(model.warning)
 
     def vcpu_created(self, index: int, pid: int, ns: int) -> None:
         """VCPU `index` is process `pid`, and has its engine."""

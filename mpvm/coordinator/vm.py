@@ -222,8 +222,7 @@ class VirtualMachine:
             report_ost=lambda ost: self.hotplug.report_ost(ost),
         )
         spec = machine_spec(self.config, self.chardevs, self._accelerator)
-        if spec.cpu.warning is not None:
-            self._observer.warning(spec.cpu.warning)
+        self._observer.cpu_resolved(spec.cpu)
         self.machine = machine_class(spec, host)
         main_loop = MainLoop()
         main_loop.loop = self.loop

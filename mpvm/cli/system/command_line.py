@@ -1,0 +1,111 @@
+"""What a command line says: the overrides of a configuration, with QEMU's defaults for what it leaves out."""
+
+from __future__ import annotations
+
+from mpvm.abi.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mpvm.cli.system.options import Option
+    from mpvm.config import Override
+
+    Given = tuple[Option, str]
+
+# What QEMU's machine has where its command line says nothing, and mpvm's configuration is otherwise.
+_DEFAULTS: dict[str, object] = {
+    "cpu.model": "qemu64",
+    "action.triple_fault": "reset",
+}
+# A terminal without keys of ours, whose Ctrl-C ends the run: what -serial stdio is.
+STDIO: Mapping[str, object] = {"backend": "stdio"}
+
+
+class CommandLine:
+    """Collects what options mean. Values are the configuration's; what is said last of a key wins."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+        self._origins: dict[str, str] = {}
+        self.nodefaults = False
+        self.nographic = False
+        self.daemonize = False
+        self.print_config = False
+        # -initrd as it was given: what it means depends on the kernel.
+        self.initrd: str | None = None
+
+    def set(self, key: str, value: object, option: str, text: str | None = None) -> None:
+        """The configuration's `key` is `value`, by `option` with the value `text`."""
+        self.values[key] = value
+        self._origins[key] = option if text is None else f"{option} {text}"
+
+    def add(self, key: str, value: object, option: str, text: str) -> None:
+        """`value` is one more of the list `key`."""
+        known = self.values.setdefault(key, [])
+        assert isinstance(known, list)
+        known.append(value)
+        self._origins[key] = f"{option} {text}" if len(known) == 1 else option
+
+    def put(self, key: str, item: str, value: object, option: str, text: str) -> None:
+        """`value` is what `item` of the mapping `key` is."""
+        known = self.values.setdefault(key, {})
+        assert isinstance(known, dict)
+        known[item] = value
+        self._origins[key] = f"{option} {text}" if len(known) == 1 else option
+
+    def finish(self) -> None:
+        """What QEMU does when it has read all options: defaults, and what makes no sense."""
+        for key, value in (_DEFAULTS | self._console()).items():
+            if key not in self.values:
+                self.set(key, value, "default")
+        needs_kernel = {"boot.append": "-append", "boot.initrd": "-initrd"}
+        for key, option in needs_kernel.items():
+            if "boot.kernel" not in self.values and key in self.values:
+                raise ConfigError(f"{option} only allowed with -kernel option")
+        if "boot.kernel" not in self.values and self.values.get("machine.type") != "none":
+            raise ConfigError("there is no firmware here that could boot, -kernel FILE is right")
+
+    def _console(self) -> dict[str, object]:
+        """Where the first serial line and the monitor are unless it is said."""
+        if self.nodefaults:
+            return {"serial": []}
+        if not self.nographic:
+            # QEMU has them in a window's tabs, of which there is none.
+            return {"serial": ["null"]}
+        if not {"serial", "monitor"} & self.values.keys():
+            return {"serial": ["mon:stdio"]}
+        return {"serial": [STDIO], "monitor": [STDIO]}
+
+    def overrides(self) -> list[Override]:
+        """The same for `load_config`."""
+        from mpvm.config import Override
+
+        return [Override(key, value, self._origins[key]) for key, value in self.values.items()]
+
+
+def read(argv: Sequence[str], options: Mapping[str, Option]) -> list[Given]:
+    """The options in `argv` with their values; raises `ConfigError` for one that is none or has no value."""
+    found = []
+    words = iter(argv)
+    for word in words:
+        name = word[2:] if word.startswith("--") else word[1:]
+        if not word.startswith("-"):
+            raise ConfigError(f"{word}: there are no disks here, -kernel FILE is right")
+        option = options.get(name)
+        if option is None:
+            raise ConfigError(f"{word}: {_why_unknown(name)}")
+        found.append((option, _value(word, words) if option.argument else ""))
+    return found
+
+
+def _value(word: str, words: Iterator[str]) -> str:
+    for value in words:
+        return value
+    raise ConfigError(f"{word}: requires an argument")
+
+
+def _why_unknown(name: str) -> str:
+    from mpvm.cli.system.refused import REFUSED
+
+    return REFUSED.get(name, "invalid option")

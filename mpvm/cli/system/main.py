@@ -1,0 +1,103 @@
+"""Entry point of `mpvm-system-x86_64`: from an argv as QEMU takes it to an exit status as QEMU has it."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+from mpvm.abi.errors import BootImageError, MpvmError
+from mpvm.cli.system import command_line
+from mpvm.cli.system.command_line import CommandLine
+from mpvm.cli.system.options import OPTIONS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from mpvm.config import Config
+
+PROGRAM = "mpvm-system-x86_64"
+# QEMU's: all that keeps a machine from running ends with 1.
+FAILURE = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what `argv` (default: the process's own) describes; returns the exit status (docs/system.md)."""
+    line = CommandLine()
+    try:
+        return _main(line, sys.argv[1:] if argv is None else argv)
+    except BootImageError as error:
+        print(_image_problem(error, line), file=sys.stderr)
+    except MpvmError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # Nobody reads our output any more; the interpreter's last flush must not complain either.
+        sys.stdout = None
+    except Exception:
+        # A defect of ours.
+        import traceback
+
+        traceback.print_exc()
+    return FAILURE
+
+
+def process() -> NoReturn:
+    """A whole process: `main` and then its end."""
+    from mpvm.cli.main import process as whole_process
+
+    whole_process(main)
+
+
+def _main(line: CommandLine, argv: Sequence[str]) -> int:
+    for option, value in command_line.read(argv, OPTIONS):
+        option.translate(line, f"-{option.name}", value)
+    line.finish()
+    if line.print_config:
+        from mpvm.cli.system import config_text
+
+        _load(line)
+        sys.stdout.write(config_text.text(line))
+        return 0
+    # What the start makes stays: there is nothing to collect until the machine runs.
+    gc.disable()
+    # Its imports take as long as all that follows here, on another CPU.
+    from mpvm.coordinator import forkserver
+
+    forkserver.start_early()
+    try:
+        return _run(line)
+    finally:
+        forkserver.stop()
+        gc.enable()
+
+
+def _run(line: CommandLine) -> int:
+    config = _load(line)
+
+    from mpvm.cli.system.observer import Messages
+    from mpvm.coordinator import main as vl
+
+    outcome = vl.main(config, Messages(PROGRAM), owns_process=True)
+    return outcome.qemu_status(config.action.panic)
+
+
+def _load(line: CommandLine) -> Config:
+    """The configuration; a kernel that is not there is told after all else that is wrong, as QEMU does."""
+    from mpvm.cli.system import images
+    from mpvm.config import load_config
+
+    images.modules(line)
+    overrides = line.overrides()
+    try:
+        return load_config(None, overrides)
+    except BootImageError:
+        images.check_without(overrides)
+        raise
+
+
+def _image_problem(error: BootImageError, line: CommandLine) -> str:
+    """The line for an image that can't be booted; for a kernel in QEMU's words, which scripts look for."""
+    if error.what != "kernel":
+        return f"{PROGRAM}: {error}"
+    return f"qemu: could not load kernel '{line.values['boot.kernel']}': {error.problem}"

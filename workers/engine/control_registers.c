@@ -172,6 +172,7 @@ void REPLACES(helper_write_crN)(CPUX86State *env, int reg, uint64_t value)
     switch (reg) {
     case 0:
         value &= CR0_BITS;
+        opcode_cr0_changes(vcpu, value);
         break;
     case 4:
         /* The engine flushes for the others that change what a translation allows. */

@@ -172,8 +172,6 @@ bool controls_restart_needed(const struct vcpu *vcpu, uint32_t answer)
 
 /* --- Exceptions (SDM vol. 3, 25.2) ---------------------------------------------------------------------- */
 
-enum { OPCODE_INT3 = 0xcc, OPCODE_INTO = 0xce, OPCODE_INT1 = 0xf1 };
-uint32_t cpu_ldub_code_x86_64(CPUX86State *env, uint64_t address);
 
 /* The type of the event in the engine's exception fields, as an interruption-information field has it. */
 uint32_t exception_type(struct vcpu *vcpu)
@@ -183,12 +181,13 @@ uint32_t exception_type(struct vcpu *vcpu)
     if (!ENV_EXCEPTION_IS_INT(env)) {
         return EVENT_TYPE(MPVM_EVENT_HARDWARE_EXCEPTION);
     }
+    if (vcpu->int1) {
+        return EVENT_TYPE(MPVM_EVENT_PRIVILEGED_SOFTWARE_EXCEPTION);
+    }
     switch (REPLACEMENT(cpu_ldub_code)(env, ENV_SEGS(env)[R_CS].base + ENV_EIP(env))) {
     case OPCODE_INT3:
     case OPCODE_INTO:
         return EVENT_TYPE(MPVM_EVENT_SOFTWARE_EXCEPTION);
-    case OPCODE_INT1:
-        return EVENT_TYPE(MPVM_EVENT_PRIVILEGED_SOFTWARE_EXCEPTION);
     default:
         return EVENT_TYPE(MPVM_EVENT_SOFTWARE_INTERRUPT);
     }
@@ -242,7 +241,7 @@ bool controls_exception(struct vcpu *vcpu)
     answer = control_exit(vcpu, MPVM_EXIT_EXCEPTION);
     if (answer & MPVM_ANSWER_DONE) {
         ENV_OLD_EXCEPTION(env) = NO_EXCEPTION;
-        vcpu->data_breakpoints = 0;
+        vcpu->data_breakpoints = vcpu->shadowed_breakpoints = 0;
         vcpu->delivering = NOT_DELIVERING;
         return true;
     }

@@ -67,6 +67,20 @@ struct answered {
     uint8_t direction;
 };
 
+/* What is known of the instruction that is being translated (opcode.c). */
+struct translation_state {
+    const uint8_t *code_host; /* the page of the block's first instruction, at `code_page`, or NO_CODE_PAGE */
+    uint64_t code_page;
+    uint64_t fed_at;          /* here the translator reads `fed` */
+    unsigned fed_count;
+    uint8_t fed[2];
+    bool wide_operand_aligned; /* a 16-byte memory operand has to be aligned */
+    uint64_t *operand_half;    /* the arguments of its first access of 8 bytes */
+    bool alignment_checked;    /* EFLAGS.AC counts in this block */
+    bool alignment_matters;    /* and would in some block if CR0.AM were the other way */
+};
+#define NO_CODE_PAGE UINT64_MAX
+
 struct vcpu {
     uc_engine *engine;
     CPUState *cpu;
@@ -95,6 +109,7 @@ struct vcpu {
     bool triple_fault;
     bool leave;                      /* the engine shall return to the guest loop */
     uint32_t translating_flags;      /* hflags of the block being translated */
+    struct translation_state translation;
     void *exit_label;                /* of the block being translated: where its exit check goes */
     DisasContextBase *translating;   /* the block being translated */
     bool ends_block;                 /* its last instruction may have made an interrupt pending */
@@ -113,6 +128,9 @@ struct vcpu {
     uint32_t delivering_error_code;
     uint32_t delivering_type;        /* its type, as an interruption-information field has it */
     uint64_t data_breakpoints;       /* met by the instruction before the next block; as in DR6 */
+    uint64_t shadowed_breakpoints;   /* the same, by the MOV SS or POP SS before the next instruction */
+    uint64_t trap_pc;                /* linear RIP of the instruction that a #DB trap comes after, or NO_TRAP_PC */
+    bool int1;                       /* the event is an INT1's */
     uint64_t int_eip;                /* RIP of the INT instruction whose event is being delivered */
     uint32_t store_page;             /* the page of the store in progress; NO_PAGE: it keeps asking */
     uint32_t drop_page;              /* its code is dropped at the next block's start; NO_PAGE: none */
@@ -327,7 +345,8 @@ void perf_map_close(struct vcpu *vcpu);
 
 /* interrupts.c */
 #define NOT_DELIVERING (-1)
-int event_error_code(const struct vcpu *vcpu, int exception, int error_code);
+int event_error_code(struct vcpu *vcpu, int exception, int error_code);
+bool exception_is_fault(int vector);
 bool events_take(struct vcpu *vcpu);
 bool events_wake(struct vcpu *vcpu);
 bool extint_pending(struct vcpu *vcpu);
@@ -364,11 +383,27 @@ uint64_t port_control_exit(struct vcpu *vcpu, uint8_t direction, uint32_t port, 
 uint64_t control_register_read(const struct vcpu *vcpu, int reg, uint64_t value);
 uint64_t control_register_written(struct vcpu *vcpu, int reg, uint64_t value);
 
+/* opcode.c: what the engine's translator takes for something else */
+void opcode_block_begin(struct vcpu *vcpu, uint64_t pc, uint32_t page);
+void opcode_begin(struct vcpu *vcpu, uint64_t linear);
+void opcode_memory_access(struct vcpu *vcpu, TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t oi);
+void opcode_cr0_changes(struct vcpu *vcpu, uint64_t value);
+
 /* debug.c */
+#define NO_TRAP_PC UINT64_MAX
 int data_breakpoints_in(CPUX86State *env, uint64_t address, uint64_t length);
 void data_breakpoints_check(struct vcpu *vcpu, uint64_t address, uint64_t length, int kind, uintptr_t retaddr);
 bool data_breakpoints_deliver(struct vcpu *vcpu);
 void data_breakpoints_take(struct vcpu *vcpu);
+void debug_delivered(struct vcpu *vcpu);
+void debug_single_step(struct vcpu *vcpu, uintptr_t retaddr);
+void debug_step_over_halt(struct vcpu *vcpu);
+void io_breakpoints_check(struct vcpu *vcpu, uint32_t port, uint32_t size, uint64_t next_eip, uintptr_t retaddr);
+uint64_t debug_register_read(struct vcpu *vcpu, int reg, uintptr_t retaddr);
+void debug_register_write(struct vcpu *vcpu, int reg, uint64_t value, uintptr_t retaddr);
+void resume_flag_loaded(CPUX86State *env);
+void resume_flag_emit(TCGContext *tcg);
+void resume_flag_keep(struct vcpu *vcpu, uintptr_t retaddr);
 
 /* lapic.c, lapic_timer.c, lapic_registers.c */
 void lapic_reset(struct vcpu *vcpu, bool keep_base);
@@ -424,6 +459,9 @@ bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value);
 bool apic_page_write(struct vcpu *vcpu, uint64_t address, unsigned size, uint64_t value);
 #define NO_EOI (-1)
 void post_eoi(struct vcpu *vcpu, int vector);
+
+/* stack_fault.c */
+void non_canonical_access(struct vcpu *vcpu, int access, uintptr_t retaddr);
 
 /* mmu.c */
 bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr);

@@ -80,6 +80,7 @@ bool entry_inject(struct vcpu *vcpu)
     }
     vcpu->controls->inject = false;
     entry->interruption_information &= ~MPVM_INTERRUPTION_VALID;
+    vcpu->int1 = TYPE(information) == MPVM_EVENT_PRIVILEGED_SOFTWARE_EXCEPTION;
     switch (TYPE(information)) {
     case MPVM_EVENT_NMI:
         ENV_HFLAGS2(env) |= HF2_NMI_MASK;

@@ -1,14 +1,8 @@
 /* Decoding of the instructions that execution controls are about, and of nothing else. */
 #include "instruction.h"
 
-#define MAX_LENGTH 15
 enum { PREFIX_NONE, PREFIX_REPNE = 0xf2, PREFIX_REP = 0xf3 };
 enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
-#define MODRM_MOD(modrm) ((modrm) >> 6)
-#define MODRM_REG(modrm) ((modrm) >> 3 & 7)
-#define MODRM_RM(modrm) ((modrm)&7)
-
-uint32_t cpu_ldub_code_x86_64(CPUX86State *env, uint64_t address);
 
 struct reader {
     CPUX86State *env;
@@ -19,7 +13,7 @@ struct reader {
 /* A byte of code, which faults as the instruction's own fetch does. Beyond the longest instruction: 0. */
 static uint8_t next_byte(struct reader *reader)
 {
-    if (reader->count++ >= MAX_LENGTH) {
+    if (reader->count++ >= MAX_INSTRUCTION_LENGTH) {
         return 0;
     }
     return (uint8_t)REPLACEMENT(cpu_ldub_code)(reader->env, reader->at++);
@@ -252,6 +246,38 @@ static bool prefix_take(struct instruction *insn, uint8_t byte, uint8_t *repeat,
     }
 }
 
+static uint64_t low_bytes(uint64_t value, unsigned bytes)
+{
+    return bytes == 8 ? value : value & ((1ull << 8 * bytes) - 1);
+}
+
+static uint8_t address_size(const CPUX86State *env, bool address_prefix)
+{
+    if (long_code(env)) {
+        return address_prefix ? 4 : 8;
+    }
+    return ((ENV_HFLAGS(env) & HF_CS32_MASK) != 0) != address_prefix ? 4 : 2;
+}
+
+/* The length of a repeated string instruction that stands at `linear`, and how many iterations are left; 0 for others. */
+unsigned instruction_repeats(CPUX86State *env, uint64_t linear, uint64_t *left)
+{
+    struct reader reader = {.env = env, .at = linear};
+    struct instruction insn = {.kind = INSN_OTHER};
+    bool address_prefix = false;
+    uint8_t byte, repeat = PREFIX_NONE;
+
+    do {
+        byte = next_byte(&reader);
+    } while (prefix_take(&insn, byte, &repeat, &address_prefix) || (long_code(env) && (byte & 0xf0) == 0x40));
+    *left = low_bytes(ENV_REGS(env)[R_ECX], address_size(env, address_prefix));
+    /* INS OUTS, MOVS CMPS, STOS LODS SCAS */
+    return repeat != PREFIX_NONE && ((byte & 0xfc) == 0x6c || (byte & 0xfc) == 0xa4 || (byte & 0xfe) == 0xaa ||
+                                     (byte & 0xfc) == 0xac)
+               ? reader.count
+               : 0;
+}
+
 /* Decode what stands at `linear`. False for an instruction that no control is about. */
 bool instruction_decode(CPUX86State *env, uint64_t linear, struct instruction *insn)
 {
@@ -261,7 +287,7 @@ bool instruction_decode(CPUX86State *env, uint64_t linear, struct instruction *i
 
     *insn = (struct instruction){.segment = NO_REGISTER, .base = NO_REGISTER, .index = NO_REGISTER};
     while (prefix_take(insn, byte = next_byte(&reader), &repeat, &address_prefix)) {
-        if (reader.count >= MAX_LENGTH) {
+        if (reader.count >= MAX_INSTRUCTION_LENGTH) {
             return false;
         }
     }
@@ -271,19 +297,10 @@ bool instruction_decode(CPUX86State *env, uint64_t linear, struct instruction *i
     }
     insn->repeat = repeat != PREFIX_NONE;
     insn->operand_bytes = insn->rex & REX_W ? 8 : wide != insn->operand_prefix ? 4 : 2;
-    if (long_code(env)) {
-        insn->address_bytes = address_prefix ? 4 : 8;
-    } else {
-        insn->address_bytes = wide != address_prefix ? 4 : 2;
-    }
+    insn->address_bytes = address_size(env, address_prefix);
     insn->kind = one_byte(&reader, insn, byte, repeat);
     insn->length = (uint8_t)reader.count;
-    return insn->kind != INSN_OTHER && reader.count <= MAX_LENGTH;
-}
-
-static uint64_t low_bytes(uint64_t value, unsigned bytes)
-{
-    return bytes == 8 ? value : value & ((1ull << 8 * bytes) - 1);
+    return insn->kind != INSN_OTHER && reader.count <= MAX_INSTRUCTION_LENGTH;
 }
 
 /* The linear address of its memory operand; `next_eip` is RIP after it. */

@@ -4,6 +4,14 @@
 
 #include "engine.h"
 
+#define MODRM_MOD(modrm) ((modrm) >> 6)
+#define MODRM_REG(modrm) ((modrm) >> 3 & 7)
+#define MODRM_RM(modrm) ((modrm)&7)
+#define MAX_INSTRUCTION_LENGTH 15
+enum { OPCODE_ESCAPE = 0x0f, OPCODE_INT3 = 0xcc, OPCODE_INTO = 0xce, OPCODE_INT1 = 0xf1 };
+
+uint32_t cpu_ldub_code_x86_64(CPUX86State *env, uint64_t address);
+
 enum instruction_kind {
     INSN_OTHER,
     INSN_HLT,
@@ -58,6 +66,7 @@ struct instruction {
 };
 
 bool instruction_decode(CPUX86State *env, uint64_t linear, struct instruction *insn);
+unsigned instruction_repeats(CPUX86State *env, uint64_t linear, uint64_t *left);
 uint64_t instruction_address(const struct vcpu *vcpu, const struct instruction *insn, uint64_t next_eip);
 
 #endif

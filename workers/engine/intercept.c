@@ -16,7 +16,6 @@ enum rule { ANY_RING, RING_0, TSC_READABLE, COUNTERS_READABLE, TABLES_READABLE, 
 #define CPUID_1_ECX_MONITOR (1u << 3)
 #define CPUID_1_ECX_RDRAND (1u << 30)
 #define CPUID_EXT2_RDTSCP (1u << 27)
-#define CPUID_EXT3_CR8LEG (1u << 4)
 
 static const struct intercept {
     enum control_word word;

@@ -3,6 +3,7 @@
  * The dynamic linker binds the wheel's calls to these names here, because this library comes first in
  * the symbol search order; `uc.NAME` is the original.
  */
+#include "instruction.h"
 #include "tlb.h"
 
 #include <sys/random.h>
@@ -37,6 +38,12 @@ int cpu_watchpoint_insert_x86_64(CPUState *cpu, uint64_t address, uint64_t lengt
 int cpu_watchpoint_address_matches_x86_64(CPUState *cpu, uint64_t address, uint64_t length);
 void cpu_check_watchpoint_x86_64(CPUState *cpu, uint64_t address, uint64_t length, MemTxAttrs attributes, int kind,
                                  uintptr_t retaddr);
+uint64_t helper_get_dr_x86_64(CPUX86State *env, int reg);
+void helper_set_dr_x86_64(CPUX86State *env, int reg, uint64_t value);
+void helper_bpt_io_x86_64(CPUX86State *env, uint32_t port, uint32_t size, uint64_t next_eip);
+void helper_single_step_x86_64(CPUX86State *env);
+void helper_hlt_x86_64(CPUX86State *env, int length);
+void helper_rdpmc_x86_64(CPUX86State *env);
 void helper_syscall_x86_64(CPUX86State *env, int length);
 void helper_sysenter_x86_64(CPUX86State *env, int length);
 void helper_cpuid_x86_64(CPUX86State *env);
@@ -79,6 +86,10 @@ void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int ma
 
     vcpu->selftest |= SELFTEST_TRANSLATE;
     vcpu->translating_flags = TB_FLAGS(tb);
+    if (TB_FLAGS(tb) & EFLAGS_RF) {
+        max_insns = 1;
+    }
+    opcode_block_begin(vcpu, TB_PC(tb), first);
     tlb_jump_cached(vcpu, TB_PC(tb));
     TCG_TB_CFLAGS(tcg) |= parallel;
     TB_CFLAGS(tb) |= parallel;
@@ -111,6 +122,7 @@ void REPLACES(gen_intermediate_code)(CPUState *cpu, TranslationBlock *tb, int ma
         second = crossed;
         uc.tcg_func_start(tcg);
     }
+    vcpu->translation.fed_count = 0;
     /* The hash of blocks compares these flags with those that are looked for, which never have it. */
     TB_CFLAGS(tb) &= ~parallel;
 }
@@ -145,6 +157,9 @@ void REPLACES(check_exit_request)(TCGContext *tcg)
 void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int count, void **arguments)
 {
     if (function != (void *)uc.helper_check_exit_request) {
+        if (function == (void *)uc.helper_reset_rf) {
+            return; /* done before the instruction */
+        }
         if (may_interrupt(function)) {
             DISAS_IS_JMP(self->translating) = DISAS_TOO_MANY;
             self->ends_block = true;
@@ -170,13 +185,23 @@ void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int 
 void REPLACES(tcg_gen_op2)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b)
 {
     uc.tcg_gen_op2(tcg, opcode, a, b);
-    if (opcode == INDEX_OP_INSN_START && self->intercepting) {
-        intercept_emit(self, tcg, a);
+    if (opcode == INDEX_OP_INSN_START) {
+        if (self->intercepting) {
+            intercept_emit(self, tcg, a);
+        }
+        if (self->translating_flags & EFLAGS_RF) {
+            resume_flag_emit(tcg);
+        }
+        opcode_begin(self, a);
     }
 }
 
 void REPLACES(tcg_gen_op3)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
 {
+    if (opcode >= INDEX_OP_QEMU_LD_I32 && opcode <= INDEX_OP_QEMU_ST_I64) {
+        opcode_memory_access(self, tcg, opcode, a, b, c);
+        return;
+    }
     fpu_translate_load(tcg, opcode, c);
     uc.tcg_gen_op3(tcg, opcode, a, b, c);
 }
@@ -226,8 +251,13 @@ bool REPLACES(x86_cpu_exec_interrupt)(CPUState *cpu, int request)
 
 void REPLACES(raise_interrupt)(CPUX86State *env, int intno, int is_int, int error_code, int next_eip_addend)
 {
-    self->int_eip = ENV_EIP(env);
-    uc.raise_interrupt(env, intno, is_int, error_code, next_eip_addend);
+    struct vcpu *vcpu = self;
+
+    vcpu->int_eip = ENV_EIP(env);
+    /* INT1 is translated as INT3 (opcode.c). */
+    vcpu->int1 = intno == EXCP_BP && cpu_ldub_code_x86_64(env, ENV_SEGS(env)[R_CS].base + ENV_EIP(env) +
+                                                                   (uint64_t)next_eip_addend - 1) == OPCODE_INT1;
+    uc.raise_interrupt(env, vcpu->int1 ? EXCP_DB : intno, is_int, error_code, next_eip_addend);
 }
 
 void REPLACES(raise_exception_err)(CPUX86State *env, int exception, int error_code)
@@ -335,6 +365,7 @@ void REPLACES(cpu_loop_exit_atomic)(CPUState *cpu, uintptr_t retaddr)
     struct vcpu *vcpu = self;
 
     vcpu->exclusive_wanted = true;
+    resume_flag_keep(vcpu, retaddr);
     leave_engine(vcpu);
     CPU_EXCEPTION_INDEX(cpu) = EXCP_INTERRUPT;
     uc.cpu_loop_exit_restore(cpu, retaddr);
@@ -361,6 +392,46 @@ void REPLACES(cpu_check_watchpoint)(CPUState *cpu, uint64_t address, uint64_t le
     (void)cpu;
     (void)attributes;
     data_breakpoints_check(self, address, length, kind, retaddr);
+}
+
+uint64_t REPLACES(helper_get_dr)(CPUX86State *env, int reg)
+{
+    (void)env;
+    return debug_register_read(self, reg, RETADDR);
+}
+
+void REPLACES(helper_set_dr)(CPUX86State *env, int reg, uint64_t value)
+{
+    (void)env;
+    debug_register_write(self, reg, value, RETADDR);
+}
+
+void REPLACES(helper_bpt_io)(CPUX86State *env, uint32_t port, uint32_t size, uint64_t next_eip)
+{
+    (void)env;
+    io_breakpoints_check(self, port, size, next_eip, RETADDR);
+}
+
+void REPLACES(helper_single_step)(CPUX86State *env)
+{
+    (void)env;
+    debug_single_step(self, RETADDR);
+}
+
+/* The registers are up to date. */
+void REPLACES(helper_hlt)(CPUX86State *env, int length)
+{
+    if (ENV_EFLAGS(env) & EFLAGS_TF) {
+        ENV_EIP(env) += (uint64_t)length;
+        debug_step_over_halt(self);
+    }
+    uc.helper_hlt(env, length);
+}
+
+/* No CPU model has performance counters. */
+void REPLACES(helper_rdpmc)(CPUX86State *env)
+{
+    uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
 }
 
 void REPLACES(helper_syscall)(CPUX86State *env, int length)

@@ -1,13 +1,21 @@
 /* Delivery of exceptions, interrupts, NMI, INIT and SIPI to this vCPU. */
 #include "engine.h"
 
-/* The error code of a fault while an event is delivered (SDM vol. 3, 6.13): the IDT entry's is index * 8 + 2, which
- * the engine makes index * 16 + 2 in long mode, and EXT says that the event was none of the program's own. */
-int event_error_code(const struct vcpu *vcpu, int exception, int error_code)
+/* The error code of a fault, which may come while an event is delivered (SDM vol. 3, 6.13): the IDT entry's is
+ * index * 8 + 2, which the engine makes index * 16 + 2 in long mode, and EXT says that the event was none of the
+ * program's own. */
+int event_error_code(struct vcpu *vcpu, int exception, int error_code)
 {
     enum { IDT_ENTRY = 2, EXT = 1 };
 
-    if (vcpu->delivering == NOT_DELIVERING || exception < EXCP_TS || exception > EXCP_GP) {
+    if (vcpu->delivering == NOT_DELIVERING) {
+        return error_code;
+    }
+    if (vcpu->int1) {
+        /* Delivered as a trap, behind the INT1, to which a fault on the way belongs. */
+        ENV_EIP(vcpu->env) = vcpu->int_eip;
+    }
+    if (exception < EXCP_TS || exception > EXCP_GP) {
         return error_code;
     }
     if ((ENV_HFLAGS(vcpu->env) & HF_LMA_MASK) && error_code == vcpu->delivering * 16 + IDT_ENTRY) {
@@ -16,11 +24,21 @@ int event_error_code(const struct vcpu *vcpu, int exception, int error_code)
     return vcpu->delivering_int ? error_code : error_code | EXT;
 }
 
+/* Of vectors, as exceptions; #DB is counted as a trap, which it is without a general detect. */
+bool exception_is_fault(int vector)
+{
+    const uint32_t faults = 1u << EXCP_DE | 1u << EXCP_BR | 1u << EXCP_UD | 1u << EXCP_NM | 1u << EXCP_TS |
+                            1u << EXCP_NP | 1u << EXCP_SS | 1u << EXCP_GP | 1u << EXCP_PF | 1u << EXCP_MF |
+                            1u << EXCP_AC | 1u << EXCP_XM;
+
+    return vector >= 0 && vector < 32 && (faults >> vector & 1) != 0;
+}
+
 /* Deliver a hardware interrupt or NMI. May fault, which leaves by longjmp to the exception's own delivery. */
 void event_deliver_hardware(struct vcpu *vcpu, int vector)
 {
     vcpu->delivering = vector;
-    vcpu->delivering_int = false;
+    vcpu->delivering_int = vcpu->int1 = false;
     log_event(vcpu, vector == EXCP_NMI ? "NMI" : "interrupt", vector, 0);
     vcpu->delivering_type = vector == EXCP_NMI ? MPVM_EVENT_NMI << 8 : MPVM_EVENT_EXTERNAL_INTERRUPT << 8;
     controls_delivering(vcpu);
@@ -43,6 +61,15 @@ void event_deliver(struct vcpu *vcpu)
     controls_delivering(vcpu);
     data_breakpoints_take(vcpu);
     log_event(vcpu, vcpu->delivering_int ? "INT" : "exception", vcpu->delivering, ENV_ERROR_CODE(vcpu->env));
+    if (vcpu->int1) {
+        /* As an exception, not as an INT: the gate's DPL does not count, and a fault on the way is external. */
+        ENV_EXCEPTION_IS_INT(vcpu->env) = 0;
+        vcpu->delivering_int = false;
+        ENV_EIP(vcpu->env) = ENV_EXCEPTION_NEXT_EIP(vcpu->env);
+    } else if (!vcpu->delivering_int && exception_is_fault(vcpu->delivering)) {
+        /* The stack's image has RF set; delivery clears it. */
+        ENV_EFLAGS(vcpu->env) |= EFLAGS_RF;
+    }
     if (vcpu->delivering <= LAST_VECTOR && interrupt_gates_are_legacy(vcpu->env)) {
         interrupt_deliver(vcpu, vcpu->delivering, vcpu->delivering_int ? KIND_INT : KIND_EXCEPTION,
                           vcpu->delivering_error_code, ENV_EXCEPTION_NEXT_EIP(vcpu->env));
@@ -50,12 +77,20 @@ void event_deliver(struct vcpu *vcpu)
     } else {
         uc.x86_cpu_do_interrupt(vcpu->cpu);
     }
+    if (vcpu->delivering == EXCP_DB && !vcpu->delivering_int) {
+        debug_delivered(vcpu);
+    }
+    /* A shadow that its instruction has been in is over. */
+    ENV_HFLAGS(vcpu->env) &= ~HF_INHIBIT_IRQ_MASK;
     vcpu->delivering = NOT_DELIVERING;
+    vcpu->int1 = false;
 }
 
 /* The same for one that the guest has raised. */
 void event_deliver_exception(struct vcpu *vcpu)
 {
+    vcpu->translation.fed_count = 0;
+    vcpu->int1 = vcpu->int1 && ENV_EXCEPTION_IS_INT(vcpu->env);
     if (ENV_EXCEPTION_IS_INT(vcpu->env)) {
         /* The engine has moved RIP past the INT; a fault while delivering it belongs to the INT itself. */
         ENV_EIP(vcpu->env) = vcpu->int_eip;
@@ -193,7 +228,8 @@ bool events_take(struct vcpu *vcpu)
         attention_raise(vcpu);
         return true;
     }
-    vcpu->irr_pending = false;
+    /* What waits for the end of a shadow is looked for again after the next block. */
+    vcpu->irr_pending = vcpu->shadowed_breakpoints != 0;
     if (inbox->nmi) {
         if (nmi_allowed(vcpu) && vcpu->events_controlled && controls_nmi(vcpu)) {
             nmi_taken(inbox);

@@ -74,15 +74,32 @@ static inline void *store_host(CPUX86State *env, uint64_t address, unsigned size
     return host;
 }
 
+/* An operand of 16 bytes (opcode.c) is #GP where it is not aligned, others are #AC. */
+static __attribute__((noinline, noreturn)) void misaligned(CPUX86State *env, uint32_t oi, uintptr_t retaddr)
+{
+    uc.raise_exception_err_ra(env, OI_ALIGNMENT(oi) == OI_ALIGNED ? EXCP_AC : EXCP_GP, 0, retaddr);
+    __builtin_unreachable();
+}
+
+/* The access without the alignment that its instruction asks for, which it has. */
+static inline uint32_t alignment_take(CPUX86State *env, uint64_t address, unsigned size, uint32_t oi,
+                                      uintptr_t retaddr)
+{
+    if (OI_ALIGNMENT(oi) != 0 && (address & (OI_ALIGNMENT(oi) == OI_ALIGNED ? size - 1 : 15)) != 0) {
+        misaligned(env, oi, retaddr);
+    }
+    return oi & ~OI_ALIGNED;
+}
+
 /* Called by blocks, whose fast path has missed. */
 #define DEFINE_LOAD(name, bits)                                                                                \
     uint64_t name##_mmu_x86_64(CPUX86State *env, uint64_t address, uint32_t oi, uintptr_t retaddr);            \
     uint64_t REPLACES(name##_mmu)(CPUX86State * env, uint64_t address, uint32_t oi, uintptr_t retaddr)         \
     {                                                                                                          \
-        const void *host = OI_ALIGNMENT(oi) != 0 ? NULL                                                        \
-                                                 : load_host(env, address, (bits) / 8, MMU_DATA_LOAD,          \
-                                                             (int)OI_MMU_INDEX(oi), retaddr);                  \
+        const void *host;                                                                                      \
                                                                                                                \
+        oi = alignment_take(env, address, (bits) / 8, oi, retaddr);                                            \
+        host = load_host(env, address, (bits) / 8, MMU_DATA_LOAD, (int)OI_MMU_INDEX(oi), retaddr);             \
         return host != NULL ? *(const memory_##bits *)host : uc.name##_mmu(env, address, oi, retaddr);         \
     }
 
@@ -92,10 +109,10 @@ static inline void *store_host(CPUX86State *env, uint64_t address, unsigned size
     void REPLACES(name##_mmu)(CPUX86State * env, uint64_t address, uint##bits##_t value, uint32_t oi,          \
                               uintptr_t retaddr)                                                               \
     {                                                                                                          \
-        void *host = OI_ALIGNMENT(oi) != 0                                                                     \
-                         ? NULL                                                                                \
-                         : store_host(env, address, (bits) / 8, (int)OI_MMU_INDEX(oi), retaddr);               \
+        void *host;                                                                                            \
                                                                                                                \
+        oi = alignment_take(env, address, (bits) / 8, oi, retaddr);                                            \
+        host = store_host(env, address, (bits) / 8, (int)OI_MMU_INDEX(oi), retaddr);                           \
         if (host != NULL) {                                                                                    \
             *(memory_##bits *)host = value;                                                                    \
         } else {                                                                                               \
@@ -179,7 +196,13 @@ ENGINE_EXPORT ram_addr_t REPLACEMENT(get_page_addr_code)(CPUX86State *env, uint6
     abi name##_code_x86_64(CPUX86State *env, uint64_t address);                                                \
     abi REPLACES(name##_code)(CPUX86State * env, uint64_t address)                                             \
     {                                                                                                          \
-        const void *host = load_host(env, address, (bits) / 8, MMU_INST_FETCH, mmu_index_now(env), 0);        \
+        const struct translation_state *state = &self->translation;                                            \
+        const void *host;                                                                                      \
+                                                                                                               \
+        if ((bits) == 8 && address - state->fed_at < state->fed_count) {                                       \
+            return state->fed[address - state->fed_at];                                                        \
+        }                                                                                                      \
+        host = load_host(env, address, (bits) / 8, MMU_INST_FETCH, mmu_index_now(env), 0);                     \
                                                                                                                \
         return host != NULL ? *(const memory_##bits *)host : uc.name##_code(env, address);                     \
     }

@@ -297,7 +297,7 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
             if (probe) {
                 return false;
             }
-            uc.raise_exception_err_ra(env, EXCP_GP, 0, retaddr);
+            non_canonical_access(vcpu, access, retaddr);
         }
     }
     do {
@@ -310,7 +310,7 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
         }
         vcpu->page_fault_cr2 = ENV_CR(env)[2];
         ENV_CR(env)[2] = address;
-        uc.raise_exception_err_ra(env, EXCP_PF, walk.error_code, retaddr);
+        uc.raise_exception_err_ra(env, EXCP_PF, event_error_code(vcpu, EXCP_PF, walk.error_code), retaddr);
     }
     walk.physical &= (uint64_t)(int64_t)ENV_A20_MASK(env);
     if (walk.writable) {

@@ -89,8 +89,8 @@ void REPLACES(helper_lret_protected)(CPUX86State *env, int size, int release)
 
 void REPLACES(helper_iret_protected)(CPUX86State *env, int size, int next_rip)
 {
-    (void)env;
     interrupt_return(self, (enum operand)size, (uint32_t)next_rip, RETADDR);
+    resume_flag_loaded(env);
 }
 
 /* Real and virtual-8086 mode. */
@@ -102,6 +102,6 @@ void REPLACES(helper_lcall_real)(CPUX86State *env, int selector, uint64_t target
 
 void REPLACES(helper_iret_real)(CPUX86State *env, int size)
 {
-    (void)env;
     real_interrupt_return(self, (enum operand)size, RETADDR);
+    resume_flag_loaded(env);
 }

@@ -37,7 +37,7 @@ void hflags_update(CPUX86State *env)
 static void finish_reset(struct vcpu *vcpu)
 {
     vcpu->pkru = ENV_PKRU(vcpu->env);
-    vcpu->data_breakpoints = 0;
+    vcpu->data_breakpoints = vcpu->shadowed_breakpoints = 0;
     uc.cpu_x86_update_cr4(vcpu->env, 0);
     ENV_A20_MASK(vcpu->env) = (int32_t)vcpu->vm->a20_mask;
     CPU_INTERRUPT_REQUEST(vcpu->cpu) = CPU_INTERRUPT_HARD;
@@ -201,6 +201,7 @@ void state_save(struct vcpu *vcpu)
 {
     CPUX86State *env = vcpu->env;
     struct mpvm_guest_state *guest = &vcpu->area->control.guest;
+    uint64_t pending = vcpu->data_breakpoints | vcpu->shadowed_breakpoints;
 
 #define SAVE(field, register) guest->field = register;
     PLAIN_REGISTERS(SAVE)
@@ -224,8 +225,7 @@ void state_save(struct vcpu *vcpu)
                                                        : 0);
     guest->activity_state = activity_save(vcpu);
     guest->pending_debug_exceptions =
-        vcpu->data_breakpoints |
-        (vcpu->data_breakpoints & PENDING_DEBUG_BREAKPOINTS ? PENDING_DEBUG_ENABLED : 0);
+        pending | (pending & PENDING_DEBUG_BREAKPOINTS ? PENDING_DEBUG_ENABLED : 0);
     guest->tsc_adjust = vcpu->tsc_adjust;
     guest->pkrs = vcpu->pkrs;
     memcpy(guest->dr, ENV_DR(env), sizeof(guest->dr));
@@ -259,6 +259,7 @@ void state_load(struct vcpu *vcpu)
     /* The engine's CR0 update looks at the old CR0 and at EFER to enter or leave long mode. */
     uc.cpu_x86_update_cr4(env, (uint32_t)guest->cr4);
     ENV_HFLAGS(env) &= ~HF_LMA_MASK;
+    opcode_cr0_changes(vcpu, guest->cr0);
     uc.cpu_x86_update_cr0(env, (uint32_t)guest->cr0);
     if (guest->efer & 1u << 10) {
         ENV_HFLAGS(env) |= HF_LMA_MASK;
@@ -267,6 +268,8 @@ void state_load(struct vcpu *vcpu)
     hflags_update(env);
     interruptibility_load(vcpu, guest->interruptibility);
     activity_load(vcpu, guest->activity_state);
+    vcpu->shadowed_breakpoints = 0;
+    vcpu->trap_pc = NO_TRAP_PC;
     vcpu->data_breakpoints =
         guest->pending_debug_exceptions & (PENDING_DEBUG_BREAKPOINTS | PENDING_DEBUG_SINGLE_STEP);
     vcpu->tsc_adjust = guest->tsc_adjust;

@@ -533,7 +533,8 @@ void tlb_enter(struct vcpu *vcpu, const struct translation *found, const struct 
     desc->n_used_entries++;
     in_slot = physical - slot->gpa;
     ram_addr = slot->ram_addr + in_slot;
-    watched_load = breakpoints & BP_MEM_READ ? TLB_WATCHPOINT_BIT : 0;
+    /* A locked instruction runs alone, and so meets breakpoints, where these bits differ from the store's. */
+    watched_load = breakpoints & BP_MEM_READ ? TLB_WATCHPOINT_BIT | TLB_NOTDIRTY_BIT : 0;
     watched_store = breakpoints & BP_MEM_WRITE ? TLB_WATCHPOINT_BIT : 0;
     desc->iotlb[place] = (struct iotlb_entry){.addr = ram_addr - virtual};
     *entry = (struct tlb_entry){

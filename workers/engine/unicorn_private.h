@@ -72,6 +72,7 @@ enum { DISAS_TOO_MANY = 1 };
 #define TCG_LABEL_PRESENT_BIT 1u
 enum { TCG_TYPE_I32 = 0, TCG_TYPE_V64 = 2, TCG_COND_EQ = 8, TCG_COND_NE = 9, TCG_COND_GT = 11 };
 enum { INDEX_OP_SET_LABEL = 1, INDEX_OP_CALL = 2, INDEX_OP_LD_I32 = 13, INDEX_OP_LD32U_I64 = 71, INDEX_OP_INSN_START = 129 };
+enum { INDEX_OP_QEMU_LD_I32 = 133, INDEX_OP_QEMU_LD_I64 = 135, INDEX_OP_QEMU_ST_I64 = 136 };
 #define TCG_TEMP_OF(tcg, temp) ((uintptr_t)(temp) - (uintptr_t)(tcg)) /* the inverse of TCG_TEMP */
 #define TCG_OP_COUNTS(op) FIELD(op, uint8_t, 1) /* of a call: how many it takes, and << 4 how many it gives */
 #define TCG_OP_ARGS(op) (&FIELD(op, uint64_t, 24))
@@ -248,7 +249,9 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
 #define TLB_LOCAL 1ull
 /* A memory operation's index: MMU mode, and what alignment the instruction asks for */
 #define OI_MMU_INDEX(oi) ((oi) & 15u)
-#define OI_ALIGNMENT(oi) ((oi) & 0x700u)
+#define OI_ALIGNMENT(oi) ((oi) & OI_ALIGNED)
+#define OI_ALIGNED 0x700u /* to its own size */
+#define OI_ALIGNED_16 0x400u
 
 /* The engine's own functions, found in the wheel's library (engine_symbols.c). */
 #define TCG_BINARY_VECTOR (TCGContext *, unsigned, uintptr_t, uintptr_t, uintptr_t)
@@ -272,6 +275,8 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(void, tb_flush, "_x86_64", (CPUState *))                                                          \
     X(void, tcg_func_start, "_x86_64", (TCGContext *))                                                  \
     X(void, helper_check_exit_request, "_x86_64", (void *, uint32_t))                                   \
+    X(void, helper_reset_rf, "_x86_64", (CPUX86State *))                                                \
+    X(void, helper_hlt, "_x86_64", (CPUX86State *, int))                                                \
     X(void, tcg_gen_callN, "_x86_64", (TCGContext *, void *, void *, int, void **))                     \
     X(void *, tcg_temp_new_internal, "_x86_64", (TCGContext *, int, bool))                              \
     X(void, tcg_temp_free_internal, "_x86_64", (TCGContext *, void *))                                  \

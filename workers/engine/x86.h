@@ -17,6 +17,7 @@
 #define CR0_PG (1u << 31)
 
 #define CR4_TSD (1u << 2)
+#define CR4_DE (1u << 3)
 #define CR4_PSE (1u << 4)
 #define CR4_PAE (1u << 5)
 #define CR4_PGE (1u << 7)
@@ -57,15 +58,23 @@
 #define APIC_BASE_EXTD (1u << 10)
 #define APIC_BASE_ENABLE (1u << 11)
 
+#define CPUID_EXT3_CR8LEG (1u << 4) /* 8000_0001h, ECX */
+
+#define EXCP_DE 0
 #define EXCP_DB 1
 #define EXCP_NMI 2
+#define EXCP_BP 3
+#define EXCP_BR 5
 #define EXCP_UD 6
+#define EXCP_NM 7
+#define EXCP_DF 8
 #define EXCP_TS 10
 #define EXCP_NP 11
 #define EXCP_SS 12
 #define EXCP_GP 13
 #define EXCP_PF 14
 #define EXCP_MF 16
+#define EXCP_AC 17
 #define EXCP_XM 19
 
 #endif

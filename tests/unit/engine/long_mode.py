@@ -82,7 +82,7 @@ class LongModeMachine(Machine):
     """Starts programs in 64-bit mode at CPL 0 or 3."""
 
     def boot(
-        self, source: str, *, cpl: int = 0, **registers: int | SegmentState | DescriptorTableState
+        self, source: str, *, cpl: int = 0, **registers: int | SegmentState | DescriptorTableState | list[int]
     ) -> None:
         """Place `source` at ORIGIN and make the vCPU ready to run it."""
         self.build_tables()

@@ -38,7 +38,7 @@ CASES = [
     Case("cpuid", "cpuid", R.CPUID, unconditional=X.CPUID_EXITING, cpl3="exit"),
     Case("rdtsc", "rdtsc", R.RDTSC, P.RDTSC_EXITING, cpl3="exit"),
     Case("rdtscp", "rdtscp", R.RDTSCP, P.RDTSC_EXITING, length=3, cpl3="exit"),
-    Case("rdpmc", "rdpmc", R.RDPMC, P.RDPMC_EXITING, cpl3="ud"),  # the engine has no counters
+    Case("rdpmc", "rdpmc", R.RDPMC, P.RDPMC_EXITING),
     Case(
         "invlpg",
         f"invlpg {DATA + 8}(,%rcx,8)",

@@ -72,8 +72,12 @@ def boot_on_reference(
     job: str, smp: int, flavour: str = "cloud", *, runs: Sequence[str] = (), seconds: int = TIME_LIMIT
 ) -> Run:
     """The same on the reference; status 124 when it takes longer."""
-    guest = reference.image(debian.kernel(flavour), _initrd(runs), _command_line(job, runs))
-    return reference.run(smp, MEMORY, *guest, seconds=seconds)
+    return reference.run(smp, MEMORY, *image(job, flavour, runs), seconds=seconds)
+
+
+def image(job: str, flavour: str = "cloud", runs: Sequence[str] = ()) -> list[str]:
+    """The options of QEMU's command line that name such a guest."""
+    return reference.image(debian.kernel(flavour), _initrd(runs), _command_line(job, runs))
 
 
 def _initrd(runs: Sequence[str]) -> Path:

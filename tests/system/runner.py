@@ -56,6 +56,9 @@ class Launcher:
         self.folder = folder
         self.runtime = folder / "run"
         self.runtime.mkdir(mode=0o700)
+        #: What is started, and in which folder.
+        self.program: tuple[str, ...] = MPVM
+        self.working = REPOSITORY
         self._mark = secrets.token_hex(8)
         self._children: list[subprocess.Popen[bytes]] = []
         self._terminals: list[pexpect.spawn[str]] = []
@@ -83,8 +86,8 @@ class Launcher:
     def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
         """`mpvm ARGUMENTS`, with pipes for stdout and stderr."""
         child = subprocess.Popen(
-            [*self._prefix, *MPVM, *map(str, arguments)],
-            cwd=REPOSITORY,
+            [*self._prefix, *self.program, *map(str, arguments)],
+            cwd=self.working,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -7,22 +7,14 @@
 #include "apic.h"
 #include "console.h"
 #include "interrupts.h"
+#include "multiboot.h"
 #include "power.h"
 #include "smp.h"
 #include "string.h"
 
-#define MULTIBOOT_BOOTLOADER_MAGIC 0x2badb002
-#define MULTIBOOT_INFO_CMDLINE 0x4
-
 enum { COMMAND_LINE_MAX = 512 };
 
-/* The head of Multiboot 0.6.96, section 3.3. */
-struct multiboot_info {
-	uint32_t flags;
-	uint32_t mem_lower, mem_upper;
-	uint32_t boot_device;
-	uint32_t cmdline;
-};
+const struct multiboot_info *multiboot_info;
 
 /* A copy: the loader's may lie where the trampoline goes. */
 static char command_line[COMMAND_LINE_MAX];
@@ -74,6 +66,7 @@ _Noreturn void guest_boot(uint32_t magic, const struct multiboot_info *info)
 	interrupts_load();
 	if (magic != MULTIBOOT_BOOTLOADER_MAGIC)
 		panic("EAX is %x: not started by a Multiboot 1 loader", magic);
+	multiboot_info = info;
 	copy_command_line(info);
 	smp_init();
 	acpi_init();

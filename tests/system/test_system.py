@@ -76,7 +76,8 @@ def told(run: Run) -> list[str]:
 
 
 def ram(run: Run) -> list[range]:
-    entries = re.findall(r"^map ([0-9a-f]+)-([0-9a-f]+) 1$", run.console, re.MULTILINE)
+    entries = re.findall(r"^map ([0-9a-f]+)-([0-9a-f]+) 1\r$", run.console, re.MULTILINE)
+    assert len(entries) == 2, str(run)
     return [range(int(start, 16), int(end, 16)) for start, end in entries]
 
 
@@ -92,8 +93,8 @@ def test_a_multiboot_kernel_is_told_the_same_as_by_qemu(launch: Launcher, folder
 def test_a_comma_in_a_modules_name_is_doubled(launch: Launcher, folder: Path) -> None:
     options = f"-nodefaults -display none {EXIT} -serial stdio -kernel multiboot.elf -initrd 'b,,c x,,y'"
     mpvm, other = on_both(launch, folder, options)
-    assert ": b,c x,y\nsecond\n" in mpvm.console
-    assert ": b,c x,y\nsecond\n" in other.console
+    assert ": b,c x,y\r\nsecond\r\n" in mpvm.console
+    assert ": b,c x,y\r\nsecond\r\n" in other.console
 
 
 def test_a_multiboot_kernel_may_be_an_elf64_file(launch: Launcher, folder: Path) -> None:

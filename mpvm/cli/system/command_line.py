@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from mpvm.abi.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -76,6 +78,11 @@ class CommandLine:
         if not {"serial", "monitor"} & self.values.keys():
             return {"serial": ["mon:stdio"]}
         return {"serial": [STDIO], "monitor": [STDIO]}
+
+    def has_kernel(self) -> bool:
+        """Whether the kernel can be read, if there is to be one."""
+        kernel = self.values.get("boot.kernel")
+        return kernel is None or str(kernel).startswith("builtin:") or os.access(str(kernel), os.R_OK)
 
     def overrides(self) -> list[Override]:
         """The same for `load_config`."""

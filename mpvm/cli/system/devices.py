@@ -6,6 +6,8 @@ from mpvm.cli.system import opts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mpvm.cli.system.command_line import CommandLine
 
 
@@ -30,6 +32,25 @@ def global_property(line: CommandLine, option: str, text: str) -> None:
                 raise opts.wrong(option, text, f"Invalid parameter '{key}', DRIVER.PROPERTY=VALUE is right")
         driver, name, value = given["driver"], given["property"], given["value"]
     line.put("globals", f"{driver}.{name}", value, option, text)
+
+
+def drop_unknown_globals(line: CommandLine, warn: Callable[[str], None]) -> None:
+    """Leave out defaults for devices that there are none of here; QEMU warns of them and goes on."""
+    given = line.values.get("globals", {})
+    assert isinstance(given, dict)
+    if not given:
+        return
+
+    import mpvm.machine  # noqa: F401 - the types of what machines are made of; any other is looked for
+    from mpvm.abi.errors import ObjectTypeError
+    from mpvm.qom.type_info import object_class_by_name
+
+    for key in list(given):
+        try:
+            object_class_by_name(key.rpartition(".")[0])
+        except ObjectTypeError:
+            del given[key]
+            warn(f"global {key} has invalid class name")
 
 
 def fw_cfg(line: CommandLine, option: str, text: str) -> None:

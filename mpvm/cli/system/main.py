@@ -61,10 +61,12 @@ def _main(line: CommandLine, argv: Sequence[str]) -> int:
         return 0
     # What the start makes stays: there is nothing to collect until the machine runs.
     gc.disable()
-    # Its imports take as long as all that follows here, on another CPU.
     from mpvm.coordinator import forkserver
 
-    forkserver.start_early()
+    # Nothing is going to run without a kernel: that there is none is all that a probe wants to hear.
+    if line.has_kernel():
+        # Its imports take as long as all that follows here, on another CPU.
+        forkserver.start_early()
     try:
         return _run(line)
     finally:
@@ -73,12 +75,16 @@ def _main(line: CommandLine, argv: Sequence[str]) -> int:
 
 
 def _run(line: CommandLine) -> int:
+    from mpvm.cli.system import devices
+    from mpvm.cli.system.observer import Messages
+
+    messages = Messages(PROGRAM)
+    devices.drop_unknown_globals(line, messages.warning)
     config = _load(line)
 
-    from mpvm.cli.system.observer import Messages
     from mpvm.coordinator import main as vl
 
-    outcome = vl.main(config, Messages(PROGRAM), owns_process=True)
+    outcome = vl.main(config, messages, owns_process=True)
     return outcome.qemu_status(config.action.panic)
 
 

@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from mpvm.coordinator.observer import Observer
-from mpvm.cpu.features import FEATURES, WORD_SOURCES
 
 if TYPE_CHECKING:
     from mpvm.cpu.models import CpuModel
@@ -48,6 +47,9 @@ def _process_name(pid: int) -> str:
 
 def feature_warning(name: str, reason: str) -> str:
     """Why feature `name` is not there, `reason` being the accelerator's name or "needs" what it needs."""
+    # Imported here: few command lines ask for what can't be had.
+    from mpvm.cpu.features import FEATURES, WORD_SOURCES
+
     feature = FEATURES[name]
     where = f"{WORD_SOURCES[feature.word]}.{name} [bit {feature.bit}]"
     if reason.startswith("needs "):

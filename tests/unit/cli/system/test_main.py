@@ -139,6 +139,7 @@ def test_a_kernel_that_is_not_there_is_told_in_qemus_words(
     assert main(["-kernel", "_NO_FILE_4Uhere_", "-smp", "2"]) == 1
     message = "qemu: could not load kernel '_NO_FILE_4Uhere_': No such file or directory\n"
     assert capsys.readouterr() == ("", message)
+    assert machine.servers == 0
 
 
 def test_what_else_is_wrong_comes_before_a_kernel_that_is_not_there(
@@ -192,6 +193,17 @@ def test_the_printed_configuration_is_the_same_machine(
     printed.write_text(capsys.readouterr().out)
     assert yaml.safe_load(printed.read_text())["boot"]["kernel"] == str(kernel)
     assert load_config(printed) == machine.config
+
+
+def test_a_default_for_a_device_that_is_not_here_is_qemus_warning(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["-global", "kvm-pit.lost_tick_policy=discard", "-global", "isa-serial.irq=5"]
+    assert main(["-kernel", "builtin:smp", *given]) == 0
+    assert machine.config is not None
+    assert [(each.driver, each.property) for each in machine.config.globals] == [("isa-serial", "irq")]
+    message = "mpvm-system-x86_64: warning: global kvm-pit.lost_tick_policy has invalid class name\n"
+    assert capsys.readouterr() == ("", message)
 
 
 def test_a_defect_of_ours_has_a_traceback_and_status_1(

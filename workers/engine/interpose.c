@@ -199,10 +199,13 @@ void REPLACES(tcg_gen_op2)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b)
 void REPLACES(tcg_gen_op3)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
 {
     if (opcode >= INDEX_OP_QEMU_LD_I32 && opcode <= INDEX_OP_QEMU_ST_I64) {
-        opcode_memory_access(self, tcg, opcode, a, b, c);
-        return;
+        if (self->translation.wide_operand_aligned || self->translation.alignment_checked) {
+            opcode_memory_access(self, tcg, opcode, a, b, c);
+            return;
+        }
+    } else {
+        fpu_translate_load(tcg, opcode, c);
     }
-    fpu_translate_load(tcg, opcode, c);
     uc.tcg_gen_op3(tcg, opcode, a, b, c);
 }
 

@@ -229,18 +229,36 @@ void opcode_block_begin(struct vcpu *vcpu, uint64_t pc, uint32_t page)
     state->code_page = state->code_host == NULL ? NO_CODE_PAGE : pc & ~(uint64_t)(PAGE_BYTES - 1);
 }
 
-/* The code of the instruction at `linear` begins here; the translator has not read it yet. */
-void opcode_begin(struct vcpu *vcpu, uint64_t linear)
+/* The first bytes, after a REX, of instructions that are looked at. */
+static const bool looked_at[256] = {
+    [0x26] = true, [0x2e] = true, [0x36] = true, [0x3e] = true, [0x64] = true, [0x65] = true,
+    [0x66] = true, [0x67] = true, [0xf0] = true, [0xf2] = true, [0xf3] = true, [OPCODE_ESCAPE] = true,
+    [OPCODE_POP_MODRM] = true, [OPCODE_INT1] = true,
+    /* Another REX: it is none in the end. */
+    [0x40] = true, [0x41] = true, [0x42] = true, [0x43] = true, [0x44] = true, [0x45] = true, [0x46] = true,
+    [0x47] = true, [0x48] = true, [0x49] = true, [0x4a] = true, [0x4b] = true, [0x4c] = true, [0x4d] = true,
+    [0x4e] = true, [0x4f] = true,
+};
+
+static bool plain(const struct translation_state *state, uint64_t linear, bool code64)
+{
+    unsigned offset = linear & (PAGE_BYTES - 1);
+    const uint8_t *code = state->code_host + offset;
+
+    if ((linear ^ state->code_page) >= PAGE_BYTES || offset == PAGE_BYTES - 1) {
+        return false;
+    }
+    return !looked_at[code64 && (*code & 0xf0) == 0x40 ? code[1] : *code];
+}
+
+static void look_at(struct vcpu *vcpu, uint64_t linear, bool code64)
 {
     struct translation_state *state = &vcpu->translation;
     struct bytes bytes = {.vcpu = vcpu, .at = linear, .end = linear + MAX_INSTRUCTION_LENGTH};
-    bool code64 = (vcpu->translating_flags & HF_CS64_MASK) != 0, escaped;
     unsigned prefixes = 0;
     uint8_t opcode;
+    bool escaped;
 
-    state->fed_count = 0;
-    state->wide_operand_aligned = false;
-    state->operand_half = NULL;
     /* REX is a prefix, too, of which only the last counts. */
     do {
         opcode = next(&bytes);
@@ -263,6 +281,20 @@ void opcode_begin(struct vcpu *vcpu, uint64_t linear)
     } else if (!escaped && opcode == OPCODE_INT1) {
         /* raise_interrupt() sees by the guest's byte what it was. */
         feed(state, bytes.at - 1, OPCODE_INT3, 0);
+    }
+}
+
+/* The code of the instruction at `linear` begins here; the translator has not read it yet. */
+void opcode_begin(struct vcpu *vcpu, uint64_t linear)
+{
+    struct translation_state *state = &vcpu->translation;
+    bool code64 = (vcpu->translating_flags & HF_CS64_MASK) != 0;
+
+    state->fed_count = 0;
+    state->wide_operand_aligned = false;
+    state->operand_half = NULL;
+    if (!plain(state, linear, code64)) {
+        look_at(vcpu, linear, code64);
     }
 }
 

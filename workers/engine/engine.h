@@ -385,7 +385,7 @@ uint64_t control_register_written(struct vcpu *vcpu, int reg, uint64_t value);
 
 /* opcode.c: what the engine's translator takes for something else */
 void opcode_block_begin(struct vcpu *vcpu, uint64_t pc, uint32_t page);
-void opcode_begin(struct vcpu *vcpu, uint64_t linear);
+void opcode_begin(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear);
 void opcode_memory_access(struct vcpu *vcpu, TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t oi);
 void opcode_cr0_changes(struct vcpu *vcpu, uint64_t value);
 
@@ -444,6 +444,7 @@ void interrupt_deliver(struct vcpu *vcpu, int vector, enum interrupt_kind kind, 
 void eflags_load(CPUX86State *env, uint64_t value, uint64_t mask);
 uint64_t eflags_compute(CPUX86State *env);
 void syscall_enter(struct vcpu *vcpu, int length, uintptr_t retaddr);
+void sysret_leave(struct vcpu *vcpu, bool to_64bit, uintptr_t retaddr);
 void sysenter_enter(struct vcpu *vcpu, uintptr_t retaddr);
 void segment_load(CPUX86State *env, int reg, uint32_t selector, uint64_t base, uint32_t limit, uint32_t flags);
 
@@ -460,8 +461,15 @@ bool apic_page_write(struct vcpu *vcpu, uint64_t address, unsigned size, uint64_
 #define NO_EOI (-1)
 void post_eoi(struct vcpu *vcpu, int vector);
 
-/* stack_fault.c */
+/* canonical.c */
+static inline bool is_canonical(CPUX86State *env, uint64_t address)
+{
+    int64_t sign = (int64_t)address >> (ENV_CR(env)[4] & CR4_LA57 ? 56 : 47);
+
+    return sign == 0 || sign == -1;
+}
 void non_canonical_access(struct vcpu *vcpu, int access, uintptr_t retaddr);
+void non_canonical_branch(struct vcpu *vcpu, uintptr_t retaddr);
 
 /* mmu.c */
 bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr);

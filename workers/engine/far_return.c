@@ -169,6 +169,8 @@ void interrupt_return(struct vcpu *vcpu, enum operand size, uint64_t next_rip, u
     struct stack stack;
     struct return_frame frame;
 
+    /* Also if it faults (SDM vol. 3, 6.7.1). */
+    ENV_HFLAGS2(env) &= ~HF2_NMI_MASK;
     if (ENV_EFLAGS(env) & EFLAGS_NT) {
         if (long_mode(env)) {
             segment_fault(vcpu, EXCP_GP, 0, retaddr);
@@ -188,5 +190,4 @@ void interrupt_return(struct vcpu *vcpu, enum operand size, uint64_t next_rip, u
             eflags_load(env, frame.eflags, mask);
         }
     }
-    ENV_HFLAGS2(env) &= ~HF2_NMI_MASK;
 }

@@ -17,7 +17,7 @@ struct gate_target {
 /* #GP(0) where no code of this segment is. */
 void code_target_check(struct vcpu *vcpu, const struct descriptor *code, uint64_t target, uintptr_t retaddr)
 {
-    bool good = long_mode(vcpu->env) && (code->high & DESC_L_MASK) ? is_canonical(target)
+    bool good = long_mode(vcpu->env) && (code->high & DESC_L_MASK) ? is_canonical(vcpu->env, target)
                                                                    : target <= descriptor_limit(code);
 
     if (!good) {

@@ -44,6 +44,7 @@ void helper_bpt_io_x86_64(CPUX86State *env, uint32_t port, uint32_t size, uint64
 void helper_single_step_x86_64(CPUX86State *env);
 void helper_hlt_x86_64(CPUX86State *env, int length);
 void helper_rdpmc_x86_64(CPUX86State *env);
+void helper_sysret_x86_64(CPUX86State *env, int operand);
 void helper_syscall_x86_64(CPUX86State *env, int length);
 void helper_sysenter_x86_64(CPUX86State *env, int length);
 void helper_cpuid_x86_64(CPUX86State *env);
@@ -134,6 +135,7 @@ void REPLACES(translator_loop)(const TranslatorOps *ops, DisasContextBase *db, C
     self->translating = db;
     self->ends_block = false;
     uc.translator_loop(ops, db, cpu, tb, max_insns);
+    self->translating = NULL;
 }
 
 /* WRMSR and OUT may make an interrupt pending, which the CPU takes before the next instruction: a block starts
@@ -192,7 +194,7 @@ void REPLACES(tcg_gen_op2)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b)
         if (self->translating_flags & EFLAGS_RF) {
             resume_flag_emit(tcg);
         }
-        opcode_begin(self, a);
+        opcode_begin(self, tcg, a);
     }
 }
 
@@ -435,6 +437,14 @@ void REPLACES(helper_hlt)(CPUX86State *env, int length)
 void REPLACES(helper_rdpmc)(CPUX86State *env)
 {
     uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
+}
+
+void REPLACES(helper_sysret)(CPUX86State *env, int operand)
+{
+    enum { OPERAND_64 = 2 };
+
+    (void)env;
+    sysret_leave(self, operand == OPERAND_64, RETADDR);
 }
 
 void REPLACES(helper_syscall)(CPUX86State *env, int length)

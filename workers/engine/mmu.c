@@ -278,6 +278,19 @@ static void fault_code(const struct vcpu *vcpu, struct walk *walk)
     }
 }
 
+/* An instruction can't be fetched. RIP is that of its block, so that it has to be the block's first: while others
+ * are before it, they run first. */
+static void fetch_fault_begin(struct vcpu *vcpu)
+{
+    int before = vcpu->translating == NULL ? 0 : DISAS_INSTRUCTIONS(vcpu->translating) - 1;
+
+    vcpu->translating = NULL;
+    if (before > 0) {
+        CPU_CFLAGS_NEXT_TB(vcpu->cpu) = (uint32_t)before;
+        uc.cpu_loop_exit_noexc(vcpu->cpu);
+    }
+}
+
 /* Enter the translation of `address` into the TLB, or raise the fault. False: a probe found none. */
 bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr)
 {
@@ -290,15 +303,14 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
     bool let_stores;
 
     ENV_RETADDR(env) = retaddr;
-    if ((ENV_CR(env)[0] & CR0_PG) && (ENV_HFLAGS(env) & HF_LMA_MASK)) {
-        int64_t sign = (int64_t)address >> (ENV_CR(env)[4] & CR4_LA57 ? 56 : 47);
-
-        if (sign != 0 && sign != -1) {
-            if (probe) {
-                return false;
-            }
-            non_canonical_access(vcpu, access, retaddr);
+    if ((ENV_CR(env)[0] & CR0_PG) && (ENV_HFLAGS(env) & HF_LMA_MASK) && !is_canonical(env, address)) {
+        if (probe) {
+            return false;
         }
+        if (access == MMU_INST_FETCH) {
+            fetch_fault_begin(vcpu);
+        }
+        non_canonical_access(vcpu, access, retaddr);
     }
     do {
         result = walk_once(vcpu, &walk, mmu_index);
@@ -307,6 +319,9 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
         fault_code(vcpu, &walk);
         if (probe) {
             return false;
+        }
+        if (access == MMU_INST_FETCH) {
+            fetch_fault_begin(vcpu);
         }
         vcpu->page_fault_cr2 = ENV_CR(env)[2];
         ENV_CR(env)[2] = address;

@@ -166,6 +166,70 @@ static bool movbe_without_memory(struct bytes *bytes, uint8_t opcode, unsigned p
            MODRM_MOD(next(&ahead)) == 3;
 }
 
+/* --- CR0.TS and CR0.EM (SDM vol. 3, 2.5 and table 13-1) --------------------------------------------------------- */
+
+/* MMX and SSE, as far as the translator asks TS first; and which of them are SSE's. */
+static bool is_simd(uint8_t opcode, unsigned prefixes, bool *sse)
+{
+    *sse = (prefixes & (PREFIX_OPERAND | PREFIX_REP | PREFIX_REPNE)) || (opcode >= 0x10 && opcode <= 0x17) ||
+           (opcode >= 0x28 && opcode <= 0x2f) || (opcode >= 0x50 && opcode <= 0x5f) || opcode == 0xc2 || opcode == 0xc6;
+    return *sse || (opcode >= 0x60 && opcode <= 0x7f) || opcode == 0xc4 || opcode == 0xc5 || opcode >= 0xd0;
+}
+
+/* With TS set: what is #UD all the same, and XSAVE and XRSTOR, which are #NM. */
+static void task_switched(struct vcpu *vcpu, struct bytes *bytes, uint64_t linear, uint8_t opcode, unsigned prefixes)
+{
+    enum { GROUP_15 = 0xae, FLD1 = 0xe8d9 };
+    bool simd, sse;
+
+    if (opcode == GROUP_15) {
+        uint8_t modrm = next(bytes);
+
+        if (MODRM_MOD(modrm) != 3 && MODRM_REG(modrm) >= 4 && MODRM_REG(modrm) <= 6 &&
+            !(prefixes & PREFIX_OPERAND) && (ENV_CR(vcpu->env)[4] & CR4_OSXSAVE)) {
+            feed(&vcpu->translation, linear, FLD1 & 0xff, FLD1 >> 8);
+        }
+        return;
+    }
+    simd = (opcode < 0x80 || opcode >= 0xc0) && opcode != 0x38 && opcode != 0x3a && is_simd(opcode, prefixes, &sse);
+    if (simd && ((vcpu->translating_flags & HF_EM_MASK) || (sse && !(vcpu->translating_flags & HF_OSFXSR_MASK)))) {
+        feed_ud2(&vcpu->translation, linear);
+    }
+}
+
+/* --- LGDT, LIDT ------------------------------------------------------------------------------------------------- */
+
+/* Called by translated code before them in 64-bit mode: the base has to be canonical. */
+static void table_base_check(CPUX86State *env)
+{
+    struct vcpu *vcpu = self;
+    uintptr_t retaddr = RETADDR;
+    struct instruction insn;
+    uint64_t address;
+
+    uc.cpu_restore_state(vcpu->cpu, retaddr, false);
+    if ((ENV_HFLAGS(env) & HF_CPL_MASK) == 0 &&
+        instruction_decode(env, ENV_SEGS(env)[R_CS].base + ENV_EIP(env), &insn)) {
+        address = instruction_address(vcpu, &insn, ENV_EIP(env) + insn.length);
+        if (!is_canonical(env, uc.cpu_ldq_data_ra(env, address + sizeof(uint16_t), retaddr))) {
+            uc.raise_exception_err_ra(env, EXCP_GP, 0, retaddr);
+        }
+    }
+}
+
+static bool loads_table(struct bytes *bytes, uint8_t opcode)
+{
+    enum { GROUP_7 = 0x01, LGDT = 2 };
+    struct bytes ahead = *bytes;
+    uint8_t modrm;
+
+    if (opcode != GROUP_7) {
+        return false;
+    }
+    modrm = next(&ahead);
+    return MODRM_MOD(modrm) != 3 && (MODRM_REG(modrm) & ~1u) == LGDT;
+}
+
 /* --- Where an instruction begins ------------------------------------------------------------------------------ */
 
 /* What the first byte after prefixes says: whether there is more to look at. */
@@ -251,7 +315,7 @@ static bool plain(const struct translation_state *state, uint64_t linear, bool c
     return !looked_at[code64 && (*code & 0xf0) == 0x40 ? code[1] : *code];
 }
 
-static void look_at(struct vcpu *vcpu, uint64_t linear, bool code64)
+static void look_at(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear, bool code64)
 {
     struct translation_state *state = &vcpu->translation;
     struct bytes bytes = {.vcpu = vcpu, .at = linear, .end = linear + MAX_INSTRUCTION_LENGTH};
@@ -281,11 +345,17 @@ static void look_at(struct vcpu *vcpu, uint64_t linear, bool code64)
     } else if (!escaped && opcode == OPCODE_INT1) {
         /* raise_interrupt() sees by the guest's byte what it was. */
         feed(state, bytes.at - 1, OPCODE_INT3, 0);
+    } else if (escaped && (vcpu->translating_flags & HF_TS_MASK)) {
+        task_switched(vcpu, &bytes, linear, opcode, prefixes);
+    } else if (escaped && code64 && loads_table(&bytes, opcode)) {
+        void *env = (void *)TCG_TEMP(tcg, TCG_CPU_ENV(tcg));
+
+        translate_call(tcg, (void *)table_base_check, 0, NULL, 1, &env);
     }
 }
 
 /* The code of the instruction at `linear` begins here; the translator has not read it yet. */
-void opcode_begin(struct vcpu *vcpu, uint64_t linear)
+void opcode_begin(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear)
 {
     struct translation_state *state = &vcpu->translation;
     bool code64 = (vcpu->translating_flags & HF_CS64_MASK) != 0;
@@ -294,7 +364,7 @@ void opcode_begin(struct vcpu *vcpu, uint64_t linear)
     state->wide_operand_aligned = false;
     state->operand_half = NULL;
     if (!plain(state, linear, code64)) {
-        look_at(vcpu, linear, code64);
+        look_at(vcpu, tcg, linear, code64);
     }
 }
 

@@ -95,11 +95,6 @@ static inline bool is_null(uint32_t selector)
     return (selector & SELECTOR_ERROR) == 0;
 }
 
-static inline bool is_canonical(uint64_t address)
-{
-    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
 static inline bool long_mode(CPUX86State *env)
 {
     return (ENV_HFLAGS(env) & HF_LMA_MASK) != 0;

@@ -29,7 +29,7 @@ static uint64_t stack_address(const struct stack *stack, uint64_t sp, unsigned s
     bool inside;
 
     if (stack->mask == UINT64_MAX) {
-        if (!is_canonical(sp) || !is_canonical(sp + size - 1)) {
+        if (!is_canonical(stack->vcpu->env, sp) || !is_canonical(stack->vcpu->env, sp + size - 1)) {
             segment_fault(stack->vcpu, EXCP_SS, stack->error_code, stack->retaddr);
         }
         return sp;

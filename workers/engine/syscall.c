@@ -57,6 +57,37 @@ void syscall_enter(struct vcpu *vcpu, int length, uintptr_t retaddr)
     }
 }
 
+/* To 64-bit or to compatibility mode; out of long mode as AMD's CPUs have it. */
+void sysret_leave(struct vcpu *vcpu, bool to_64bit, uintptr_t retaddr)
+{
+    const uint32_t kept = EFLAGS_TF | EFLAGS_IF | EFLAGS_IOPL | EFLAGS_NT | EFLAGS_AC | EFLAGS_VIF | EFLAGS_VIP | EFLAGS_ID;
+    CPUX86State *env = vcpu->env;
+    const uint32_t user = 3u << DESC_DPL_SHIFT;
+    uint32_t selector = ENV_STAR(env) >> 48;
+    uint64_t rip = ENV_REGS(env)[R_ECX];
+
+    if (!(ENV_EFER(env) & EFER_SCE)) {
+        uc.raise_exception_err_ra(env, EXCP_UD, 0, retaddr);
+    }
+    if (!(ENV_CR(env)[0] & CR0_PE) || (ENV_HFLAGS(env) & HF_CPL_MASK) != 0) {
+        uc.raise_exception_err_ra(env, EXCP_GP, 0, retaddr);
+    }
+    if (!(ENV_HFLAGS(env) & HF_LMA_MASK)) {
+        ENV_EFLAGS(env) |= EFLAGS_IF;
+        to_64bit = false;
+    } else {
+        /* AMD's CPUs find out in ring 3. */
+        if (to_64bit && !is_canonical(env, rip) && !cpuid_is_amd(vcpu)) {
+            uc.raise_exception_err_ra(env, EXCP_GP, 0, retaddr);
+        }
+        eflags_load(env, ENV_REGS(env)[11] & ~(uint64_t)(EFLAGS_RF | EFLAGS_VM), kept | EFLAGS_RF | EFLAGS_VM);
+    }
+    segment_load(env, R_CS, (to_64bit ? selector + 16 : selector) | RPL_MASK, 0, UINT32_MAX,
+                 FLAT_CODE | user | (to_64bit ? DESC_L_MASK : DESC_B_MASK));
+    segment_load(env, R_SS, (selector + 8) | RPL_MASK, 0, UINT32_MAX, FLAT_DATA | user);
+    ENV_EIP(env) = to_64bit ? rip : (uint32_t)rip;
+}
+
 void sysenter_enter(struct vcpu *vcpu, uintptr_t retaddr)
 {
     CPUX86State *env = vcpu->env;

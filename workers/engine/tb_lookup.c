@@ -146,13 +146,16 @@ TranslationBlock *REPLACEMENT(tb_htable_lookup)(CPUState *cpu, uint64_t pc, uint
 }
 
 static __attribute__((noinline)) void *jump_find(CPUX86State *env, struct jump *jump, uint64_t pc, uint64_t cs_base,
-                                                 uint32_t flags)
+                                                 uint32_t flags, uintptr_t retaddr)
 {
     struct vcpu *vcpu = self;
     uint32_t cflags = CPU_CLUSTER_INDEX(vcpu->cpu) << CF_CLUSTER_SHIFT;
     const struct tlb_entry *entry = tlb_entry_at(env, pc, (unsigned)mmu_index_now(env));
     TranslationBlock *tb = NULL;
 
+    if ((flags & HF_CS64_MASK) && !is_canonical(env, pc)) {
+        non_canonical_branch(vcpu, retaddr);
+    }
     if (entry->addr_code == (pc & ~TLB_FLAG_BITS)) {
         ram_addr_t page = entry->ram_addr & ~TLB_FLAG_BITS;
 
@@ -187,5 +190,5 @@ void *REPLACEMENT(helper_lookup_tb_ptr)(CPUX86State *env)
         jump->generation == lookup->generation) {
         return jump->code;
     }
-    return jump_find(env, jump, pc, cs_base, flags);
+    return jump_find(env, jump, pc, cs_base, flags, RETADDR);
 }

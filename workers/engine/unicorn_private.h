@@ -61,6 +61,7 @@ typedef uint64_t ram_addr_t;
 typedef struct DisasContextBase DisasContextBase;
 typedef struct TranslatorOps TranslatorOps;
 #define DISAS_IS_JMP(db) FIELD(db, int, 24)
+#define DISAS_INSTRUCTIONS(db) FIELD(db, int, 28) /* the one that is being translated included */
 enum { DISAS_TOO_MANY = 1 };
 #define TB_EFLAGS_MASK 0x73100u /* VM, AC, RF, IOPL, TF */
 #define CF_HASH_MASK 0xff0effffu /* the cflags that make two blocks different ones, and CF_INVALID */
@@ -172,6 +173,7 @@ enum { R_EAX, R_ECX, R_EDX, R_EBX, R_ESP, R_EBP, R_ESI, R_EDI };
 #define HF_ADDSEG_MASK (1u << 6)
 #define HF_PE_MASK (1u << 7)
 #define HF_TF_MASK (1u << 8)
+#define HF_EM_MASK (1u << 10)
 #define HF_MP_SHIFT 9
 #define HF_MP_EM_TS_MASK (7u << HF_MP_SHIFT)
 #define HF_TS_MASK (4u << HF_MP_SHIFT)

@@ -5,6 +5,15 @@ import pytest
 from mpvm.abi.exits import ExitReason
 from mpvm.cpu.state import DescriptorTableState
 from tests.unit.engine.long_mode import (
+    CR0_ET,
+    CR0_NE,
+    CR0_PE,
+    CR0_PG,
+    CR0_WP,
+    CR4_OSFXSR,
+    CR4_OSXMMEXCPT,
+    CR4_OSXSAVE,
+    CR4_PAE,
     GDT,
     IDT,
     IST1_TOP,
@@ -269,12 +278,6 @@ def test_a_fault_of_a_handler_is_the_handlers_own(long_mode: LongModeMachine) ->
     assert (event.vector, event.error_code, event.rip) == (GP, 0x1230, long_mode.label("at"))
 
 
-def test_a_jump_to_a_non_canonical_address_is_gp_of_0(long_mode: LongModeMachine) -> None:
-    long_mode.boot("movabsq $0x0000800000000008, %rax; at: jmp *%rax; done")
-    event = long_mode.event()
-    assert (event.vector, event.error_code) == (GP, 0)
-
-
 def test_a_selector_beyond_the_gdt_is_gp_with_the_selector(long_mode: LongModeMachine) -> None:
     long_mode.boot("movl $0x58, %eax; at: ltr %ax; done")
     event = long_mode.event()
@@ -379,3 +382,82 @@ def test_an_instruction_that_the_engine_hardly_knows_does_not_stop_it(
 def test_cache_control_changes_nothing_here(long_mode: LongModeMachine, instruction: str) -> None:
     long_mode.boot(f"{instruction}; done")
     assert long_mode.finish().rflags == 2
+
+
+_BEFORE = b"\xff\xc3" * 7  # INC EBX
+
+
+@pytest.mark.parametrize("end", [b"\x90\x90", b"\x90\xff", b"\x66\x90"])
+@pytest.mark.parametrize("rights", [0, 1 << 63 | 3])
+def test_code_that_runs_into_a_page_it_can_not_have_faults_there(
+    long_mode: LongModeMachine, end: bytes, rights: int
+) -> None:
+    long_mode.boot("jmp *%rax", rax=0x13FF0)
+    long_mode.write(0x13FF0, _BEFORE + end)
+    frame = 0x14000 if rights else 0
+    long_mode.store(long_mode.entry(0x14000), frame | rights, 8)
+    event = long_mode.event()
+    assert (event.vector, event.cr2) == (PF, 0x14000)
+    assert event.rip == (0x13FFF if end[1] == 0xFF else 0x14000)
+    assert long_mode.pause().rbx == 7
+
+
+def test_code_of_which_a_later_page_is_brought_in_goes_on(long_mode: LongModeMachine) -> None:
+    long_mode.boot("jmp *%rax", rax=0x13FF0)
+    long_mode.write(0x13FF0, _BEFORE + b"\x90\xff")
+    entry = long_mode.entry(0x14000)
+    present = long_mode.load(entry, 8)
+    long_mode.store(entry, 0, 8)
+    assert long_mode.event().vector == PF
+    long_mode.store(entry, present, 8)
+    long_mode.write(0x14000, b"\xc3\xe6\xf4")  # the rest of an INC EBX, and DONE
+    assert long_mode.finish().rbx == 8
+
+
+_X87, _SIMD = (
+    ("fld1", "fninit", "fnstsw %ax", "fxsave 0x30000"),
+    ("paddb %mm0, %mm1", "addps %xmm0, %xmm1", "emms"),
+)
+_TS, _EM, _MP = 8, 4, 2
+_NOTHING = -1
+
+
+@pytest.mark.parametrize(
+    ("cr0", "source", "vector"),
+    [
+        *(
+            (_TS, source, NM)
+            for source in (*_X87, *_SIMD, "ldmxcsr 0x30000", "xsave 0x30000", "xrstor 0x30000")
+        ),
+        *((_EM, source, NM) for source in _X87),
+        *((_EM | _TS, source, NM) for source in _X87),
+        *((_EM, source, UD) for source in (*_SIMD, "ldmxcsr 0x30000")),
+        *((_EM | _TS, source, UD) for source in (*_SIMD, "ldmxcsr 0x30000")),
+        (_MP | _TS, "fwait", NM),
+        (_TS, "fwait", _NOTHING),
+        (_EM, "fwait", _NOTHING),
+        (_MP, "fwait", _NOTHING),
+        *((_TS, source, _NOTHING) for source in ("movnti %eax, 0x30000", "sfence", "prefetchnta (%rax)")),
+    ],
+)
+def test_the_unit_is_there_by_ts_em_and_mp(
+    long_mode: LongModeMachine, cr0: int, source: str, vector: int
+) -> None:
+    long_mode.boot(
+        f"nop; at: {source}; done",
+        cr0=CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG | cr0,
+        cr4=CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE,
+    )
+    long_mode.store(0x30000, 0x1F80, 4)
+    if vector == _NOTHING:
+        long_mode.finish()
+    else:
+        event = long_mode.event()
+        assert (event.vector, event.rip) == (vector, long_mode.label("at"))
+
+
+@pytest.mark.parametrize("cr0", [0, _TS])
+def test_sse_without_osfxsr_is_ud_whatever_ts_is(long_mode: LongModeMachine, cr0: int) -> None:
+    base = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG
+    long_mode.boot("addps %xmm0, %xmm1; done", cr0=base | cr0, cr4=CR4_PAE)
+    assert long_mode.event().vector == UD

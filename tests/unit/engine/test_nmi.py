@@ -128,3 +128,26 @@ def test_mov_ss_holds_an_nmi_off_for_one_instruction(long_mode: LongModeMachine)
     )
     event = long_mode.event()
     assert (event.vector, event.rsp, event.rip) == (NMI, 0x22000, long_mode.label("at"))
+
+
+def test_an_iret_that_faults_lets_the_next_nmi_in(long_mode: LongModeMachine) -> None:
+    send = write(ICR_LOW, SELF | SEND_NMI)
+    long_mode.boot(f"""
+        {send} jmp 1f
+    1:  done
+    handler:
+        incl %ebx
+        cmpl $2, %ebx
+        je second
+        {send} jmp 1f
+    1:  pushq $0
+        pushq $0
+    bad:
+        iretq
+    second:
+        mark
+    """)
+    long_mode.set_gate(NMI, long_mode.label("handler"))
+    long_mode.set_gate(13, long_mode.label("second"))
+    long_mode.mark()
+    assert long_mode.area.counters.nmis == 2

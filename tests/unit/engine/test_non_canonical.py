@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.engine.long_mode import IST1_TOP, LongModeMachine
+from tests.unit.engine.long_mode import DATA, IST1_TOP, STACK_TOP, LongModeMachine
 
 EXT = 1
 UD, DF, SS, GP = 6, 8, 12, 13
@@ -91,3 +91,47 @@ def test_a_fault_that_can_not_be_pushed_is_a_double_fault(long_mode: LongModeMac
     long_mode.boot("xorl %ecx, %ecx; divl %ecx; done", rsp=HOLE + 0x1000)
     long_mode.set_gate(DF, ist=1)
     assert long_mode.event().vector == DF
+
+
+@pytest.mark.parametrize(
+    ("instruction", "rsp"),
+    [
+        ("jmp *%rax", 0),
+        ("jmp *0x30000", 0),
+        ("call *%rax", 0),
+        ("call *0x30000", 0),
+        ("rex.w call *%rax", 0),
+        ("ret", -8),
+        ("ret $0x18", -8),
+        ("pushq %rax; at: ret", 0),
+    ],
+)
+def test_a_branch_to_a_non_canonical_address_faults_itself(
+    long_mode: LongModeMachine, instruction: str, rsp: int
+) -> None:
+    source = instruction if "at:" in instruction else f"at: {instruction}"
+    long_mode.boot(f"nop; {source}; done", rax=HOLE, rsp=STACK_TOP + rsp)
+    long_mode.store(DATA, HOLE, 8)
+    long_mode.store(STACK_TOP - 8, HOLE, 8)
+    long_mode.set_gate(GP, ist=1)
+    event = long_mode.event()
+    expected = STACK_TOP - 8 if "pushq" in instruction else STACK_TOP + rsp
+    assert (event.vector, event.error_code, event.rip) == (GP, 0, long_mode.label("at"))
+    assert event.rsp == expected
+
+
+@pytest.mark.parametrize(
+    "instruction", ["lgdt 0x30000", "lidt 0x30000", "lidt 0x10(%rbx)", "lgdt 1f(%rip); 1:"]
+)
+def test_a_table_can_not_be_at_a_non_canonical_address(long_mode: LongModeMachine, instruction: str) -> None:
+    long_mode.boot(f"nop; at: {instruction}; .short 0; .quad {HOLE}; done", rbx=DATA - 0x10)
+    long_mode.store(DATA + 2, HOLE, 8)
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rip) == (GP, 0, long_mode.label("at"))
+
+
+def test_a_table_at_a_canonical_address_is_loaded(long_mode: LongModeMachine) -> None:
+    long_mode.boot("lgdt 0x30000; sgdt 0x30010; done")
+    long_mode.store(DATA, 0xFFFF800000001000 << 16 | 0x7F, 10)
+    long_mode.finish()
+    assert long_mode.load(DATA + 0x10, 10) == 0xFFFF800000001000 << 16 | 0x7F

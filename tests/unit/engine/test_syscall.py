@@ -237,3 +237,36 @@ def test_iretq_to_cpl_3_changes_stack_and_privilege(long_mode: LongModeMachine) 
     event = long_mode.event()
     assert (event.cs, event.ss, event.rsp) == (USER_CS, USER_SS, USER_STACK_TOP - 24)
     assert long_mode.load(USER_STACK_TOP - 24, 8) == 0x55
+
+
+def sysret_to(machine: LongModeMachine, **registers: int) -> None:
+    machine.boot("at: sysretq; user: int $0x80", star=STAR, **registers)
+
+
+def test_sysret_loads_neither_rf_nor_vm(long_mode: LongModeMachine) -> None:
+    long_mode.boot("sysretq; user: int $0x80", star=STAR)
+    sysret_to(long_mode, rcx=long_mode.label("user"), r11=0x3FFFFF & ~(TF | NT))
+    event = long_mode.event()
+    assert (event.cs, event.ss) == (USER_CS, USER_SS)
+    assert event.rflags == 0x3FFFFF & ~(TF | NT | 1 << 16 | 1 << 17 | 0x8028)
+
+
+def test_sysret_to_a_non_canonical_address_is_gp_in_ring_0(long_mode: LongModeMachine) -> None:
+    sysret_to(long_mode, rcx=1 << 47, r11=2)
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rip, event.cs) == (
+        GP,
+        0,
+        long_mode.label("at"),
+        KERNEL_CS,
+    )
+    assert event.rsp == STACK_TOP
+
+
+def test_sysret_to_compatibility_mode_takes_32_bits_of_rip(long_mode: LongModeMachine) -> None:
+    long_mode.boot("sysretl; user: int $0x80", star=STAR)
+    rcx = 0xFFFFFFFF00000000 | long_mode.label("user")
+    long_mode.boot("sysretl; user: int $0x80", star=STAR, rcx=rcx, r11=2)
+    event = long_mode.event()
+    assert (event.vector, event.cs, event.ss) == (0x80, USER_CS32, USER_SS)
+    assert event.rip == long_mode.label("user") + 2

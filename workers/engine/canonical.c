@@ -1,5 +1,5 @@
-/* Which exception an access to a non-canonical address is: #SS if it is to the stack, #GP else (SDM vol. 3, 5.3.1 and
- * 3.3.7.1). The engine does not know; the instruction tells.
+/* Non-canonical addresses (SDM vol. 1, 3.3.7.1): an access to one is #SS if it is to the stack, #GP else, and so is a branch to
+ * one. The engine does not know which; the instruction tells.
  */
 #include "instruction.h"
 
@@ -112,4 +112,33 @@ void non_canonical_access(struct vcpu *vcpu, int access, uintptr_t retaddr)
     }
     exception = stack ? EXCP_SS : EXCP_GP;
     uc.raise_exception_err_ra(env, exception, event_error_code(vcpu, exception, 0), retaddr);
+}
+
+/* A near branch, the last instruction of the block that `retaddr` is in, leads to a non-canonical address: #GP is the
+ * branch's own, which has not been (SDM vol. 2, JMP, CALL, RET). */
+void non_canonical_branch(struct vcpu *vcpu, uintptr_t retaddr)
+{
+    enum { RET_IMMEDIATE = 0xc2, RET = 0xc3, GROUP_5 = 0xff, CALL = 2, BYTES = 8 };
+    CPUX86State *env = vcpu->env;
+    uint64_t *rsp = &ENV_REGS(env)[R_ESP];
+    struct code code = {.env = env};
+    uint8_t opcode;
+
+    uc.cpu_restore_state(vcpu->cpu, retaddr, true);
+    code.at = ENV_EIP(env);
+    do {
+        opcode = next(&code);
+    } while ((opcode & 0xf0) == 0x40 || (opcode & 0xe7) == 0x26 || (opcode >= 0x64 && opcode <= 0x67) ||
+             (opcode & 0xfe) == 0xf2);
+    if (opcode == GROUP_5 && MODRM_REG(next(&code)) == CALL) {
+        *rsp += BYTES;
+    } else if (opcode == RET || opcode == RET_IMMEDIATE) {
+        *rsp -= BYTES;
+        if (opcode == RET_IMMEDIATE) {
+            unsigned low = next(&code);
+
+            *rsp -= low | (unsigned)next(&code) << 8;
+        }
+    }
+    uc.raise_exception_err_ra(env, EXCP_GP, 0, 0);
 }

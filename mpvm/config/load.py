@@ -225,7 +225,7 @@ def _resolve(config: Config, source: _Source) -> Config:
     debugcon = table.use(("debugcon",), config.debugcon)
     monitor = tuple(table.use(("monitor", index), spec) for index, spec in enumerate(config.monitor))
     devices = tuple(_device(table, ("devices", index), each) for index, each in enumerate(config.devices))
-    fw_cfg = tuple(_fw_cfg(source, ("fw_cfg", index), item) for index, item in enumerate(config.fw_cfg))
+    fw_cfg = tuple(_fw_cfg(source, config.fw_cfg, index) for index in range(len(config.fw_cfg)))
     _one_name(source, devices)
     qmp = config.qmp and _socket(source, ("qmp",), config.qmp)
     logfile = config.logfile and _new_file(source, ("logfile",), config.logfile)
@@ -302,8 +302,11 @@ def _device(table: ChardevTable, key: "Key", device: Device) -> Device:
     return device._replace(properties=properties)
 
 
-def _fw_cfg(source: _Source, key: "Key", item: FwCfgItem) -> FwCfgItem:
-    """`item` with an absolute path, of a file that is there."""
+def _fw_cfg(source: _Source, items: Sequence[FwCfgItem], index: int) -> FwCfgItem:
+    """The item with an absolute path, of a file that is there."""
+    key, item = ("fw_cfg", index), items[index]
+    if any(other.name == item.name for other in items[:index]):
+        raise source.error((*key, "name"), f"there are two {item.name}, one is right")
     if (item.file is None) == (item.string is None):
         raise source.error(key, f"{item.name} has no content or two, file: or string: is right")
     if item.file is None:

@@ -299,6 +299,23 @@ def optional_text(what: str) -> Rule:
     return Rule(lambda value: None if value is None else whole.parse(value), whole.right)
 
 
+# docs/specs/fw_cfg.rst: 56 bytes with the NUL
+_FW_CFG_NAME_MAX = 55
+
+
+def fw_cfg_name() -> Rule:
+    """The name of a file in fw_cfg's directory."""
+
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value:
+            raise _wrong("is not a name")
+        if len(value) > _FW_CFG_NAME_MAX:
+            raise _wrong("is too long")
+        return value
+
+    return Rule(parse, f"1 to {_FW_CFG_NAME_MAX} ASCII characters such as opt/org.example/x")
+
+
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 

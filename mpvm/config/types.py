@@ -128,7 +128,7 @@ class Rtc(NamedTuple):
 class FwCfgItem(NamedTuple):
     """A file of the user's in fw_cfg's directory; its content is that of `file`, or `string`."""
 
-    name: Annotated[str, rules.text("an item's name such as opt/org.example/x")]
+    name: Annotated[str, rules.fw_cfg_name()]
     file: Annotated[Path | None, rules.optional_path("an item's content")] = None
     string: Annotated[str | None, rules.optional_text("an item's content")] = None
 

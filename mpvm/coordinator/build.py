@@ -1,7 +1,8 @@
 """From a configuration to a machine's specification."""
 
+from mpvm.abi.errors import ConfigError
 from mpvm.accel import Accelerator
-from mpvm.config import Boot, Config, Device
+from mpvm.config import Boot, Config, Device, FwCfgItem
 from mpvm.coordinator.chardev.backends import Chardevs
 from mpvm.cpu.resolve import resolve_model
 from mpvm.machine import BootSpec, DeviceSpec, MachineSpec
@@ -21,8 +22,22 @@ def machine_spec(config: Config, chardevs: Chardevs, accelerator: Accelerator) -
         debugcon=None if config.debugcon.kind == "null" else chardevs.make(config.debugcon, "debugcon"),
         isa_debug_exit=config.isa_debug_exit,
         devices=[device_spec(device, chardevs) for device in config.devices],
+        fw_cfg=[(item.name, _content(item)) for item in config.fw_cfg],
+        uuid=bytes.fromhex((config.uuid or "0" * 32).replace("-", "")),
         globals=[GlobalProperty(each.driver, each.property, each.value) for each in config.globals],
     )
+
+
+def _content(item: FwCfgItem) -> bytes:
+    """What a file of the user's in fw_cfg has in it; `ConfigError` when it can't be read."""
+    if item.file is None:
+        return (item.string or "").encode()
+    try:
+        return item.file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"fw_cfg: {item.file}: {error.strerror}, a file that you can read is right"
+        ) from error
 
 
 def boot_spec(boot: Boot) -> BootSpec | None:

@@ -223,6 +223,8 @@ class VirtualMachine:
         )
         spec = machine_spec(self.config, self.chardevs, self._accelerator)
         self._observer.cpu_resolved(spec.cpu)
+        if any(not name.startswith("opt/") for name, _content in spec.fw_cfg):
+            self._observer.warning('externally provided fw_cfg item names should be prefixed with "opt/"')
         self.machine = machine_class(spec, host)
         main_loop = MainLoop()
         main_loop.loop = self.loop

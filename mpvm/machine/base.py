@@ -70,6 +70,9 @@ class MachineSpec(NamedTuple):
     isa_debug_exit: bool = False
     devices: Sequence[DeviceSpec] = ()
     globals: Sequence[GlobalProperty] = ()
+    # Files of the user's in fw_cfg, and the machine's UUID.
+    fw_cfg: Sequence[tuple[str, bytes]] = ()
+    uuid: bytes = bytes(16)
 
     @property
     def smp(self) -> int:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Final
 
+from mpvm.abi.errors import ConfigError
 from mpvm.boot import linux
 from mpvm.boot.e820 import e820_map, encode
 from mpvm.boot.image import read_image
@@ -13,7 +14,6 @@ from mpvm.machine.base import BootSpec, MachineSpec
 from mpvm.memory.ram import GuestRam
 
 _SETUP_SECTORS_DEFAULT: Final = 4  # "for backwards compatibility, if the field contains 0" (boot.rst)
-_UUID_BYTES: Final = 16
 
 
 def add_items(device: FwCfg, spec: MachineSpec, ram: GuestRam) -> None:
@@ -25,6 +25,10 @@ def add_items(device: FwCfg, spec: MachineSpec, ram: GuestRam) -> None:
     if spec.boot is not None:
         device.items.update(_boot_items(spec.boot))
     device.files["etc/e820"] = lambda: _e820(ram)
+    for name, content in spec.fw_cfg:
+        if name in device.files:
+            raise ConfigError(f"fw_cfg: the machine has a file {name} itself, another name is right")
+        device.files[name] = functools.partial(bytes, content)
 
 
 def _e820(ram: GuestRam) -> bytes:
@@ -34,12 +38,14 @@ def _e820(ram: GuestRam) -> bytes:
 def _machine_items(spec: MachineSpec) -> Mapping[int, Item]:
     cpus, max_cpus = (count.to_bytes(2, "little") for count in (spec.smp, spec.topology.maxcpus))
     return {
-        Key.UUID: lambda: bytes(_UUID_BYTES),
+        Key.UUID: lambda: spec.uuid,
         Key.RAM_SIZE: lambda: spec.memory_bytes.to_bytes(8, "little"),
         Key.NOGRAPHIC: lambda: (1).to_bytes(2, "little"),
         Key.NB_CPUS: lambda: cpus,
         Key.MAX_CPUS: lambda: max_cpus,
         Key.BOOT_MENU: lambda: (0).to_bytes(2, "little"),
+        # The MADT has the timer's interrupt at pin 2.
+        Key.IRQ0_OVERRIDE: lambda: (1).to_bytes(4, "little"),
     }
 
 

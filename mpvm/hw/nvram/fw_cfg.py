@@ -59,6 +59,8 @@ class Key(IntEnum):
     SETUP_SIZE = 0x17
     SETUP_DATA = 0x18
     FILE_DIR = 0x19
+    # The architecture's own (FW_CFG_ARCH_LOCAL).
+    IRQ0_OVERRIDE = 0x8002
 
 
 class DmaControl(IntFlag):
@@ -109,17 +111,20 @@ class FwCfg(SysBusDevice):
         self._offset = 0
         self._dma_address = 0
         # The selector and the upper half of the DMA address do nothing by themselves: nobody waits for them.
-        self._registers = Region("fw_cfg", 2, self._read_data, self._select, posted=frozenset({0, 1}))
-        self._dma_registers = Region(
-            "fw_cfg DMA", 8, self._read_signature, self._write_dma_address, posted=frozenset(range(4))
+        # One region: an access that begins at one register and reaches into another is for neither.
+        size = FW_CFG_PORTS if self.dma_enabled else DMA_ADDRESS_OFFSET
+        posted = {0, 1, *range(DMA_ADDRESS_OFFSET, DMA_ADDRESS_OFFSET + 4)}
+        self._registers = Region(
+            "fw_cfg",
+            size,
+            self._read_register,
+            self._write_register,
+            posted=frozenset(posted & {*range(size)}),
         )
 
     def ports(self) -> list[tuple[int, Region]]:
         """Where the ports are."""
-        ports = [(FW_CFG_PORT, self._registers)]
-        if self.dma_enabled:
-            ports.append((FW_CFG_PORT + DMA_ADDRESS_OFFSET, self._dma_registers))
-        return ports
+        return [(FW_CFG_PORT, self._registers)]
 
     def reset_enter(self) -> None:
         """The signature is selected."""
@@ -153,14 +158,23 @@ class FwCfg(SysBusDevice):
 
     # --- Ports ----------------------------------------------------------------------------------------
 
-    def _select(self, offset: int, size: int, value: int) -> None:
+    def _write_register(self, offset: int, size: int, value: int) -> None:
         # Bytes to the data port are ignored: nothing here is written that way (since QEMU 2.4).
         if (offset, size) == (0, 2):
             self._select_key(value)
+        elif offset >= DMA_ADDRESS_OFFSET:
+            self._write_dma_address(offset - DMA_ADDRESS_OFFSET, size, value)
 
-    def _read_data(self, offset: int, size: int) -> int:
-        if (offset, size) != (1, 1):
-            return 0
+    def _read_register(self, offset: int, size: int) -> int:
+        if offset >= DMA_ADDRESS_OFFSET:
+            return self._read_signature(offset - DMA_ADDRESS_OFFSET, size)
+        if offset > 1:
+            # The ports in between are nobody's.
+            return (1 << 8 * size) - 1
+        # As on QEMU, the selector reads the data, too, and only bytes are read.
+        return self._next_byte() if size == 1 else 0
+
+    def _next_byte(self) -> int:
         data, at = self._data(), self._offset
         if at >= len(data):
             return 0

@@ -1,9 +1,11 @@
 """What the boards tell by fw_cfg."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mpvm.abi.errors import ConfigError
 from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.boot.e820 import e820_map, encode
 from mpvm.cpu.topology import topology
@@ -30,7 +32,9 @@ def bzimage(setup_sectors: int) -> bytes:
 class Told:
     """The device of a machine that boots `image`."""
 
-    def __init__(self, folder: Path, image: bytes = b"kernel", initrd: bytes | None = None) -> None:
+    def __init__(
+        self, folder: Path, image: bytes = b"kernel", initrd: bytes | None = None, **more: Any
+    ) -> None:
         kernel = folder / "kernel"
         kernel.write_bytes(image)
         self.initrd = folder / "initrd" if initrd is not None else None
@@ -38,13 +42,13 @@ class Told:
             self.initrd.write_bytes(initrd or b"")
         self.ram = GuestRam(memoryview(bytearray(MEMORY)), ram_slots(MEMORY))
         boot = BootSpec(kernel=kernel, initrd=self.initrd, append="console=ttyS0 é")
-        spec = MachineSpec(TOPOLOGY, UnicornAccelerator().max_model(), memory_bytes=MEMORY, boot=boot)
+        spec = MachineSpec(TOPOLOGY, UnicornAccelerator().max_model(), memory_bytes=MEMORY, boot=boot, **more)
         self.device = FwCfg()
         add_items(self.device, spec, self.ram)
         plug(self.device, dma=DmaMemory(self.ram, lambda offset, data: None))
 
     def item(self, key: int, size: int) -> bytes:
-        (_, region), _ = self.device.ports()
+        ((_, region),) = self.device.ports()
         region.write(0, 2, key)
         return bytes(region.read(1, 1) for _ in range(size))
 
@@ -67,6 +71,31 @@ def test_the_memory_map_is_a_file(tmp_path: Path) -> None:
     size, key = int.from_bytes(directory[4:8], "big"), int.from_bytes(directory[8:10], "big")
     assert directory[12:].rstrip(b"\0") == b"etc/e820"
     assert told.item(key, size) == encode(e820_map(told.ram.slots))
+
+
+def test_the_users_files_are_among_the_machines(tmp_path: Path) -> None:
+    told = Told(tmp_path, fw_cfg=[("opt/b", b"two"), ("opt/a", b"")])
+    directory = told.item(Key.FILE_DIR, 4 + 3 * 64)
+    entries = [directory[4 + 64 * n : 68 + 64 * n] for n in range(3)]
+    names = [entry[8:].rstrip(b"\0") for entry in entries]
+    assert names == [b"etc/e820", b"opt/a", b"opt/b"]
+    sizes = [int.from_bytes(entry[:4], "big") for entry in entries]
+    assert sizes[1:] == [0, 3]
+    assert told.item(0x22, 4) == b"two\0"
+
+
+def test_a_file_of_the_machines_own_is_not_the_users(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the machine has a file etc/e820 itself, another name is right"):
+        Told(tmp_path, fw_cfg=[("etc/e820", b"")])
+
+
+def test_the_uuid_is_in_the_order_of_its_text(tmp_path: Path) -> None:
+    assert Told(tmp_path).item(Key.UUID, 16) == bytes(16)
+    assert Told(tmp_path, uuid=bytes(range(16))).item(Key.UUID, 17) == bytes(range(16)) + b"\0"
+
+
+def test_the_timers_interrupt_is_said_to_be_at_another_pin(tmp_path: Path) -> None:
+    assert Told(tmp_path).number(Key.IRQ0_OVERRIDE) == 1
 
 
 def test_the_command_line_ends_with_zero(tmp_path: Path) -> None:

@@ -123,9 +123,15 @@ def test_writes_to_the_data_port_are_ignored(guest: Guest) -> None:
     assert guest.read(4) == b"QEMU"
 
 
-def test_the_selector_is_write_only(guest: Guest) -> None:
-    assert guest.into(SELECTOR) == 0
-    assert guest.read(4) == b"QEMU"
+def test_both_ports_read_data_and_only_bytes_of_it(guest: Guest) -> None:
+    assert guest.into(SELECTOR) == ord("Q")
+    for port, size in ((SELECTOR, 2), (SELECTOR, 4), (DATA, 2), (DATA, 4)):
+        assert guest.into(port, size) == 0
+    assert guest.read(3) == b"EMU"
+
+
+def test_what_is_between_the_ports_and_dma_is_nobodys(guest: Guest) -> None:
+    assert (guest.into(0x512), guest.into(0x513, 2)) == (0xFF, 0xFFFF)
 
 
 def test_the_directory_lists_files_by_name(guest: Guest) -> None:
@@ -230,7 +236,7 @@ def test_only_whole_halves_of_the_address_start_dma(guest: Guest, port: int, siz
 
 
 def test_nobody_waits_for_the_selector_and_the_first_half_of_the_address(guest: Guest) -> None:
-    assert [sorted(region.posted) for _, region in guest.device.ports()] == [[0, 1], [0, 1, 2, 3]]
+    assert [sorted(region.posted) for _, region in guest.device.ports()] == [[0, 1, 4, 5, 6, 7]]
 
 
 def test_state_moves_to_another_device(guest: Guest) -> None:

@@ -440,6 +440,9 @@ bool interrupt_gates_are_legacy(CPUX86State *env);
 void interrupt_deliver(struct vcpu *vcpu, int vector, enum interrupt_kind kind, uint32_t error_code,
                        uint64_t next_rip);
 
+/* umip.c */
+void umip_translate_load(const struct vcpu *vcpu, TCGContext *tcg, int opcode, uint64_t offset);
+
 /* syscall.c */
 void eflags_load(CPUX86State *env, uint64_t value, uint64_t mask);
 uint64_t eflags_compute(CPUX86State *env);

@@ -207,6 +207,7 @@ void REPLACES(tcg_gen_op3)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b, 
         }
     } else {
         fpu_translate_load(tcg, opcode, c);
+        umip_translate_load(self, tcg, opcode, c);
     }
     uc.tcg_gen_op3(tcg, opcode, a, b, c);
 }

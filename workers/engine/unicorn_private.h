@@ -72,7 +72,14 @@ enum { DISAS_TOO_MANY = 1 };
 #define TCG_LABEL_PRESENT(label) FIELD(label, uint32_t, 0)
 #define TCG_LABEL_PRESENT_BIT 1u
 enum { TCG_TYPE_I32 = 0, TCG_TYPE_V64 = 2, TCG_COND_EQ = 8, TCG_COND_NE = 9, TCG_COND_GT = 11 };
-enum { INDEX_OP_SET_LABEL = 1, INDEX_OP_CALL = 2, INDEX_OP_LD_I32 = 13, INDEX_OP_LD32U_I64 = 71, INDEX_OP_INSN_START = 129 };
+enum {
+    INDEX_OP_SET_LABEL = 1,
+    INDEX_OP_CALL = 2,
+    INDEX_OP_LD_I32 = 13,
+    INDEX_OP_LD32U_I64 = 71,
+    INDEX_OP_LD_I64 = 73,
+    INDEX_OP_INSN_START = 129,
+};
 enum { INDEX_OP_QEMU_LD_I32 = 133, INDEX_OP_QEMU_LD_I64 = 135, INDEX_OP_QEMU_ST_I64 = 136 };
 #define TCG_TEMP_OF(tcg, temp) ((uintptr_t)(temp) - (uintptr_t)(tcg)) /* the inverse of TCG_TEMP */
 #define TCG_OP_COUNTS(op) FIELD(op, uint8_t, 1) /* of a call: how many it takes, and << 4 how many it gives */
@@ -119,11 +126,16 @@ struct SegmentCache {
 #define ENV_HFLAGS(env) FIELD(env, uint32_t, 176)
 #define ENV_HFLAGS2(env) FIELD(env, uint32_t, 180)
 #define ENV_SEGS(env) (&FIELD(env, struct SegmentCache, 184))
-#define ENV_LDT(env) (&FIELD(env, struct SegmentCache, 328))
-#define ENV_TR(env) (&FIELD(env, struct SegmentCache, 352))
-#define ENV_GDT(env) (&FIELD(env, struct SegmentCache, 376))
-#define ENV_IDT(env) (&FIELD(env, struct SegmentCache, 400))
-#define ENV_CR(env) (&FIELD(env, uint64_t, 424))
+#define ENV_LDT_OFFSET 328
+#define ENV_LDT(env) (&FIELD(env, struct SegmentCache, ENV_LDT_OFFSET))
+#define ENV_TR_OFFSET 352
+#define ENV_TR(env) (&FIELD(env, struct SegmentCache, ENV_TR_OFFSET))
+#define ENV_GDT_OFFSET 376
+#define ENV_GDT(env) (&FIELD(env, struct SegmentCache, ENV_GDT_OFFSET))
+#define ENV_IDT_OFFSET 400
+#define ENV_IDT(env) (&FIELD(env, struct SegmentCache, ENV_IDT_OFFSET))
+#define ENV_CR_OFFSET 424
+#define ENV_CR(env) (&FIELD(env, uint64_t, ENV_CR_OFFSET))
 #define ENV_A20_MASK(env) FIELD(env, int32_t, 496)
 #define ENV_EFER(env) FIELD(env, uint64_t, 592)
 #define ENV_FPSTT(env) FIELD(env, uint32_t, 604)

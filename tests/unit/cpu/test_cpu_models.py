@@ -183,9 +183,7 @@ def test_a_version_changes_the_one_before_it() -> None:
     assert third.model_id == "Intel Core Processor (Haswell, IBRS)"
 
 
-@pytest.mark.parametrize(
-    "feature", ["svm", "monitor", "hle", "rtm", "pcid", "invpcid", "mpx", "umip", "avx", "avx2"]
-)
+@pytest.mark.parametrize("feature", ["svm", "monitor", "hle", "rtm", "pcid", "invpcid", "mpx", "avx", "avx2"])
 def test_what_the_accelerator_can_not_do_is_left_out_and_told(feature: str) -> None:
     assert feature not in resolve("max").features
     model = resolve(f"max,+{feature}")

@@ -147,7 +147,7 @@ static struct descriptor system_descriptor(struct vcpu *vcpu, uint32_t selector,
     *base = descriptor_base(&descriptor);
     if (long_mode(vcpu->env)) {
         *base |= descriptor_upper_half(vcpu, selector, &descriptor, retaddr);
-        if (!is_canonical(vcpu->env, *base)) {
+        if (!canonical_for_cpu(vcpu, *base)) {
             segment_fault(vcpu, EXCP_GP, selector & SELECTOR_ERROR, retaddr);
         }
     }

@@ -429,6 +429,7 @@ enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *valu
 enum msr_answer machine_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+bool canonical_for_cpu(const struct vcpu *vcpu, uint64_t address);
 void msr_state_save(struct vcpu *vcpu);
 void msr_state_load(struct vcpu *vcpu);
 void cpuid_lookup(struct vcpu *vcpu, uint32_t function, uint32_t index, uint32_t out[4]);
@@ -447,8 +448,9 @@ void umip_translate_load(const struct vcpu *vcpu, TCGContext *tcg, int opcode, u
 void eflags_load(CPUX86State *env, uint64_t value, uint64_t mask);
 uint64_t eflags_compute(CPUX86State *env);
 void syscall_enter(struct vcpu *vcpu, int length, uintptr_t retaddr);
-void sysret_leave(struct vcpu *vcpu, bool to_64bit, uintptr_t retaddr);
+void syscall_return(struct vcpu *vcpu, bool to64, uintptr_t retaddr);
 void sysenter_enter(struct vcpu *vcpu, uintptr_t retaddr);
+void sysenter_return(struct vcpu *vcpu, bool to64, uintptr_t retaddr);
 void segment_load(CPUX86State *env, int reg, uint32_t selector, uint64_t base, uint32_t limit, uint32_t flags);
 
 /* io.c */

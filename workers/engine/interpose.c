@@ -47,6 +47,7 @@ void helper_rdpmc_x86_64(CPUX86State *env);
 void helper_sysret_x86_64(CPUX86State *env, int operand);
 void helper_syscall_x86_64(CPUX86State *env, int length);
 void helper_sysenter_x86_64(CPUX86State *env, int length);
+void helper_sysexit_x86_64(CPUX86State *env, int size);
 void helper_cpuid_x86_64(CPUX86State *env);
 void helper_rdtsc_x86_64(CPUX86State *env);
 void helper_rdtscp_x86_64(CPUX86State *env);
@@ -445,7 +446,7 @@ void REPLACES(helper_sysret)(CPUX86State *env, int operand)
     enum { OPERAND_64 = 2 };
 
     (void)env;
-    sysret_leave(self, operand == OPERAND_64, RETADDR);
+    syscall_return(self, operand == OPERAND_64, RETADDR);
 }
 
 void REPLACES(helper_syscall)(CPUX86State *env, int length)
@@ -459,6 +460,12 @@ void REPLACES(helper_sysenter)(CPUX86State *env, int length)
     (void)env;
     (void)length;
     sysenter_enter(self, RETADDR);
+}
+
+void REPLACES(helper_sysexit)(CPUX86State *env, int size)
+{
+    (void)env;
+    sysenter_return(self, size == 2, RETADDR);
 }
 
 void REPLACES(helper_cpuid)(CPUX86State *env)

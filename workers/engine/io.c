@@ -14,7 +14,7 @@ static void port_check(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_
     uint32_t offset, bits;
 
     if (!(hflags & HF_PE_MASK) ||
-        ((hflags & HF_CPL_MASK) <= (eflags >> 12 & 3) && !(hflags & HF_VM_MASK))) {
+        ((hflags & HF_CPL_MASK) <= (eflags >> 12 & 3) && !(eflags & EFLAGS_VM))) {
         return;
     }
     /* Type 9 or 11: an available or busy 32-bit (or 64-bit) TSS. */

@@ -93,7 +93,7 @@ static bool has_pks(const struct vcpu *vcpu)
 }
 
 /* As wide as the CPU can have addresses, whatever CR4.LA57 says. */
-static bool canonical(const struct vcpu *vcpu, uint64_t address)
+bool canonical_for_cpu(const struct vcpu *vcpu, uint64_t address)
 {
     unsigned unused = ENV_FEATURES(vcpu->env)[MPVM_FEATURE_WORD_CPUID_7_0_ECX] & CPUID_7_ECX_LA57 ? 64 - 57 : 64 - 48;
 
@@ -349,7 +349,7 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     default:
         break;
     }
-    if (!engine_has(msr) || read_only(msr) || (holds_address(msr) && !canonical(vcpu, value))) {
+    if (!engine_has(msr) || read_only(msr) || (holds_address(msr) && !canonical_for_cpu(vcpu, value))) {
         return false;
     }
     engine_write(vcpu, msr, value);

@@ -103,6 +103,7 @@ class ProtectedModeMachine(Machine):
         self.describe(TR, TSS, TSS_LIMIT, TSS32_BUSY)
         self.write(TSS, bytes(TSS_LIMIT + 1))
         self.write(TSS + 4, struct.pack("<IIII", ESP0, FLAT, ESP1, FLAT))
+        self.store(TSS + 0x66, TSS_LIMIT + 1, 2)
         self.place(_STUBS, 32, STUBS)
         for vector in range(256):
             self.set_gate(vector)

@@ -39,17 +39,19 @@ static inline void skip_fault(struct interrupt_frame *frame)
 	frame->rip = resume_rip;
 }
 
-/* The instructions' first byte must be the one that faults; afterwards `seen` tells of it. */
-#define PROVOKE(instructions, ...)                                                         \
+/* The instructions' first byte must be the one that faults; afterwards `seen` tells of it. `setup` comes before. */
+#define PROVOKE_AFTER(setup, instructions, ...)                                            \
 	do {                                                                               \
 		seen = (struct seen){ 0 };                                                 \
 		__asm__ volatile("leaq 771f(%%rip), %%r11; movq %%r11, %0;"                \
-				 "leaq 772f(%%rip), %%r11; movq %%r11, %1;"                \
+				 "leaq 772f(%%rip), %%r11; movq %%r11, %1;" setup ";"      \
 				 "771:" instructions "; 772:"                              \
 				 : "=m"(at_rip), "=m"(resume_rip)                          \
 				 : __VA_ARGS__                                             \
 				 : "rax", "rcx", "rdx", "r11", "cc", "memory");            \
 	} while (0)
+
+#define PROVOKE(instructions, ...) PROVOKE_AFTER("", instructions, __VA_ARGS__)
 
 /* By check.h's EXPECT; conformance.h has a form of its own. */
 #define EXPECT_FAULT(what, vector_, error_code_)                                           \

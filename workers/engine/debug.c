@@ -151,7 +151,7 @@ void debug_single_step(struct vcpu *vcpu, uintptr_t retaddr)
 {
     const TranslationBlock *block = uc.tcg_tb_lookup(UC_TCG_CTX(vcpu->engine), retaddr);
 
-    ENV_DR(vcpu->env)[6] |= DR6_BS;
+    ENV_DR(vcpu->env)[6] = (ENV_DR(vcpu->env)[6] & ~DR6_HIT_MASK) | DR6_BS;
     vcpu->trap_pc = block == NULL ? NO_TRAP_PC : TB_PC(block);
     trap_settle(vcpu);
     uc.raise_exception_err(vcpu->env, EXCP_DB, 0);

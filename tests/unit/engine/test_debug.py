@@ -104,7 +104,7 @@ def test_each_step_sets_bs_alone_and_keeps_what_software_has_set(long_mode: Long
     assert stepped(long_mode, 2) == offsets(long_mode, "two", "three")
     state = long_mode.initial_state().replace(rflags=TF | 2, dr=registers(status=DR6_ONES | BD | 2))
     long_mode.start(state)
-    assert step(long_mode)[1] & BD
+    assert step(long_mode)[1] == DR6_ONES | BS | BD
 
 
 def test_popf_traps_neither_too_early_nor_too_late(long_mode: LongModeMachine) -> None:

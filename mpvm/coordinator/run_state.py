@@ -16,6 +16,7 @@ _NEXT: Final[dict[RunState, frozenset[RunState]]] = {
 # Why a VM is stopped, for who asks: names of QAPI's RunState.
 PRELAUNCH: Final = "prelaunch"
 GUEST_SHUTDOWN: Final = "shutdown"
+SUSPENDED: Final = "suspended"
 GUEST_PANICKED: Final = "guest-panicked"
 
 
@@ -53,6 +54,11 @@ class RunStateMachine:
     def running(self) -> bool:
         """Whether guest code runs."""
         return self.state is RunState.RUNNING
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the guest sleeps in ACPI's S3."""
+        return not self.running and self.status == SUSPENDED
 
     @property
     def needs_reset(self) -> bool:

@@ -26,13 +26,14 @@ from mpvm.coordinator.monitor import PRIVATE_SOCKET, Monitor
 from mpvm.coordinator.observer import Observer
 from mpvm.coordinator.placement import place
 from mpvm.coordinator.posted import PostedRing
-from mpvm.coordinator.run_state import GUEST_PANICKED, GUEST_SHUTDOWN, PRELAUNCH, RunStateMachine
+from mpvm.coordinator.run_state import GUEST_PANICKED, GUEST_SHUTDOWN, PRELAUNCH, SUSPENDED, RunStateMachine
 from mpvm.coordinator.runtime_dir import RuntimeDir
 from mpvm.coordinator.shm import VmMemory
 from mpvm.coordinator.signals import Signals
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import TIME_LIMIT_SECONDS, VcpuSet
 from mpvm.hw.clock import NS_PER_SECOND
+from mpvm.hw.system import WakeupReason
 from mpvm.memory.ram import ram_slots
 from mpvm.trace.control import trace, trace_enabled
 from mpvm.trace.log import log_mask
@@ -217,6 +218,8 @@ class VirtualMachine:
             kick=self.vcpus.kick,
             power_off=self.power_off,
             request_reset=self.request_reset,
+            suspend=self.suspend,
+            wakeup=self.wakeup,
             debug_exit=self.debug_exit,
             eject_cpu=lambda index: self.hotplug.ejected(index),
             report_ost=lambda ost: self.hotplug.report_ost(ost),
@@ -368,6 +371,31 @@ class VirtualMachine:
         self.stop()
         self.state.stopped_as(status)
 
+    def suspend(self) -> None:
+        """The guest sleeps, its RAM kept, until something calls `wakeup`."""
+
+        def sleep() -> None:
+            self._stop_requested = False
+            self.pause()
+            self.state.stopped_as(SUSPENDED)
+            self.emit("SUSPEND")
+
+        self._request_stop(sleep)
+
+    def wakeup(self, reason: WakeupReason) -> None:
+        """Something happens that ends a sleep; no change where the guest does not sleep."""
+        if self.state.suspended:
+            self.call(lambda: self._wake(reason))
+
+    def _wake(self, reason: WakeupReason) -> None:
+        if not self.state.suspended:
+            return
+        self.machine.reset()
+        self.machine.wake(reason)
+        self._resume_flags = _START_STATE
+        self.emit("WAKEUP")
+        self.resume()
+
     def debug_exit(self, status: int) -> None:
         """The guest ends the run with a status of its own."""
         status &= _STATUS_MASK
@@ -457,7 +485,7 @@ class VirtualMachine:
         """Let a stopped VM go on; no change where it runs. Raises `CommandError` for one that is off."""
         if self.state.needs_reset:
             raise CommandError("Resetting the Virtual Machine is required")
-        if not self.state.running:
+        if not self.state.running and not self.state.suspended:
             self.resume()
             self.emit("RESUME")
 
@@ -476,6 +504,12 @@ class VirtualMachine:
             self.shut_down("reset by the monitor, and no_reboot is set", "host-qmp-system-reset")
         else:
             self.reset("host-qmp-system-reset")
+
+    def system_wakeup(self) -> None:
+        """Wake a guest that sleeps. Raises `CommandError` where none does."""
+        if not self.state.suspended:
+            raise CommandError("Unable to wake up: guest is not in suspended state")
+        self._wake(WakeupReason.OTHER)
 
     def system_powerdown(self) -> None:
         """Press the power button."""

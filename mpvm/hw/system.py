@@ -1,9 +1,17 @@
 """What a device may ask of the system that it is part of (QEMU's include/sysemu/runstate.h and timer.h)."""
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Protocol
 
 from mpvm.hw.clock import Clock
+
+
+class WakeupReason(IntEnum):
+    """What ends a sleep (QEMU's enum of that name)."""
+
+    OTHER = 1
+    RTC = 2
 
 
 class System(Protocol):
@@ -27,6 +35,16 @@ class System(Protocol):
     @property
     def request_reset(self) -> Callable[[], None]:
         """The guest wants a reset (qemu_system_reset_request)."""
+        ...
+
+    @property
+    def suspend(self) -> Callable[[], None]:
+        """The guest goes to sleep with its RAM kept, ACPI's S3 (qemu_system_suspend_request)."""
+        ...
+
+    @property
+    def wakeup(self) -> Callable[[WakeupReason], None]:
+        """Something happens that ends a sleep; no change where nobody sleeps (qemu_system_wakeup_request)."""
         ...
 
     @property

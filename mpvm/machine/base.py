@@ -12,6 +12,7 @@ from mpvm.cpu.models import CpuModel
 from mpvm.cpu.topology import Topology
 from mpvm.hw.char.chardev import Chardev
 from mpvm.hw.clock import Clock
+from mpvm.hw.system import WakeupReason
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.ram import GuestRam
 from mpvm.qom.container import Container
@@ -99,6 +100,8 @@ class Host(NamedTuple):
     kick: Callable[[int], None]
     power_off: Callable[[], None]
     request_reset: Callable[[], None]
+    suspend: Callable[[], None]
+    wakeup: Callable[[WakeupReason], None]
     debug_exit: Callable[[int], None]
     eject_cpu: Callable[[int], None]
     report_ost: "Callable[[Ost], None]"
@@ -236,6 +239,10 @@ class Machine(Object, Resettable, ABC):
         """Let go of the RAM block."""
         if hasattr(self, "ram"):
             self.ram.release()
+
+    def wake(self, reason: WakeupReason) -> None:
+        """After a reset: go on where a guest that has suspended to RAM wants to. Few boards have that."""
+        raise DeviceError(f"{self.type}: has no sleeping state to wake from")
 
     @abstractmethod
     def load_boot_image(self) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mpvm.boot.e820 import e820_map
+from mpvm.boot.entry import real_mode
 from mpvm.boot.loader import load as load_image
 from mpvm.boot.mptable import MP_TABLE_ADDRESS, build_mp_table
 from mpvm.boot.request import BootMachine, BootRequest
 from mpvm.cpu.state import CpuState
-from mpvm.hw.acpi.tables import AcpiMachine, build_tables
+from mpvm.hw.acpi.tables import FACS_WAKING_VECTOR, AcpiMachine, build_tables
 from mpvm.machine.base import BootSpec
 from mpvm.memory.ram import HIGH_RAM_START, GuestRam
 
@@ -59,8 +60,8 @@ class Board(NamedTuple):
     features: int
 
 
-def load(boot: BootSpec, ram: GuestRam, board: Board) -> CpuState:
-    """Write the tables and the boot image into `ram`; the state in which the first CPU starts."""
+def load(boot: BootSpec, ram: GuestRam, board: Board) -> tuple[int, CpuState]:
+    """Write the tables and the boot image into `ram`; where the FACS is, and the first CPU's state."""
     machine = AcpiMachine(
         apic_ids=board.apic_ids,
         absent=board.absent,
@@ -80,4 +81,14 @@ def load(boot: BootSpec, ram: GuestRam, board: Board) -> CpuState:
         modules=boot.modules,
         argv0=boot.argv0,
     )
-    return load_image(request, BootMachine(ram, e820_map(ram.slots), tables.rsdp_address))
+    machine_of_boot = BootMachine(ram, e820_map(ram.slots), tables.rsdp_address)
+    return tables.facs_address, load_image(request, machine_of_boot)
+
+
+def waking_state(ram: GuestRam, facs: int) -> CpuState | None:
+    """How the first CPU goes on after S3: in real mode at the FACS's waking vector; None when it is 0.
+
+    As SeaBIOS, without the X_Firmware_Waking_Vector, which would be protected mode (ACPI 6.4, 5.2.10).
+    """
+    vector = int.from_bytes(ram.read(facs + FACS_WAKING_VECTOR, 4), "little")
+    return real_mode(vector >> 4, vector & 0xF) if vector else None

@@ -15,6 +15,7 @@ from mpvm.hw.device import IrqLine
 from mpvm.hw.intc.i8259 import PicPair
 from mpvm.hw.intc.ioapic import IoApic
 from mpvm.hw.misc.a20 import A20Gate
+from mpvm.hw.system import WakeupReason
 from mpvm.machine import cpus, firmware
 from mpvm.machine.apic_bus import ApicBus
 from mpvm.machine.base import Host, Machine, MachineSpec
@@ -113,8 +114,17 @@ class X86Machine(Machine):
             signature=leaf1.eax,
             features=leaf1.edx,
         )
-        state = firmware.load(self.boot, self.ram, board)
+        self._facs, state = firmware.load(self.boot, self.ram, board)
         state.store(self.bsp.control.guest)
+
+    def wake(self, reason: WakeupReason) -> None:
+        """What firmware does when it finds RAM kept: it goes to the waking vector, or boots without one."""
+        self.power_management.wake(reason)
+        state = firmware.waking_state(self.ram, self._facs)
+        if state is None:
+            self.load_boot_image()
+        else:
+            state.store(self.bsp.control.guest)
 
     def uarts(self) -> list[Uart16550A]:
         """Every UART, the user's, too."""

@@ -109,6 +109,10 @@ class Vm(Protocol):
         """Restart the machine from its power-on state; a stopped one stays stopped."""
         ...
 
+    def system_wakeup(self) -> None:
+        """Wake a guest that sleeps. Raises `CommandError` where none does."""
+        ...
+
     def system_powerdown(self) -> None:
         """Press the power button."""
         ...

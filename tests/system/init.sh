@@ -6,6 +6,7 @@
 #   mpvm.job=kallsyms  the functions in /proc/kallsyms, packed by bzip2 and base64
 #   mpvm.job=topology  how the CPUs are arranged, as sysfs has it, a line each
 #   mpvm.job=steal     all CPUs compute; then /proc/stat's sum of their times
+#   mpvm.job=suspend   suspends to RAM, and is woken by the RTC
 #   mpvm.job=none      nothing
 #   mpvm.run=NAME,ARG,...  /bin/NAME with these arguments; then a line "run: NAME,ARG,... status N"
 #   mpvm.end=reboot    instead of powering off when all jobs are done
@@ -114,6 +115,15 @@ steal() { # all CPUs compute for two seconds; then what became of all their time
     echo "steal: $(sed -n 's/^cpu  *//p' /proc/stat) of $(nproc) CPUs"
 }
 
+suspend() { # to RAM (ACPI's S3), until the RTC's alarm; how often that went right, and the CPUs there are then
+    before=$(md5sum /bin/busybox)
+    echo 0 > /sys/class/rtc/rtc0/wakealarm
+    echo +2 > /sys/class/rtc/rtc0/wakealarm
+    echo mem > /sys/power/state
+    [ "$(md5sum /bin/busybox)" = "$before" ] || echo "suspend: RAM is not what it was"
+    echo "suspend: $(cat /sys/power/suspend_stats/success) times, $(nproc) CPUs"
+}
+
 run() { # a program with its arguments, commas between them
     (
         IFS=,
@@ -137,6 +147,7 @@ for word in $words; do
         mpvm.job=kallsyms) grep -i ' [tw] ' /proc/kallsyms | cut -d ' ' -f 1-3 | bzip2 | base64 ;;
         mpvm.job=topology) topology ;;
         mpvm.job=steal) steal ;;
+        mpvm.job=suspend) suspend ;;
         mpvm.job=none) ;;
         mpvm.job=*) echo "init: unknown $word" ;;
         mpvm.run=*) run "${word#mpvm.run=}" ;;

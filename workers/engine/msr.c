@@ -3,6 +3,7 @@
 
 enum {
     MSR_TSC = 0x10,
+    MSR_PLATFORM_ID = 0x17,
     MSR_APIC_BASE = 0x1b,
     MSR_TSC_ADJUST = 0x3b,
     MSR_BIOS_SIGN_ID = 0x8b,
@@ -225,6 +226,9 @@ enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *valu
     case MSR_BIOS_SIGN_ID:
         *value = 1ull << 32; /* microcode revision 1 */
         return MSR_DONE;
+    case MSR_PLATFORM_ID:
+        *value = 0; /* which of a microcode file's parts fits: Linux asks for it when it resumes */
+        return done_if(!cpuid_is_amd(vcpu));
     case MSR_AMD_SYSCFG:
     case MSR_AMD_NB_CFG:
     case MSR_AMD_INT_PENDING:

@@ -267,8 +267,8 @@ static bool aml_integer(const uint8_t **at, uint8_t *value)
 	return true;
 }
 
-/* Name (_S5_, Package () { SLP_TYPa, SLP_TYPb, ... }), found by its bytes: that saves an interpreter. */
-static void find_s5(const struct table *dsdt)
+/* Name (_Sn_, Package () { SLP_TYPa, SLP_TYPb, ... }), found by its bytes: that saves an interpreter. */
+static bool find_sleep_type(const struct table *dsdt, const char *state, uint8_t *type_a, uint8_t *type_b)
 {
 	const uint8_t *code = (const uint8_t *)(dsdt + 1);
 	const uint8_t *end = (const uint8_t *)dsdt + dsdt->length;
@@ -277,16 +277,16 @@ static void find_s5(const struct table *dsdt)
 	for (const uint8_t *name = code + 2; name + 12 <= end; name++) {
 		const uint8_t *at = name + 4;
 
-		if (memcmp(name, "_S5_", 4) || *at != AML_PACKAGE)
+		if (memcmp(name, state, 4) || *at != AML_PACKAGE)
 			continue;
 		if (name[-1] != AML_NAME && !(name[-1] == AML_ROOT && name[-2] == AML_NAME))
 			continue;
 		at++;
 		at += (*at >> 6) + 1; /* PkgLength: its two top bits count the bytes that follow */
 		at++;                 /* NumElements */
-		acpi.has_s5 = aml_integer(&at, &acpi.s5_type_a) && aml_integer(&at, &acpi.s5_type_b);
-		return;
+		return aml_integer(&at, type_a) && aml_integer(&at, type_b);
 	}
+	return false;
 }
 
 static void read_fadt(const struct fadt *fadt)
@@ -308,7 +308,9 @@ static void read_fadt(const struct fadt *fadt)
 		acpi.reset_port = (uint16_t)fadt->reset_address;
 		acpi.reset_value = fadt->reset_value;
 	}
-	find_s5(table_at(dsdt));
+	acpi.facs = fadt->firmware_control;
+	acpi.has_s3 = find_sleep_type(table_at(dsdt), "_S3_", &acpi.s3_type_a, &acpi.s3_type_b);
+	acpi.has_s5 = find_sleep_type(table_at(dsdt), "_S5_", &acpi.s5_type_a, &acpi.s5_type_b);
 }
 
 void acpi_init(void)

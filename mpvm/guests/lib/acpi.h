@@ -25,12 +25,20 @@ struct acpi {
 	uint16_t reset_port; /* 0: none */
 	uint8_t reset_value;
 
+	uint64_t facs;
+
+	bool has_s3;
+	uint8_t s3_type_a;
+	uint8_t s3_type_b;
 	bool has_s5;
 	uint8_t s5_type_a;
 	uint8_t s5_type_b;
 };
 
 extern struct acpi acpi;
+
+/* In the FACS: Firmware_Waking_Vector (ACPI 6.4, section 5.2.10). */
+#define ACPI_FACS_WAKING_VECTOR 12
 
 /* Reads the tables; ends in a panic that names the table when one is missing or damaged. */
 void acpi_init(void);

@@ -13,6 +13,7 @@ from mpvm.abi.errors import DeviceError
 from mpvm.abi.log import LogItem
 from mpvm.hw.bus import IsaDevice
 from mpvm.hw.clock import NS_PER_SECOND
+from mpvm.hw.system import WakeupReason
 from mpvm.memory.region import Region, ShadowRegister
 from mpvm.qom import properties
 from mpvm.qom.type_info import register_type
@@ -37,9 +38,11 @@ PM_TIMER_HZ = 3_579_545
 PM_TIMER_BITS = 24
 PM_TIMER_MASK = (1 << PM_TIMER_BITS) - 1
 
-# The SLP_TYP values in the DSDT's \_S0 and \_S5 packages. No other sleeping state exists.
-SLP_TYP_S0 = 0
-SLP_TYP_S5 = 5
+# The SLP_TYP values in the DSDT's packages \_S3, \_S4 and \_S5. They are QEMU's, which guests that know it
+# write without a look at the DSDT. S4, suspend to disk, is power off to the machine.
+SLP_TYP_S5 = 0
+SLP_TYP_S3 = 1
+SLP_TYP_S4 = 2
 
 GPE_COUNT = GPE0_LEN // 2 * 8
 
@@ -55,6 +58,8 @@ class Pm1Event(IntFlag):
     GBL = 0x0020
     PWRBTN = 0x0100
     RTC = 0x0400
+    # Status alone (4.8.3.1.1)
+    WAK = 0x8000
 
 
 class Pm1Control(IntFlag):
@@ -178,9 +183,9 @@ class AcpiPm(IsaDevice):
         self._pm1_status |= Pm1Event.PWRBTN
         self._update()
 
-    def signal_rtc_alarm(self) -> None:
-        """The RTC's interrupt, wired to RTC_STS (4.8.2.4)."""
-        self._pm1_status |= Pm1Event.RTC
+    def wake(self, reason: WakeupReason) -> None:
+        """The machine wakes from S3, after its reset: WAK_STS, and what has done it (4.8.3.1.1)."""
+        self._pm1_status |= Pm1Event.WAK | (Pm1Event.RTC if reason is WakeupReason.RTC else Pm1Event.PWRBTN)
         self._update()
 
     def signal_gpe(self, number: int) -> None:
@@ -258,9 +263,13 @@ class AcpiPm(IsaDevice):
         elif register == PM1_CNT_OFFSET:
             self._pm1_control = (self._pm1_control & ~mask | value) & _PM1_CNT_WRITABLE
             slp_typ = self._pm1_control >> _SLP_TYP_SHIFT & 7
-            if value & Pm1Control.SLP_EN and slp_typ == SLP_TYP_S5:
+            if not value & Pm1Control.SLP_EN:
+                return
+            if slp_typ in (SLP_TYP_S4, SLP_TYP_S5):
                 self.wiring.system.power_off()
-            elif value & Pm1Control.SLP_EN:
+            elif slp_typ == SLP_TYP_S3:
+                self.wiring.system.suspend()
+            else:
                 log_mask(LogItem.UNIMP, "ACPI: a sleeping state of SLP_TYP %d", slp_typ)
         elif register == GPE0_OFFSET:
             self._gpe_status &= ~value

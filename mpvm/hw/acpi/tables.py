@@ -28,6 +28,8 @@ _CHECKSUM_OFFSET: Final = 9
 _RSDP: Final = struct.Struct("<8sB6sBIIQB3x")
 _RSDP_CHECKSUM_OFFSET, _RSDP_EXTENDED_CHECKSUM_OFFSET = 8, 32
 _RSDP_V1_BYTES: Final = 20
+# FACS: Firmware_Waking_Vector (5.2.10).
+FACS_WAKING_VECTOR: Final = 12
 _FACS: Final = struct.Struct("<4sIIIIIQB3xI24x")
 _FACS_ALIGN, _TABLE_ALIGN, _RSDP_ALIGN = 64, 8, 16
 
@@ -103,6 +105,7 @@ class AcpiTables(NamedTuple):
     """The tables: `blocks` are pairs of an address and what belongs there."""
 
     rsdp_address: int
+    facs_address: int
     blocks: tuple[tuple[int, bytes], ...]
 
     def write(self, ram: GuestRam) -> None:
@@ -121,7 +124,7 @@ def build_tables(machine: AcpiMachine, start: int = TABLES_START) -> AcpiTables:
     madt = layout.put(_table(b"APIC", MADT_REVISION, _madt(machine)))
     rsdt = layout.put(_table(b"RSDT", 1, struct.pack("<2I", fadt, madt)))
     xsdt = layout.put(_table(b"XSDT", 1, struct.pack("<2Q", fadt, madt)))
-    return AcpiTables(rsdp_address, ((rsdp_address, _rsdp(rsdt, xsdt)), *layout.blocks))
+    return AcpiTables(rsdp_address, facs, ((rsdp_address, _rsdp(rsdt, xsdt)), *layout.blocks))
 
 
 class _Layout:
@@ -242,7 +245,7 @@ def _dsdt(machine: AcpiMachine) -> bytes:
         from mpvm.hw.acpi.cpus_aml import cpus_aml
 
         cpus = cpus_aml(machine.apic_ids)
-    sleep_states = (("\\_S0", pm.SLP_TYP_S0), ("\\_S5", pm.SLP_TYP_S5))
+    sleep_states = (("\\_S3", pm.SLP_TYP_S3), ("\\_S4", pm.SLP_TYP_S4), ("\\_S5", pm.SLP_TYP_S5))
     return _table(
         b"DSDT",
         2,

@@ -15,6 +15,7 @@ from typing import Any
 from mpvm.abi.errors import DeviceError
 from mpvm.hw.bus import IsaDevice
 from mpvm.hw.clock import NS_PER_SECOND
+from mpvm.hw.system import WakeupReason
 from mpvm.memory.region import Region
 from mpvm.qom import properties
 from mpvm.qom.type_info import register_type
@@ -259,6 +260,8 @@ class Rtc(IsaDevice):
         asserted = flags & enables & (C_PF | C_AF | C_UF)
         self._ram[REGISTER_C] = flags & ~C_IRQF | (C_IRQF if asserted else 0)
         self._irq.set(int(bool(asserted)))
+        if asserted & C_AF:
+            self.wiring.system.wakeup(WakeupReason.RTC)
         deadline = self._next_deadline(enables & ~flags)
         if deadline is None:
             self._timer.cancel()

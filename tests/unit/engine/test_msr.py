@@ -227,6 +227,7 @@ def test_cr4_tsd_keeps_the_tsc_from_programs(long_mode: LongModeMachine, instruc
     long_mode.finish()
 
 
+PLATFORM_ID = 0x17
 SYSCFG, HWCR, NB_CFG, INT_PENDING = 0xC0010010, 0xC0010015, 0xC001001F, 0xC0010055
 
 
@@ -237,6 +238,14 @@ def test_amd_cpus_have_the_msrs_that_kernels_take_for_there(
     machine = make_long_mode(model="EPYC")
     machine.boot(msr_write(number, 1 << 46) + msr_read(number, "rbx") + "done")
     assert machine.finish().rbx == value
+
+
+def test_intel_cpus_say_which_platform_they_are_made_for(
+    make_long_mode: Callable[..., LongModeMachine],
+) -> None:
+    machine = make_long_mode(model="Haswell")
+    machine.boot("movq $-1, %rbx\n" + msr_read(PLATFORM_ID, "rbx") + "done")
+    assert machine.finish().rbx == 0
 
 
 @pytest.mark.parametrize("number", [SYSCFG, HWCR, NB_CFG, INT_PENDING])

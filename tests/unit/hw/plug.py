@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 from mpvm.hw.bus import IoBus, IsaBus, SystemBus, Wiring
 from mpvm.hw.clock import Clock, ManualClock
 from mpvm.hw.device import Device, IrqLine
+from mpvm.hw.system import WakeupReason
 from mpvm.memory.dma import DmaMemory
 from mpvm.qom.qdev import qdev_realize
 
@@ -23,6 +24,8 @@ class FakeSystem(NamedTuple):
     wall_clock: Callable[[], float] = lambda: 0.0
     power_off: Callable[[], None] = _nothing
     request_reset: Callable[[], None] = _nothing
+    suspend: Callable[[], None] = _nothing
+    wakeup: Callable[[WakeupReason], None] = lambda reason: None
     debug_exit: Callable[[int], None] = lambda status: None
 
 

@@ -58,6 +58,8 @@ class Board:
             kick=self.kicked.append,
             power_off=lambda: self.asked.append("power off"),
             request_reset=lambda: self.asked.append("reset"),
+            suspend=lambda: self.asked.append("suspend"),
+            wakeup=self.asked.append,
             debug_exit=self.asked.append,
             eject_cpu=lambda index: self.asked.append(("eject", index)),
             report_ost=self.asked.append,
@@ -129,7 +131,7 @@ def test_the_guests_status_is_handed_on(board: Board) -> None:
 
 
 def test_acpi_powers_off(board: Board) -> None:
-    board.out(0x604, 2, 0x2000 | 5 << 10)
+    board.out(0x604, 2, 0x2000)
     assert board.asked == ["power off"]
 
 

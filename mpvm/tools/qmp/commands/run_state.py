@@ -36,6 +36,12 @@ def system_reset(vm: Vm) -> None:
     vm.system_reset()
 
 
+@command("system_wakeup")
+def system_wakeup(vm: Vm) -> None:
+    """Wake a guest that has suspended to RAM."""
+    vm.system_wakeup()
+
+
 @command("system_powerdown")
 def system_powerdown(vm: Vm) -> None:
     """Ask the guest to switch itself off."""

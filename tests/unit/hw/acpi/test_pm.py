@@ -10,6 +10,7 @@ from mpvm.hw.acpi import pm
 from mpvm.hw.acpi.pm import AcpiPm, ResetControl
 from mpvm.hw.clock import ManualClock
 from mpvm.hw.device import IrqLine
+from mpvm.hw.system import WakeupReason
 from mpvm.memory.address_space import AddressSpace
 from tests.unit.hw.plug import FakeSystem, plug
 
@@ -20,7 +21,7 @@ TMR = pm.PM_TMR_BLK
 GPE_STS = pm.GPE0_BLK
 GPE_EN = pm.GPE0_BLK + 2
 
-TMR_BIT, GBL_BIT, PWRBTN_BIT, RTC_BIT = 0x0001, 0x0020, 0x0100, 0x0400
+TMR_BIT, GBL_BIT, PWRBTN_BIT, RTC_BIT, WAK_BIT = 0x0001, 0x0020, 0x0100, 0x0400, 0x8000
 SLP_EN = 0x2000
 SECOND = 1_000_000_000
 # the first ns at which bit 23 is set
@@ -37,6 +38,7 @@ class Rig:
         system = FakeSystem(
             self.clock,
             power_off=lambda: self.asked.append("power off"),
+            suspend=lambda: self.asked.append("suspend"),
             request_reset=lambda: self.asked.append("reset"),
         )
         self.pm = plug(AcpiPm(), system, {9: self.sci})
@@ -160,18 +162,23 @@ def test_an_event_that_is_enabled_interrupts_at_once(rig: Rig) -> None:
     assert rig.sci.level == 1
 
 
-def test_the_rtc_alarm_sets_its_status_and_interrupts_when_enabled(rig: Rig) -> None:
+def test_waking_tells_by_what_and_interrupts_when_that_is_enabled(rig: Rig) -> None:
     rig.set_word(EN, RTC_BIT)
-    rig.pm.signal_rtc_alarm()
-    assert (rig.word(STS), rig.sci.level) == (RTC_BIT, 1)
+    rig.pm.wake(WakeupReason.RTC)
+    assert (rig.word(STS), rig.sci.level) == (WAK_BIT | RTC_BIT, 1)
+
+
+def test_waking_by_the_monitor_looks_like_the_power_button(rig: Rig) -> None:
+    rig.pm.wake(WakeupReason.OTHER)
+    assert rig.word(STS) == WAK_BIT | PWRBTN_BIT
 
 
 def test_writing_zeros_to_a_status_register_clears_nothing(rig: Rig) -> None:
     rig.pm.press_power_button()
-    rig.pm.signal_rtc_alarm()
+    rig.pm.wake(WakeupReason.RTC)
     rig.set_word(STS, 0)
-    assert rig.word(STS) == PWRBTN_BIT | RTC_BIT
-    rig.set_word(STS, RTC_BIT)
+    assert rig.word(STS) == WAK_BIT | PWRBTN_BIT | RTC_BIT
+    rig.set_word(STS, RTC_BIT | WAK_BIT)
     assert rig.word(STS) == PWRBTN_BIT
 
 
@@ -212,7 +219,17 @@ def test_a_byte_write_of_the_upper_half_powers_off_too(rig: Rig) -> None:
     assert rig.asked == ["power off"]
 
 
-@pytest.mark.parametrize("slp_typ", [t for t in range(8) if t != pm.SLP_TYP_S5])
+def test_sleep_enable_with_the_type_of_s3_suspends(rig: Rig) -> None:
+    rig.set_word(CNT, pm.SLP_TYP_S3 << 10 | SLP_EN)
+    assert rig.asked == ["suspend"]
+
+
+def test_suspend_to_disk_powers_off(rig: Rig) -> None:
+    rig.set_word(CNT, pm.SLP_TYP_S4 << 10 | SLP_EN)
+    assert rig.asked == ["power off"]
+
+
+@pytest.mark.parametrize("slp_typ", range(3, 8))
 def test_other_sleep_types_do_nothing(rig: Rig, slp_typ: int) -> None:
     rig.set_word(CNT, slp_typ << 10 | SLP_EN)
     assert rig.asked == []
@@ -347,7 +364,7 @@ def test_a_sleeping_state_that_there_is_not_is_told_as_such(
     rig: Rig, logged: Callable[[], list[str]]
 ) -> None:
     rig.set_word(CNT, pm.SLP_TYP_S5 << 10 | SLP_EN)
-    rig.set_word(CNT, 1 << 10)
+    rig.set_word(CNT, 3 << 10)
     assert logged() == []
-    rig.set_word(CNT, 1 << 10 | SLP_EN)
-    assert logged() == ["unimp: ACPI: a sleeping state of SLP_TYP 1"]
+    rig.set_word(CNT, 3 << 10 | SLP_EN)
+    assert logged() == ["unimp: ACPI: a sleeping state of SLP_TYP 3"]

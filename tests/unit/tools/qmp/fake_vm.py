@@ -51,6 +51,9 @@ class FakeVm:
     def system_reset(self) -> None:
         self.asked.append("system_reset")
 
+    def system_wakeup(self) -> None:
+        self.asked.append("system_wakeup")
+
     def system_powerdown(self) -> None:
         self.asked.append("system_powerdown")
 

@@ -15,6 +15,7 @@ enum {
     MSR_MCG_CTL = 0x17b,
     MSR_PERF_STATUS = 0x198,
     MSR_MISC_ENABLE = 0x1a0,
+    MSR_DEBUGCTL = 0x1d9,
     MSR_MTRR_PHYS_FIRST = 0x200,
     MSR_MTRR_PHYS_LAST = 0x20f,
     MSR_MTRR_FIX_64K = 0x250,
@@ -31,7 +32,6 @@ enum {
     MSR_KVM_STEAL_TIME = 0x4b564d03,
 };
 #define MSR_EFER 0xc0000080u
-#define MSR_TSC_AUX 0xc0000103u
 /* AMD's (APM vol. 2, appendix A): kernels for its CPUs take them for there. */
 #define MSR_AMD_SYSCFG 0xc0010010u
 #define MSR_AMD_HWCR 0xc0010015u
@@ -219,7 +219,7 @@ enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *valu
         return MSR_DONE;
     case MSR_TSC_ADJUST:
         *value = vcpu->tsc_adjust;
-        return MSR_DONE;
+        return done_if(msr_in_model(vcpu, msr));
     case MSR_APIC_BASE:
         *value = vcpu->area->control.guest.apic_base;
         return MSR_DONE;
@@ -240,13 +240,16 @@ enum msr_answer machine_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *valu
     case MSR_TSC_DEADLINE:
         *value = vcpu->area->lapic.tsc_deadline;
         return done_if(vcpu->area->features[MPVM_FEATURE_WORD_CPUID_1_ECX] & CPUID_1_ECX_TSC_DEADLINE);
+    case MSR_DEBUGCTL:
+        *value = vcpu->area->control.guest.debugctl;
+        return MSR_DONE;
     default:
         break;
     }
     if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
         return done_if(lapic_msr_read(vcpu, msr, value));
     }
-    return MSR_NOT_OURS;
+    return constant_msr_read(vcpu, msr, value);
 }
 
 enum msr_answer machine_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
@@ -259,6 +262,9 @@ enum msr_answer machine_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t valu
         attention_raise(vcpu); /* a deadline may have passed */
         return MSR_DONE;
     case MSR_TSC_ADJUST:
+        if (!msr_in_model(vcpu, msr)) {
+            return MSR_FAULT;
+        }
         vcpu->tsc_adjust = value;
         attention_raise(vcpu);
         return MSR_DONE;
@@ -277,13 +283,15 @@ enum msr_answer machine_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t valu
         }
         lapic_set_tsc_deadline(vcpu, value);
         return MSR_DONE;
+    case MSR_DEBUGCTL:
+        return done_if(value == 0); /* nothing of what it switches on is here */
     default:
         break;
     }
     if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
         return done_if(lapic_msr_write(vcpu, msr, value));
     }
-    return MSR_NOT_OURS;
+    return constant_msr_write(vcpu, msr);
 }
 
 /* False: #GP. */
@@ -304,7 +312,7 @@ bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     default:
         break;
     }
-    if (!engine_has(msr)) {
+    if (!engine_has(msr) || !msr_in_model(vcpu, msr)) {
         return false;
     }
     *value = engine_read(vcpu, msr);
@@ -345,15 +353,11 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
             tlb_flush_all(vcpu);
         }
         break;
-    case MSR_TSC_AUX:
-        if (value >> 32) {
-            return false;
-        }
-        break;
     default:
         break;
     }
-    if (!engine_has(msr) || read_only(msr) || (holds_address(msr) && !canonical_for_cpu(vcpu, value))) {
+    if (!engine_has(msr) || !msr_in_model(vcpu, msr) || read_only(msr) || !msr_value_valid(msr, value) ||
+        (holds_address(msr) && !canonical_for_cpu(vcpu, value))) {
         return false;
     }
     engine_write(vcpu, msr, value);

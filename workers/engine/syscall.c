@@ -111,8 +111,8 @@ void syscall_return(struct vcpu *vcpu, bool to64, uintptr_t retaddr)
     syscall_check(vcpu, retaddr);
     ring0_check(vcpu, retaddr);
     /* AMD's goes to ring 3 first, and faults there. */
-    if (to64 && !cpuid_is_amd(vcpu)) {
-        address_check(vcpu, target, retaddr);
+    if (to64 && !is_canonical(env, target) && !cpuid_is_amd(vcpu)) {
+        uc.raise_exception_err_ra(env, EXCP_GP, 0, retaddr);
     }
     if (long_mode(env)) {
         eflags_load(env, ENV_REGS(env)[11] & SYSRET_FLAGS, UINT32_MAX);

@@ -252,3 +252,99 @@ def test_intel_cpus_say_which_platform_they_are_made_for(
 def test_other_cpus_do_not_have_amds_msrs(long_mode: LongModeMachine, number: int) -> None:
     assert fault(long_mode, msr_read(number, "rbx")).vector == GP
     assert fault(long_mode, msr_write(number, 0)).vector == GP
+
+
+# --- What a model has, and what may be written -----------------------------------------------------------
+
+MCG_STATUS, MCG_CTL, MC0_CTL, MC0_STATUS, MC0_ADDR, DEBUGCTL = 0x17A, 0x17B, 0x400, 0x401, 0x402, 0x1D9
+ALL_ONES, NOT_CANONICAL = (1 << 64) - 1, 0xAAAAAAAAAAAAAAAA
+
+
+@pytest.mark.parametrize(
+    ("feature", "numbers"),
+    [
+        ("tsc-adjust", [TSC_ADJUST]),
+        ("sep", [SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP]),
+        ("mtrr", [MTRR_CAP, MTRR_BASE0, 0x26F, MTRR_DEF_TYPE]),
+        ("pat", [PAT]),
+        ("mca", [MCG_STATUS, MC0_CTL]),
+        ("rdtscp", [TSC_AUX]),
+    ],
+)
+def test_a_model_without_a_feature_has_not_its_msrs(
+    make_long_mode: Callable[..., LongModeMachine], feature: str, numbers: list[int]
+) -> None:
+    machine = make_long_mode(model=f"max,-{feature}")
+    for number in numbers:
+        assert fault(machine, msr_read(number, "rbx")).vector == GP
+        assert fault(machine, msr_write(number, 0)).vector == GP
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        (MTRR_BASE0, 2),
+        (MTRR_BASE0, 0x100),
+        (MTRR_BASE0, 1 << 40),
+        (MTRR_MASK0, 0x400),
+        (MTRR_MASK0, 1 << 40),
+        (MTRR_DEF_TYPE, 3),
+        (MTRR_DEF_TYPE, 0x100),
+        (MTRR_DEF_TYPE, 0x1000),
+        (0x250, 0x0600000000000000 | 2),
+        (0x26F, 7 << 56),
+        (MCG_STATUS, 8),
+        (MCG_CTL, 1),
+        (MC0_CTL, NOT_CANONICAL),
+        (MC0_STATUS, 1),
+        (MTRR_CAP, 0),
+        (DEBUGCTL, 1),
+        (0x34, 0),
+        (0x35, 0),
+    ],
+)
+def test_a_value_that_an_msr_does_not_take_is_gp(long_mode: LongModeMachine, number: int, value: int) -> None:
+    event = fault(long_mode, msr_write(number, value))
+    assert (event.vector, event.error_code) == (GP, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        (0x250, 0x0606060606060606),
+        (MTRR_DEF_TYPE, 0xC06),
+        (MCG_STATUS, 7),
+        (MC0_CTL, 0),
+        (MC0_CTL, ALL_ONES),
+        (MC0_STATUS, 0),
+        (MC0_ADDR, NOT_CANONICAL),
+        (MC0_ADDR + 1, ALL_ONES),
+        (0x1A0, 0x400C50809),
+        (DEBUGCTL, 0),
+    ],
+)
+def test_an_msr_takes_what_is_allowed(long_mode: LongModeMachine, number: int, value: int) -> None:
+    long_mode.boot(f"{msr_write(number, value)} {msr_read(number, 'rbx')} done")
+    assert long_mode.finish().rbx == value
+
+
+def test_banks_beyond_the_count_of_mcg_cap_are_not_there(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{msr_read(0x179, 'rbx')} done")
+    banks = long_mode.finish().rbx & 0xFF
+    assert fault(long_mode, msr_read(MC0_CTL + 4 * banks, "rbx")).vector == GP
+    long_mode.boot(f"{msr_read(MC0_CTL + 4 * banks - 1, 'rbx')} done")
+    long_mode.finish()
+
+
+@pytest.mark.parametrize("number", range(0xC0010000, 0xC0010008))
+def test_amds_performance_counters_count_nothing(
+    make_long_mode: Callable[..., LongModeMachine], number: int
+) -> None:
+    machine = make_long_mode(model="EPYC")
+    machine.boot(f"{msr_write(number, 0x1234)} {msr_read(number, 'rbx')} done")
+    assert machine.finish().rbx == 0
+
+
+def test_core_thread_count_is_that_of_cpuid(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"{msr_read(0x35, 'rbx')} done")
+    assert long_mode.finish().rbx == 2 << 16 | 2

@@ -221,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DRIVER.PROP=VALUE",
         help="another default for all devices of a type; repeatable",
     )
+    parser.add_argument("--daemonize", action="store_true", help="come back when it runs, in the background")
     parser.add_argument("--no-reboot", action="store_true", help="end where the guest asks for a reset")
     parser.add_argument("--isa-debug-exit", action="store_true", help="port 0xf4 ends with (value << 1) | 1")
     parser.add_argument("--perfmap", action="store_true", help="name translated code for perf(1)")

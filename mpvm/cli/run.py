@@ -9,15 +9,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpvm.abi.errors import ConfigError
+from mpvm.abi.errors import ConfigError, ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mpvm.cli import options
+    from mpvm.coordinator.daemon import Daemon
     from mpvm.coordinator.outcome import Outcome
 
 _STDOUT = "-"
+_DAEMONIZE = "--daemonize"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,18 +29,23 @@ def main(argv: Sequence[str]) -> int:
         return _run(argv, began_ns)
     # What the start makes stays: there is nothing to collect until the machine runs.
     gc.disable()
+    daemon = None
+    if _DAEMONIZE in argv:
+        from mpvm.coordinator.daemon import Daemon
+
+        daemon = Daemon(ExitStatus.START_FAILURE)
     # First of all: its imports take as long as all that follows here, on another CPU.
     from mpvm.coordinator import forkserver
 
-    forkserver.start_early()
+    forkserver.start_early(detached=daemon is not None)
     try:
-        return _run(argv, began_ns)
+        return _run(argv, began_ns, daemon)
     finally:
         forkserver.stop()
         gc.enable()
 
 
-def _run(argv: Sequence[str], began_ns: int) -> int:
+def _run(argv: Sequence[str], began_ns: int, daemon: Daemon | None = None) -> int:
     from mpvm.cli import options, progress
     from mpvm.config import load_config
 
@@ -51,7 +58,10 @@ def _run(argv: Sequence[str], began_ns: int) -> int:
     from mpvm.trace import control
 
     control.set_origin(began_ns)
-    observer = progress.choose(sys.stderr, config.machine.smp.cpus, arguments.quiet)
+    observer = progress.choose(sys.stderr, config.machine.smp.cpus, arguments.quiet or daemon is not None)
+    if daemon is not None:
+        daemon.check(config, _DAEMONIZE)
+        observer.daemon = daemon
     outcome = vl.main(config, observer, owns_process=True)
     _report(outcome, arguments)
     return outcome.status

@@ -40,12 +40,12 @@ _STATUS: Final = {
 class ForkServer:
     """The server's process and our end of its socket. Its silence or end is an `OSError` or `EOFError`."""
 
-    def __init__(self, *, fork: bool) -> None:
+    def __init__(self, *, fork: bool, detached: bool = False) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # The server unblocks the signals when it ignores them: until then, none finds Python's handlers.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STATUS)
         try:
-            self.pid = _fork(ours, theirs) if fork else _spawn(theirs)
+            self.pid = _fork(ours, theirs, detached) if fork else _spawn(theirs)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             theirs.close()
@@ -99,13 +99,13 @@ class ForkServer:
             os.waitpid(self.pid, 0)
 
 
-def _fork(ours: socket.socket, theirs: socket.socket) -> int:
+def _fork(ours: socket.socket, theirs: socket.socket, detached: bool) -> int:
     pid = os.fork()
     if pid == 0:
         ours.close()
         from mpvm.coordinator import forkserver_main
 
-        forkserver_main.main(theirs)
+        forkserver_main.main(theirs, detached=detached)
     return pid
 
 
@@ -127,20 +127,20 @@ def _end(number: int, _frame: object) -> None:
     sys.exit(_STATUS[signal.Signals(number)])
 
 
-def start_early() -> None:
+def start_early(*, detached: bool = False) -> None:
     """Fork the server and do not wait for it: for a process of our own that has nothing imported yet.
 
-    Calling again, or not at all, is harmless.
+    Calling again, or not at all, is harmless. `detached`: nobody reads what workers say on stderr.
     """
-    _start(fork=len(os.listdir("/proc/self/task")) == 1)  # noqa: PTH208 - of what pathlib is made of
+    _start(detached=detached, fork=len(os.listdir("/proc/self/task")) == 1)  # noqa: PTH208 - of what pathlib is made of
 
 
-def _start(*, fork: bool) -> None:
+def _start(*, fork: bool, detached: bool = False) -> None:
     global _server, _runtime_dir
     if _server is not None:
         return
     # Before all that a copy of this process should not hold: the runtime directory's lock, and its janitor.
-    _server = ForkServer(fork=fork)
+    _server = ForkServer(fork=fork, detached=detached)
     atexit.register(stop)
     if threading.current_thread() is threading.main_thread():
         for number in _STATUS:

@@ -31,12 +31,15 @@ def main_of_a_fresh_interpreter() -> NoReturn:
     main(socket.socket(fileno=os.dup(0)))
 
 
-def main(connection: socket.socket) -> NoReturn:
-    """Serve until the coordinator is gone; does not return into whatever has forked this process."""
+def main(connection: socket.socket, *, detached: bool = False) -> NoReturn:
+    """Serve until the coordinator is gone; does not return into whatever has forked this process.
+
+    `detached`: stderr is not for it, nor for the workers.
+    """
     status = 1
     try:
         trampoline.ignore_the_coordinators_signals()
-        _forget_stdin()
+        _forget(0, 1, 2) if detached else _forget(0, 1)
         _preload()
         _Server(connection).serve()
         status = 0
@@ -46,10 +49,12 @@ def main(connection: socket.socket) -> NoReturn:
         os._exit(status)
 
 
-def _forget_stdin() -> None:
-    fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    os.dup2(fd, 0)
-    os.close(fd)
+def _forget(*fds: int) -> None:
+    """Workers neither read nor print: who waits for the end of our output does not wait for theirs."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in fds:
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def _preload() -> None:

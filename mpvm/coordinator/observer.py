@@ -4,11 +4,17 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mpvm.coordinator.daemon import Daemon
     from mpvm.cpu.models import CpuModel
 
 
 class Observer:
-    """Hears of a run's events; this one says warnings and no more, others override what they want."""
+    """Hears of a run's events; this one says warnings and no more, others override what they want.
+
+    `daemon`: this process runs in the background, and who has started it waits.
+    """
+
+    daemon: "Daemon | None" = None
 
     def warning(self, text: str) -> None:
         """Not all is as it was asked for; said even to who wants to hear of nothing else."""
@@ -27,6 +33,8 @@ class Observer:
 
     def machine_started(self, ns: int) -> None:
         """All vCPUs run from here on; the console is the guest's."""
+        if self.daemon is not None:
+            self.daemon.ready()
 
     def vcpu_failed(self, index: int, text: str) -> None:
         """VCPU `index` has not come up or has died, `text` says why."""

@@ -134,6 +134,10 @@ class VirtualMachine:
         trace("main_step", "create")
         config, undo = self.config, self._notifiers.add
         self._accelerator = accel
+        if config.pidfile is not None:
+            from mpvm.coordinator.pidfile import PidFile
+
+            undo("removing the PID file", PidFile(config.pidfile).remove)
         self._directory = forkserver.take_runtime_dir()
         runtime_dir.sweep(self._directory.path.parent)
         smp, maxcpus, memory_bytes = (

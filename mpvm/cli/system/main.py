@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from mpvm.config import Config
+    from mpvm.coordinator.daemon import Daemon
 
 PROGRAM = "mpvm-system-x86_64"
 # QEMU's: all that keeps a machine from running ends with 1.
@@ -61,26 +62,35 @@ def _main(line: CommandLine, argv: Sequence[str]) -> int:
         return 0
     # What the start makes stays: there is nothing to collect until the machine runs.
     gc.disable()
+    daemon = None
+    if line.daemonize:
+        # First: all that follows belongs to it.
+        from mpvm.coordinator.daemon import Daemon
+
+        daemon = Daemon(FAILURE)
     from mpvm.coordinator import forkserver
 
     # Nothing is going to run without a kernel: that there is none is all that a probe wants to hear.
     if line.has_kernel():
         # Its imports take as long as all that follows here, on another CPU.
-        forkserver.start_early()
+        forkserver.start_early(detached=daemon is not None)
     try:
-        return _run(line)
+        return _run(line, daemon)
     finally:
         forkserver.stop()
         gc.enable()
 
 
-def _run(line: CommandLine) -> int:
+def _run(line: CommandLine, daemon: Daemon | None) -> int:
     from mpvm.cli.system import devices
     from mpvm.cli.system.observer import Messages
 
     messages = Messages(PROGRAM)
     devices.drop_unknown_globals(line, messages.warning)
     config = _load(line)
+    if daemon is not None:
+        daemon.check(config, "-daemonize")
+        messages.daemon = daemon
 
     from mpvm.coordinator import main as vl
 

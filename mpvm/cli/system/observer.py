@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mpvm.coordinator.observer import Observer
+from mpvm.coordinator.signals import process_name
 
 if TYPE_CHECKING:
     from mpvm.cpu.models import CpuModel
@@ -32,17 +33,8 @@ class Messages(Observer):
 
     def signalled(self, number: int, pid: int) -> None:
         """One line, by which scripts tell such an end from others: its status is 0."""
-        sender = f" from pid {pid} ({_process_name(pid)})" if pid else ""
+        sender = f" from pid {pid} ({process_name(pid)})" if pid else ""
         print(f"{self._program}: terminating on signal {number}{sender}", file=sys.stderr, flush=True)
-
-
-def _process_name(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - of what pathlib is made of
-            name = file.read(4096).partition(b"\0")[0]
-    except OSError:
-        name = b""
-    return name.decode("utf-8", "replace") or "<unknown process>"
 
 
 def feature_warning(name: str, reason: str) -> str:

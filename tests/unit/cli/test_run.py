@@ -66,7 +66,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> type[Machine]:
     class Fresh(Machine):
         configs: list[Config] = []  # noqa: RUF012 - a class a test
 
-    monkeypatch.setattr(forkserver, "start_early", lambda: None)
+    monkeypatch.setattr(forkserver, "start_early", lambda *, detached: None)
     monkeypatch.setattr(vl, "main", Fresh.main)
     return Fresh
 

@@ -29,7 +29,7 @@ class Machine:
             observer.signalled(15, 0)
         return Outcome(self.status, "", [], self.reason)
 
-    def start_early(self) -> None:
+    def start_early(self, *, detached: bool) -> None:
         self.servers += 1
 
 

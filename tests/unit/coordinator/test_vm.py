@@ -49,7 +49,7 @@ def out(port: int, value: int, size: int = 1) -> tuple[int, ...]:
     return ExitReason.IO, OUT, port, size, value
 
 
-POWER_OFF = out(0x604, 0x2000 | 5 << 10, 2)
+POWER_OFF = out(0x604, 0x2000, 2)
 RESET = out(0xCF9, 0x06)
 DEBUG_EXIT = out(0xF4, 0x10, 4)
 

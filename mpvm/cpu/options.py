@@ -40,6 +40,8 @@ def parse_cpu(text: str) -> CpuOptions:
         elif key in _PROPERTIES or key.replace("_", "-") in _PROPERTIES:
             key = key.replace("_", "-")
             properties[key.replace("-", "_")] = _PROPERTIES[key](key, value)
+        elif key.replace("_", "-") in _WITHOUT_EFFECT:
+            _on_or_off(change, value if equals else "on")
         else:
             _set_feature(features, key, _on_or_off(change, value) if equals else True)
     return CpuOptions(model, features, properties, flags["check"], flags["enforce"])
@@ -72,6 +74,10 @@ def _on_or_off(change: str, value: str) -> bool:
     if value not in _SWITCHES:
         raise ConfigError(f"cpu.model: {change!r} is no switch; on or off is right")
     return _SWITCHES[value]
+
+
+# QEMU's properties of how much of its host's KVM shows through, of which there is nothing here.
+_WITHOUT_EFFECT: Final = ("host-phys-bits", "kvm", "migratable")
 
 
 def _number(low: int, high: int) -> Callable[[str, str], int]:

@@ -302,6 +302,13 @@ def test_properties_are_set() -> None:
     assert (model.phys_bits, model.l3_cache) == (40, False)
 
 
+@pytest.mark.parametrize("text", ["host-phys-bits", "host-phys-bits=off", "migratable=no", "kvm=off"])
+def test_qemus_properties_of_its_own_host_change_nothing(text: str) -> None:
+    assert resolve(f"max,{text}") == resolve("max")
+    with pytest.raises(ConfigError, match="is no switch; on or off is right"):
+        resolve("max,host-phys-bits=40")
+
+
 def test_the_width_of_addresses_is_the_accelerators() -> None:
     assert resolve_model("max,phys-bits=46", CAPABLE).phys_bits == 46
     with pytest.raises(ConfigError, match="unicorn has no phys-bits=46; phys-bits=40 is right"):

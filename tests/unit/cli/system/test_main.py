@@ -171,11 +171,12 @@ def test_an_exit_status_is_qemus(
     assert capsys.readouterr() == ("", said)
 
 
-def test_the_printed_configuration_is_the_same_machine(
+def test_the_printed_configuration_is_the_same_machine_wherever_it_is_kept(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kernel = multiboot_kernel(tmp_path)
     (tmp_path / "env").write_text("A=1\n")
+    (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     argv = ["-kernel", "kernel", "-initrd", "env x", "-smp", "2,sockets=2", "-m", "64", "-serial", "file:out"]
     argv += [
@@ -187,9 +188,18 @@ def test_the_printed_configuration_is_the_same_machine(
         "max,-avx",
         "-no-reboot",
     ]
+    argv += [
+        "-serial",
+        "unix:sock,server=on,wait=off",
+        "-chardev",
+        "file,id=a,path=log",
+        "-debugcon",
+        "chardev:a",
+    ]
+    argv += ["-qmp", "unix:qmp,server,nowait", "-fw_cfg", "opt/x,file=env", "-serial", "stdio", "-D", "trace"]
     assert main(argv) == 0
     assert main([*argv, "--print-config"]) == 0
-    printed = tmp_path / "vm.yaml"
+    printed = tmp_path / "elsewhere" / "vm.yaml"
     printed.write_text(capsys.readouterr().out)
     assert yaml.safe_load(printed.read_text())["boot"]["kernel"] == str(kernel)
     assert load_config(printed) == machine.config

@@ -42,9 +42,6 @@ static uint64_t breakpoints_met(CPUX86State *env, uint64_t address, uint64_t len
     uint64_t met = 0;
     unsigned type;
 
-    if (!(ENV_DR(env)[7] & DR7_ANY_ENABLED)) {
-        return 0;
-    }
     for (unsigned i = 0; i < BREAKPOINTS; i++) {
         if (enabled(env, i, &type) && (type == TYPE_READ_WRITE || (type == TYPE_WRITE && kind == BP_MEM_WRITE)) &&
             covers(env, i, address, length)) {
@@ -57,6 +54,9 @@ static uint64_t breakpoints_met(CPUX86State *env, uint64_t address, uint64_t len
 /* The kinds of access to these bytes that breakpoints wait for. */
 int data_breakpoints_in(CPUX86State *env, uint64_t address, uint64_t length)
 {
+    if (!(ENV_DR(env)[7] & DR7_ANY_ENABLED)) {
+        return 0;
+    }
     return (breakpoints_met(env, address, length, BP_MEM_READ) ? BP_MEM_READ : 0) |
            (breakpoints_met(env, address, length, BP_MEM_WRITE) ? BP_MEM_WRITE : 0);
 }

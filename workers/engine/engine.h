@@ -93,6 +93,7 @@ struct vcpu {
     _Atomic uint64_t *writers;
     struct ram_slot slot[MPVM_MAX_MEMORY_SLOTS];
     unsigned slot_count;
+    unsigned slot_last; /* where an address was found last */
     struct ram_backend backend[MPVM_MAX_MEMORY_SLOTS];
     unsigned backend_count;
     uint32_t memory_generation; /* VmPage.memory_generation that these are of */
@@ -277,7 +278,16 @@ void claims_forget(struct vcpu *vcpu);
 void code_and_claims_forget(struct vcpu *vcpu);
 
 /* memory.c */
-const struct ram_slot *slot_of_gpa(const struct vcpu *vcpu, uint64_t gpa);
+const struct ram_slot *slot_search(struct vcpu *vcpu, uint64_t gpa);
+
+/* The slot that has the address; NULL outside RAM. */
+static inline const struct ram_slot *slot_of_gpa(struct vcpu *vcpu, uint64_t gpa)
+{
+    const struct ram_slot *slot = &vcpu->slot[vcpu->slot_last];
+
+    return gpa - slot->gpa < slot->size ? slot : slot_search(vcpu, gpa);
+}
+
 uint32_t page_of_ram_addr(const struct vcpu *vcpu, ram_addr_t address);
 ram_addr_t ram_addr_of_page(const struct vcpu *vcpu, uint32_t page);
 uint8_t *host_of_page(const struct vcpu *vcpu, uint32_t page);
@@ -484,7 +494,7 @@ void non_canonical_branch(struct vcpu *vcpu, uintptr_t retaddr);
 bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bool probe, uintptr_t retaddr);
 int mmu_index_of_helper(const struct vcpu *vcpu, uint64_t address, int mmu_index);
 bool mmu_walk_debug(struct vcpu *vcpu, uint64_t address, uint64_t *gpa);
-void mmu_pdptes_read(const struct vcpu *vcpu, uint64_t cr3, uint64_t pdpte[PDPTES]);
+void mmu_pdptes_read(struct vcpu *vcpu, uint64_t cr3, uint64_t pdpte[PDPTES]);
 
 /* control_registers.c */
 void pdptes_restore(struct vcpu *vcpu, const uint64_t pdpte[PDPTES]);

@@ -8,12 +8,14 @@
 
 #include <string.h>
 
-const struct ram_slot *slot_of_gpa(const struct vcpu *vcpu, uint64_t gpa)
+/* slot_of_gpa() of another slot than the last one. */
+const struct ram_slot *slot_search(struct vcpu *vcpu, uint64_t gpa)
 {
     for (unsigned i = 0; i < vcpu->slot_count; i++) {
         const struct ram_slot *slot = &vcpu->slot[i];
 
         if (gpa - slot->gpa < slot->size) {
+            vcpu->slot_last = i;
             return slot;
         }
     }
@@ -138,6 +140,8 @@ static bool backends_take(struct vcpu *vcpu)
 static bool slots_take(struct vcpu *vcpu)
 {
     vcpu->slot_count = vcpu->vm->slot_count;
+    vcpu->slot_last = 0;
+    vcpu->slot[0].size = 0;
     for (unsigned i = 0; i < vcpu->slot_count; i++) {
         const struct mpvm_memory_slot *from = &vcpu->vm->slot[i];
         const struct ram_backend *backend = backend_of(vcpu, from->offset);

@@ -50,7 +50,7 @@ struct entry_place {
     uint32_t page; /* NO_PAGE where nothing is stored: outside RAM, in a read-only slot */
 };
 
-static struct entry_place entry_place(const struct vcpu *vcpu, uint64_t gpa)
+static inline struct entry_place entry_place(struct vcpu *vcpu, uint64_t gpa)
 {
     const struct ram_slot *slot;
 
@@ -376,7 +376,7 @@ int mmu_index_of_helper(const struct vcpu *vcpu, uint64_t address, int mmu_index
 }
 
 /* What the table of PDPTEs at `cr3` holds. */
-void mmu_pdptes_read(const struct vcpu *vcpu, uint64_t cr3, uint64_t pdpte[PDPTES])
+void mmu_pdptes_read(struct vcpu *vcpu, uint64_t cr3, uint64_t pdpte[PDPTES])
 {
     for (unsigned i = 0; i < PDPTES; i++) {
         pdpte[i] = entry_load(entry_place(vcpu, (cr3 & CR3_PDPT) + 8 * i), true);

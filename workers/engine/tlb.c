@@ -13,6 +13,9 @@
 /* More entries than that, or than a part of the table, and the engine empties the mode: that costs less then. */
 #define LISTED 4096
 #define LISTED_PART 4
+/* The victims of a mode that may be in use. */
+#define FOR_EACH_VICTIM(i, mode) \
+    for (uint32_t left_ = (mode)->victims, i; left_ != 0 && (i = (uint32_t)__builtin_ctz(left_), true); left_ &= left_ - 1)
 /* A table whose entries get into each other's way grows to this many: 512 MiB of small pages. */
 #define GROWN_ENTRIES (1u << 17)
 #define CONFLICTS_DECAY 8
@@ -30,6 +33,7 @@ struct large_pages {
 struct tlb_mode {
     uint32_t count[LIFETIMES]; /* more than LISTED: unlisted ones, too */
     uint32_t conflicts;        /* entries that had to make room for others, older ones weigh less */
+    uint32_t victims;          /* a bit for each that may be in use; the engine may have emptied it */
     struct large_pages large[LIFETIMES];
     uint64_t listed[LIFETIMES][LISTED];
 };
@@ -97,6 +101,21 @@ static void entry_clear(struct tlb_desc *desc, struct tlb_entry *entry)
 {
     memset(entry, -1, sizeof(*entry));
     desc->n_used_entries--;
+}
+
+static void victim_clear(struct tlb_mode *mode, struct tlb_desc *desc, uint32_t i)
+{
+    entry_clear(desc, &desc->vtable[i]);
+    mode->victims &= ~(1u << i);
+}
+
+static void victims_clear_page(struct tlb_mode *mode, struct tlb_desc *desc, uint64_t page)
+{
+    FOR_EACH_VICTIM(i, mode) {
+        if (!entry_empty(&desc->vtable[i]) && entry_of(&desc->vtable[i], page)) {
+            victim_clear(mode, desc, i);
+        }
+    }
 }
 
 /* The engine's own cache of jumps, by virtual address: tb_jmp_cache_hash_func() of the engine. */
@@ -188,6 +207,7 @@ void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes)
         if (modes & 1u << i) {
             mode->count[LOCAL] = mode->count[GLOBAL] = 0;
             mode->conflicts = 0;
+            mode->victims = 0;
             mode->large[GLOBAL] = mode->large[LOCAL] = no_large_pages;
         }
     }
@@ -224,9 +244,9 @@ static void listed_clear(struct vcpu *vcpu, unsigned i, enum lifetime lifetime)
             entry_clear(desc, entry);
         }
     }
-    for (unsigned n = 0; n < TLB_VICTIMS; n++) {
+    FOR_EACH_VICTIM(n, mode) {
         if (!entry_empty(&desc->vtable[n]) && (desc->vtable[n].ram_addr & TLB_LOCAL) == flag) {
-            entry_clear(desc, &desc->vtable[n]);
+            victim_clear(mode, desc, n);
         }
     }
     mode->count[lifetime] = 0;
@@ -303,19 +323,16 @@ static bool in_large_page(const struct tlb_mode *mode, uint64_t address)
            (address & mode->large[LOCAL].mask) == mode->large[LOCAL].address;
 }
 
-static void page_clear(struct vcpu *vcpu, unsigned mode, uint64_t page)
+static void page_clear(struct vcpu *vcpu, unsigned mmu_index, uint64_t page)
 {
-    struct tlb_desc *desc = ENV_TLB_DESC(vcpu->env, mode);
-    struct tlb_entry *entry = tlb_entry_at(vcpu->env, page, mode);
+    struct tlb_mode *mode = &vcpu->tlb->mode[mmu_index];
+    struct tlb_desc *desc = ENV_TLB_DESC(vcpu->env, mmu_index);
+    struct tlb_entry *entry = tlb_entry_at(vcpu->env, page, mmu_index);
 
     if (!entry_empty(entry) && entry_of(entry, page)) {
         entry_clear(desc, entry);
     }
-    for (unsigned i = 0; i < TLB_VICTIMS; i++) {
-        if (!entry_empty(&desc->vtable[i]) && entry_of(&desc->vtable[i], page)) {
-            entry_clear(desc, &desc->vtable[i]);
-        }
-    }
+    victims_clear_page(mode, desc, page);
 }
 
 /* INVLPG. */
@@ -432,7 +449,7 @@ void tlb_watch_stores(struct vcpu *vcpu, uint32_t page)
 
             for (unsigned mode = 0; mode < TLB_MODES; mode++) {
                 entry_watch(tlb_entry_at(vcpu->env, address, mode), address);
-                for (unsigned victim = 0; victim < TLB_VICTIMS; victim++) {
+                FOR_EACH_VICTIM(victim, &vcpu->tlb->mode[mode]) {
                     entry_watch(&ENV_TLB_DESC(vcpu->env, mode)->vtable[victim], address);
                 }
             }
@@ -470,17 +487,14 @@ static void place_clear(struct vcpu *vcpu, struct tlb_mode *mode, struct tlb_des
     struct tlb_entry *entry = &table->table[place];
     size_t victim;
 
-    for (unsigned i = 0; i < TLB_VICTIMS; i++) {
-        if (entry_of(&desc->vtable[i], page)) {
-            entry_clear(desc, &desc->vtable[i]);
-        }
-    }
+    victims_clear_page(mode, desc, page);
     if (entry_empty(entry)) {
         return;
     }
     if (!entry_of(entry, page)) {
         victim = desc->vindex++ % TLB_VICTIMS;
         desc->n_used_entries += entry_empty(&desc->vtable[victim]);
+        mode->victims |= 1u << victim;
         desc->vtable[victim] = *entry;
         desc->viotlb[victim] = desc->iotlb[place];
         conflict_count(vcpu, mode, table);
@@ -552,13 +566,14 @@ struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int 
 {
     struct tlb_entry *entry = tlb_entry_at(vcpu->env, address, (unsigned)mmu_index);
     size_t place = (size_t)(entry - ENV_TLB_TABLE(vcpu->env, mmu_index)->table);
+    struct tlb_mode *mode = &vcpu->tlb->mode[mmu_index];
     struct tlb_desc *desc;
 
     if (tlb_entry_for(entry, address, access)) {
         return entry;
     }
     desc = ENV_TLB_DESC(vcpu->env, mmu_index);
-    for (unsigned i = 0; i < TLB_VICTIMS; i++) {
+    FOR_EACH_VICTIM(i, mode) {
         struct tlb_entry *victim = &desc->vtable[i];
 
         if (tlb_entry_for(victim, address, access)) {
@@ -567,9 +582,10 @@ struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int 
 
             *entry = *victim;
             *victim = other;
+            mode->victims &= entry_empty(&other) ? ~(1u << i) : UINT32_MAX;
             desc->iotlb[place] = desc->viotlb[i];
             desc->viotlb[i] = other_io;
-            conflict_count(vcpu, &vcpu->tlb->mode[mmu_index], ENV_TLB_TABLE(vcpu->env, mmu_index));
+            conflict_count(vcpu, mode, ENV_TLB_TABLE(vcpu->env, mmu_index));
             return entry;
         }
     }

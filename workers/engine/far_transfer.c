@@ -126,6 +126,8 @@ static void task_transfer(struct vcpu *vcpu, uint32_t selector, const struct des
     } else {
         task_switch(vcpu, selector, source, next_rip, NO_ERROR_CODE, retaddr);
     }
+    /* The rest of the block would put down the old task's arithmetic flags. */
+    uc.cpu_loop_exit_noexc(vcpu->cpu);
 }
 
 /* What kind of system descriptor a far transfer has found; TYPE_NONE for one that it can't use. */

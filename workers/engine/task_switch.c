@@ -250,9 +250,14 @@ static void switch_to(struct vcpu *vcpu, uint32_t selector, struct descriptor *t
     struct SegmentCache old_tr = *ENV_TR(env);
     struct descriptor old_tss = {.address = ENV_GDT(env)->base + (old_tr.selector & 0xfff8)};
     uint64_t base = descriptor_base(tss);
-    uint32_t old_eflags = (uint32_t)eflags_compute(env), new_eflags;
+    uint32_t old_eflags, new_eflags;
     struct task_state state;
 
+    if (retaddr != 0) {
+        /* The translator knows what the arithmetic flags are to be computed from, and says so only to who asks. */
+        uc.cpu_restore_state(vcpu->cpu, retaddr, true);
+    }
+    old_eflags = (uint32_t)eflags_compute(env);
     if (!descriptor_present(tss)) {
         segment_fault(vcpu, EXCP_NP, selector & SELECTOR_ERROR, retaddr);
     }

@@ -119,6 +119,34 @@ def test_a_jump_saves_the_state_of_the_old_task(protected_mode: ProtectedModeMac
     assert [protected_mode.load(TSS + 0x48 + 4 * i, 2) for i in range(6)] == [FLAT, CODE, *[FLAT] * 4]
 
 
+def test_the_flags_are_saved_as_the_last_instruction_has_left_them(
+    protected_mode: ProtectedModeMachine,
+) -> None:
+    program = f"""
+        movl $-1, %eax
+        addl $0x101, %eax
+        lcall ${NEW}, $0
+        done
+    task:
+        movl $0x100, %eax
+        addl $0x100, %eax
+        iret
+    """
+    boot(protected_mode, program)
+    protected_mode.finish()
+    assert protected_mode.load(TSS + 0x24, 4) & 0x8D5 == 0x15
+    assert protected_mode.load(NEW_TSS + 0x24, 4) & 0x9D5 == 0x04
+
+
+@pytest.mark.parametrize("instruction", ["ljmp", "lcall"])
+def test_the_flags_of_the_new_task_are_its_own(
+    protected_mode: ProtectedModeMachine, instruction: str
+) -> None:
+    program = f"movl $-1, %eax; addl $0x101, %eax; {instruction} ${NEW}, $0; task: done"
+    boot(protected_mode, program, eflags=0x8C2)
+    assert protected_mode.finish().rflags & 0xFFF == 0x8C2
+
+
 def test_a_jump_moves_the_busy_bit_and_does_not_nest(protected_mode: ProtectedModeMachine) -> None:
     boot(protected_mode, f"ljmp ${NEW}, $0; task: done")
     assert not protected_mode.finish().rflags & NT

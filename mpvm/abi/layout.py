@@ -96,11 +96,15 @@ class PostedKind(IntEnum):
 
 
 class PortWrite(IntEnum):
-    """Who hears of a write to a port, in `VmPage.port_posted`: the coordinator now, it later, or nobody."""
+    """Who hears of a write to a port, in `VmPage.port_posted`: the coordinator now, it later, or nobody.
+
+    IGNORED: the device there does nothing with it. NOBODY: there is no device, until one comes.
+    """
 
     SYNCHRONOUS = 0
     POSTED = 1
     IGNORED = 2
+    NOBODY = 3
 
 
 class ShadowKind(IntEnum):
@@ -109,6 +113,7 @@ class ShadowKind(IntEnum):
     NONE = 0
     CONSTANT = 1
     COUNTER = 2
+    NOBODY = 3  # all ones, in every width: nothing answers
 
 
 class SlotFlag(IntFlag):

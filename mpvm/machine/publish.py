@@ -1,15 +1,17 @@
 """Publishes what devices declare about their ports in the VM page, where workers look first.
 
 Posted ports go to the ring of posted writes, what is written to ignored ones goes nowhere, and shadowed
-registers are read by the workers themselves.
+registers are read by the workers themselves, as are ports where nobody answers.
 """
 
 from typing import Final
 
 from mpvm.abi.errors import DeviceError
-from mpvm.abi.layout import MAX_SHADOWS, PortWrite, ShadowKind, VmPage
+from mpvm.abi.layout import IO_PORTS, MAX_SHADOWS, PortWrite, ShadowKind, VmPage
+from mpvm.abi.log import LogItem
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.region import ShadowRegister
+from mpvm.trace.log import log_enabled
 
 _SEQUENCE_MASK: Final = 0xFFFFFFFF
 
@@ -24,14 +26,35 @@ class Publisher:
         self._registers: list[ShadowRegister] = []
 
     def publish(self, ports: AddressSpace) -> None:
-        """Publish every region of `ports`; call once, when all are mapped."""
-        for base, region in ports.regions():
-            for offset in region.posted:
-                self._page.port_posted[base + offset] = PortWrite.POSTED
-            for offset in region.ignored:
-                self._page.port_posted[base + offset] = PortWrite.IGNORED
-            for offset, register in region.shadows.items():
-                self._page.port_shadow[base + offset] = self._slot(register) + 1
+        """Publish every region of `ports`, now and whenever they change."""
+        # Who logs what guests do wrong wants to hear of accesses to nobody.
+        nobody = 0 if log_enabled(LogItem.GUEST_ERRORS) else self._nobody() + 1
+
+        def refresh() -> None:
+            writes = bytearray([PortWrite.NOBODY if nobody else PortWrite.SYNCHRONOUS]) * IO_PORTS
+            reads = bytearray([nobody]) * IO_PORTS
+            for start, end, base, region in ports.ranges():
+                writes[start:end] = reads[start:end] = bytes(end - start)
+                for offset in region.posted:
+                    if start <= base + offset < end:
+                        writes[base + offset] = PortWrite.POSTED
+                for offset in region.ignored:
+                    if start <= base + offset < end:
+                        writes[base + offset] = PortWrite.IGNORED
+                for offset, register in region.shadows.items():
+                    if start <= base + offset < end:
+                        reads[base + offset] = self._slot(register) + 1
+            self._page.port_posted[:] = writes
+            self._page.port_shadow[:] = reads
+
+        ports.changed = refresh
+        refresh()
+
+    def _nobody(self) -> int:
+        """The slot of what nobody answers."""
+        slot = self._slot(ShadowRegister())
+        self._page.shadow[slot].kind = ShadowKind.NOBODY
+        return slot
 
     def _slot(self, register: ShadowRegister) -> int:
         known = self._slots.get(id(register))

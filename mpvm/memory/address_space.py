@@ -1,6 +1,7 @@
 """An address space: which region answers at which address."""
 
 import bisect
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from mpvm.abi.errors import DeviceError
@@ -48,6 +49,8 @@ class AddressSpace:
         self._starts: list[int] = []
         # Whether these are behind the mappings: a board maps many regions before anybody looks for one.
         self._stale = False
+        # Who hears of each change of the mappings.
+        self.changed: Callable[[], None] = _nobody_listens
 
     def map(self, base: int, region: Region, priority: int = BOARD_PRIORITY) -> None:
         """Put `region` at `base`; `DeviceError` when it leaves the space, or overlaps another of the board's.
@@ -67,6 +70,7 @@ class AddressSpace:
                     )
         self._mappings.insert(0, Mapping(base, region, priority))
         self._stale = True
+        self.changed()
 
     def unmap(self, base: int, region: Region | None = None) -> None:
         """Take away `region`, or whatever was mapped last, at `base`."""
@@ -74,6 +78,7 @@ class AddressSpace:
             if mapping.base == base and region in (None, mapping.region):
                 del self._mappings[position]
                 self._stale = True
+                self.changed()
                 return
         raise DeviceError(f"{self.name}: nothing is mapped at {base:#x}")
 
@@ -98,6 +103,12 @@ class AddressSpace:
         """The base and the region that answer at `address`."""
         found = self._find(address)
         return None if found is None else (found.base, found.region)
+
+    def ranges(self) -> list[Range]:
+        """What answers where, in the order of addresses; nobody does in between."""
+        if self._stale:
+            self._flatten()
+        return self._flat
 
     def regions(self) -> list[tuple[int, Region]]:
         """Every mapping, in the order of addresses."""
@@ -140,6 +151,10 @@ class AddressSpace:
         found = self._find(address)
         if found is not None:
             found.region.write(address - found.base, 1, value)
+
+
+def _nobody_listens() -> None:
+    pass
 
 
 def _below(flat: list[Range], mapping: Mapping) -> list[Range]:

@@ -42,6 +42,9 @@ static bool shadow_read(struct vcpu *vcpu, unsigned slot, unsigned size, uint64_
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
     } while ((seq & 1) != 0 || seq != __atomic_load_n(&shadow->seq, __ATOMIC_ACQUIRE));
     switch (copy.kind) {
+    case MPVM_SHADOW_NOBODY:
+        *value = UINT64_MAX;
+        break;
     case MPVM_SHADOW_CONSTANT:
         *value = copy.value;
         break;
@@ -59,10 +62,25 @@ static bool shadow_read(struct vcpu *vcpu, unsigned slot, unsigned size, uint64_
     return true;
 }
 
-/* Constants are byte registers, counters are four bytes wide; an access beyond that is two registers. */
-static bool shadow_covers(const struct mpvm_shadow *shadow, unsigned size)
+/* Constants are byte registers, counters are four bytes wide; an access beyond that is two registers. Where nobody
+ * answers, nobody answers a wider access whose other ports are nobody's, too. */
+static bool shadow_covers(const struct vcpu *vcpu, uint32_t port, unsigned size)
 {
-    return size <= (shadow->kind == MPVM_SHADOW_COUNTER ? 4u : 1u);
+    unsigned shadow = vcpu->vm->port_shadow[port];
+
+    switch (vcpu->vm->shadow[shadow - 1].kind) {
+    case MPVM_SHADOW_COUNTER:
+        return size <= 4;
+    case MPVM_SHADOW_NOBODY:
+        for (unsigned i = 1; i < size; i++) {
+            if (vcpu->vm->port_shadow[(port + i) & 0xffff] != shadow) {
+                return false;
+            }
+        }
+        return true;
+    default:
+        return size == 1;
+    }
 }
 
 /* Who hears of a write to these ports: the one that hears soonest. */
@@ -138,8 +156,7 @@ bool port_read_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t *v
 {
     unsigned shadow = vcpu->vm->port_shadow[port];
 
-    return shadow != 0 && shadow_covers(&vcpu->vm->shadow[shadow - 1], size) &&
-           shadow_read(vcpu, shadow - 1, size, value);
+    return shadow != 0 && shadow_covers(vcpu, port, size) && shadow_read(vcpu, shadow - 1, size, value);
 }
 
 /* A write that nobody waits for. */
@@ -147,6 +164,7 @@ bool port_write_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t v
 {
     switch (who_hears(vcpu, port, size)) {
     case MPVM_PORT_WRITE_IGNORED:
+    case MPVM_PORT_WRITE_NOBODY:
         return true;
     case MPVM_PORT_WRITE_POSTED:
         return post(vcpu, MPVM_POSTED_PORT, port, size, value);

@@ -14,7 +14,7 @@ from mpvm.abi.kvm import structs
 from mpvm.abi.kvm.constants import COALESCED_MMIO_PAGE_OFFSET, Cap
 from mpvm.abi.kvm.vcpu import Vcpu
 from mpvm.abi.kvm.vm import Vm
-from mpvm.abi.layout import IO_PORTS, PAGE_SIZE, VcpuArea, VcpuMode, VmPage
+from mpvm.abi.layout import IO_PORTS, PAGE_SIZE, PortWrite, VcpuArea, VcpuMode, VmPage
 
 _ENTRIES: Final = (PAGE_SIZE - ctypes.sizeof(structs.CoalescedMmioRing)) // ctypes.sizeof(
     structs.CoalescedMmio
@@ -84,7 +84,8 @@ class Coalesced:
 
     def _zones(self) -> Iterator[tuple[int, int]]:
         """First port and number of ports."""
-        posted = bytes(map(bool, self._page.port_posted))
+        # Where nobody hears now, a device may come.
+        posted = bytes(who in (PortWrite.POSTED, PortWrite.IGNORED) for who in self._page.port_posted)
         first = posted.find(1)
         while first >= 0:
             end = posted.find(0, first)

@@ -9,7 +9,7 @@ from typing import Any
 from mpvm.abi.errors import DeviceError
 from mpvm.hw.bus import IsaDevice
 from mpvm.hw.device import IrqLine
-from mpvm.memory.region import Region
+from mpvm.memory.region import Region, ShadowRegister
 from mpvm.qom.type_info import register_type
 
 MASTER_PORT = 0x20
@@ -244,6 +244,8 @@ class PicPair(IsaDevice):
         self.intr = IrqLine()
         self.master = Pic8259A(MASTER_ELCR_MASK, cascade=1 << CASCADE_LEVEL)
         self.slave = Pic8259A(SLAVE_ELCR_MASK)
+        # Only a write changes them, and each is synchronous.
+        self._elcr_shadows = {offset: ShadowRegister() for offset in range(2)}
 
     def ports(self) -> list[tuple[int, Region]]:
         """The command and data ports of both chips, and the edge/level control registers.
@@ -254,7 +256,7 @@ class PicPair(IsaDevice):
         return [
             (MASTER_PORT, self._chip_region("pic-master", self.master)),
             (SLAVE_PORT, self._chip_region("pic-slave", self.slave)),
-            (ELCR_PORT, Region("elcr", 2, self._read_elcr, self._write_elcr)),
+            (ELCR_PORT, Region("elcr", 2, self._read_elcr, self._write_elcr, shadows=self._elcr_shadows)),
         ]
 
     def _chip_region(self, name: str, chip: Pic8259A) -> Region:
@@ -285,6 +287,7 @@ class PicPair(IsaDevice):
         for i in range(size):
             chip = self.slave if offset + i else self.master
             chip.write_elcr(value >> 8 * i & 0xFF)
+        self._show_elcr()
         self._update()
 
     def set_irq(self, n: int, level: int) -> None:
@@ -320,6 +323,10 @@ class PicPair(IsaDevice):
         """INTA lowers INT, so that the slave's next request is an edge at the master."""
         self.master.set_line(CASCADE_LEVEL, 0)
 
+    def _show_elcr(self) -> None:
+        for offset, chip in enumerate((self.master, self.slave)):
+            self._elcr_shadows[offset].set_constant(chip.elcr)
+
     def _update(self) -> None:
         self.master.set_line(CASCADE_LEVEL, int(self.slave.pending() is not None))
         self.intr.set(int(self.master.pending() is not None))
@@ -331,6 +338,7 @@ class PicPair(IsaDevice):
 
     def reset_hold(self) -> None:
         """INTR low."""
+        self._show_elcr()
         self._update()
 
     def state(self) -> dict[str, Any]:
@@ -341,4 +349,5 @@ class PicPair(IsaDevice):
         """Take over what `state` returned and drive INTR accordingly."""
         self.master.load(state["master"])
         self.slave.load(state["slave"])
+        self._show_elcr()
         self._update()

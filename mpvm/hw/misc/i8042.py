@@ -111,7 +111,8 @@ _TAKES_ARGUMENT = frozenset(
 
 @register_type("i8042", description="keyboard controller with a keyboard")
 class I8042(IsaDevice):
-    """Ports 0x60 and 0x64. Status is a shadowed read; no write is posted, because each changes it.
+    """Ports 0x60 and 0x64. Status is a shadowed read, as is data while the output buffer is empty; no write
+    is posted, because each changes status.
 
     `set_a20` is an input of the machine's `A20Gate`. The mouse's interrupt follows the output buffer when a
     driver has enabled it, though all that comes that way is the controller's own word that the auxiliary
@@ -129,7 +130,10 @@ class I8042(IsaDevice):
         self._irq12 = self.wiring.line(self.mouse_irq)
         self.keyboard = Ps2Keyboard()
         self._status_shadow = ShadowRegister()
-        self._data_region = Region("i8042-data", 1, self._read_data, self._write_data)
+        self._data_shadow = ShadowRegister()
+        self._data_region = Region(
+            "i8042-data", 1, self._read_data, self._write_data, shadows={0: self._data_shadow}
+        )
         self._command_region = Region(
             "i8042-command", 1, self._read_status, self._write_command, shadows={0: self._status_shadow}
         )
@@ -189,8 +193,13 @@ class I8042(IsaDevice):
 
     def _update(self) -> None:
         self._fill()
-        self._drive_interrupts()
+        # Before the interrupt: its handler looks at both.
+        if self._full:
+            self._data_shadow.set_synchronous()
+        else:
+            self._data_shadow.set_constant(self._data)
         self._status_shadow.set_constant(self._status())
+        self._drive_interrupts()
 
     def _drive_interrupts(self) -> None:
         aux = self._source & Status.AUX_OBF

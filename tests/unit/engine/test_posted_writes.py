@@ -51,6 +51,32 @@ def test_a_write_that_nobody_hears_goes_nowhere(real_mode: RealModeMachine) -> N
     assert real_mode.area.counters.posted_writes == 2
 
 
+def test_where_there_is_no_device_nobody_is_asked(real_mode: RealModeMachine) -> None:
+    for port in range(PORT, PORT + 6):
+        shadow(real_mode, port, 0, kind=layout.ShadowKind.NOBODY)
+        real_mode.vm.port_posted[port] = layout.PortWrite.NOBODY
+    real_mode.boot(f"""
+        movw ${PORT}, %dx
+        xorl %eax, %eax
+        outl %eax, %dx
+        inb %dx, %al
+        movl %eax, %ebx
+        inw %dx, %ax
+        movl %eax, %ecx
+        inl %dx, %eax
+        movl %eax, %esi
+        movw ${PORT + 4}, %dx
+        inl %dx, %eax
+        movl %eax, %edi
+        done
+    """)
+    last = real_mode.run()
+    assert (last.reason, last.direction, last.address) == (ExitReason.IO, IoDirection.IN, PORT + 4)
+    state = real_mode.finish(reply=0x12345678)
+    assert (state.rbx, state.rcx, state.rsi, state.rdi) == (0xFF, 0xFFFF, 0xFFFFFFFF, 0x12345678)
+    assert real_mode.area.counters.posted_writes == 0
+
+
 def test_posted_writes_land_in_the_ring_in_ticket_order_and_do_not_exit(real_mode: RealModeMachine) -> None:
     post(real_mode, PORT)
     real_mode.boot(OUT_THREE)

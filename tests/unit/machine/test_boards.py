@@ -243,7 +243,7 @@ def test_cmos_tells_the_memory(board: Board) -> None:
     assert cmos(0x34) | cmos(0x35) << 8 == 0
 
 
-def test_nothing_posted_is_out_of_anyones_reach(board: Board) -> None:
+def test_a_write_is_nobodys_just_where_nobody_answers(board: Board) -> None:
     for port in range(IO_PORTS):
-        if board.page.port_posted[port]:
-            assert board.machine.ports.find(port) is not None
+        nobodys = board.page.port_posted[port] == PortWrite.NOBODY
+        assert nobodys == (board.machine.ports.find(port) is None)

@@ -3,10 +3,12 @@
 import pytest
 
 from mpvm.abi.errors import DeviceError
-from mpvm.abi.layout import MAX_SHADOWS, ShadowKind, VmPage
+from mpvm.abi.layout import MAX_SHADOWS, PortWrite, ShadowKind, VmPage
+from mpvm.abi.log import LogItem
 from mpvm.machine.publish import Publisher
-from mpvm.memory.address_space import AddressSpace
+from mpvm.memory.address_space import BEHIND_PRIORITY, AddressSpace
 from mpvm.memory.region import Region, ShadowRegister
+from mpvm.trace import log
 
 
 def region(name: str, **declared: object) -> Region:
@@ -23,7 +25,47 @@ def publish(*mapped: tuple[int, Region]) -> VmPage:
 
 def test_only_declared_ports_are_posted() -> None:
     page = publish((0x3F8, region("uart", posted=frozenset({0, 3}))), (0x60, region("keyboard")))
-    assert [port for port in range(0x10000) if page.port_posted[port]] == [0x3F8, 0x3FB]
+    assert [port for port in range(0x10000) if page.port_posted[port] == PortWrite.POSTED] == [0x3F8, 0x3FB]
+    assert page.port_posted[0x60] == PortWrite.SYNCHRONOUS
+
+
+def test_who_is_nobody_is_read_as_all_ones_and_hears_nothing() -> None:
+    page = publish((0x60, region("keyboard")))
+    nobody = page.port_shadow[0x5F]
+    assert page.shadow[nobody - 1].kind == ShadowKind.NOBODY
+    assert [port for port in range(0x10000) if page.port_shadow[port] != nobody] == list(range(0x60, 0x68))
+    assert [port for port in range(0x10000) if page.port_posted[port] != PortWrite.NOBODY] == list(
+        range(0x60, 0x68)
+    )
+
+
+def test_a_region_that_comes_or_goes_later_is_published() -> None:
+    register = ShadowRegister()
+    register.set_constant(1)
+    ports, page = AddressSpace("ports", 0x10000), VmPage()
+    Publisher(page).publish(ports)
+    nobody = page.port_shadow[0xC000]
+    late = region("bar", posted=frozenset({1}), shadows={2: register})
+    ports.map(0xC000, late)
+    assert (page.port_posted[0xC000], page.port_posted[0xC001]) == (PortWrite.SYNCHRONOUS, PortWrite.POSTED)
+    assert page.shadow[page.port_shadow[0xC002] - 1].value == 1
+    ports.unmap(0xC000)
+    assert page.port_posted[0xC001] == PortWrite.NOBODY
+    assert page.port_shadow[0xC002] == nobody
+
+
+def test_what_another_region_hides_is_not_published() -> None:
+    ports, page = AddressSpace("ports", 0x10000), VmPage()
+    ports.map(0x100, region("in front"))
+    ports.map(0x100, region("behind", posted=frozenset({0})), BEHIND_PRIORITY)
+    Publisher(page).publish(ports)
+    assert page.port_posted[0x100] == PortWrite.SYNCHRONOUS
+
+
+def test_who_logs_the_guests_errors_hears_of_nobodys_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_mask", int(LogItem.GUEST_ERRORS))
+    page = publish((0x60, region("keyboard")))
+    assert (page.port_posted[0x70], page.port_shadow[0x70]) == (PortWrite.SYNCHRONOUS, 0)
 
 
 def test_a_constant_is_published_at_once_and_at_every_change() -> None:
@@ -70,9 +112,10 @@ def test_registers_have_slots_of_their_own_and_one_at_two_ports_has_one() -> Non
 def test_the_sequence_wraps() -> None:
     register = ShadowRegister()
     page = publish((0x100, region("a", shadows={0: register})))
-    page.shadow[0].seq = 0xFFFFFFFE
+    shadow = page.shadow[page.port_shadow[0x100] - 1]
+    shadow.seq = 0xFFFFFFFE
     register.set_constant(5)
-    assert page.shadow[0].seq == 0
+    assert shadow.seq == 0
 
 
 def test_too_many_shadows_are_a_defect_of_the_machine() -> None:

@@ -110,6 +110,16 @@ def test_a_masked_line_does_not_reach_the_output_until_it_is_unmasked(bench: Ben
     assert bench.intr.level == 1
 
 
+def test_the_elcr_is_read_without_the_device(bench: Bench) -> None:
+    shadows = bench.pic.ports()[2][1].shadows
+    bench.out(0x4D0, 0xFF)
+    bench.out(0x4D1, 0xFF)
+    assert [shadows[offset].read(0) for offset in range(2)] == [0xF8, 0xDE]
+    bench.pic.reset_enter()
+    bench.pic.reset_hold()
+    assert [shadows[offset].read(0) for offset in range(2)] == [0, 0]
+
+
 def test_the_mask_register_reads_back(bench: Bench) -> None:
     bench.out(MASTER_PORT + 1, 0xA5)
     bench.out(SLAVE_PORT + 1, 0x5A)

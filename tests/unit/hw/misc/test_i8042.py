@@ -282,6 +282,24 @@ def test_a_new_command_takes_the_place_of_one_that_waits_for_data(rig: Rig) -> N
     assert (rig.answer(), rig.resets) == ([0xEE], 0)
 
 
+def test_data_is_read_without_the_device_only_while_the_output_buffer_is_empty(rig: Rig) -> None:
+    shadow = rig.device.ports()[0][1].shadows[0]
+    rig.command(0x20)
+    assert not shadow.published
+    value = rig.space.read(DATA, 1)
+    assert shadow.published
+    assert shadow.read(0) == value == rig.space.read(DATA, 1)
+
+
+def test_both_ports_tell_of_a_byte_before_its_interrupt_comes(rig: Rig) -> None:
+    data, status = (region.shadows[0] for _, region in rig.device.ports())
+    seen: list[tuple[bool, int]] = []
+    rig.command(0x60, 0x01)
+    rig.device._irq1 = IrqLine(lambda level: seen.append((data.published, status.read(0) & OBF)))
+    rig.command(0xD2, 0x1C)
+    assert seen[-1] == (False, OBF)
+
+
 # -- shadow, reset, state ------------------------------------------------------------------------------
 
 

@@ -53,8 +53,8 @@ def test_a_program_goes_on_after_a_pause_where_it_was(long_mode: LongModeMachine
 
 
 def test_a_pause_while_halted_saves_the_rip_behind_hlt_and_hlt_goes_on(long_mode: LongModeMachine) -> None:
-    long_mode.boot("mark; hlt; after: done")
-    long_mode.mark()
+    long_mode.boot("inb $MARK; hlt; after: done")
+    long_mode.run_until(ExitReason.IO)
     assert long_mode.pause().rip in (long_mode.label("after") - 1, long_mode.label("after"))
     assert long_mode.pause().rip == long_mode.label("after")
     assert long_mode.exits(ExitReason.IO) == 1
@@ -323,9 +323,9 @@ def test_a_loaded_sti_shadow_holds_interrupts_off_for_one_instruction(long_mode:
 @pytest.mark.parametrize(
     ("program", "wanted"),
     [
-        ("mark; sti; at: done", Interruptibility.BLOCKING_BY_STI),
-        ("movw %ds, %ax; sti; nop; mark; movw %ax, %ss; at: done", Interruptibility.BLOCKING_BY_MOV_SS),
-        ("movw %ds, %ax; mark; movw %ax, %ss; at: done", Interruptibility.BLOCKING_BY_MOV_SS),
+        ("inb $MARK; sti; at: done", Interruptibility.BLOCKING_BY_STI),
+        ("movw %ds, %cx; sti; nop; inb $MARK; movw %cx, %ss; at: done", Interruptibility.BLOCKING_BY_MOV_SS),
+        ("movw %ds, %cx; inb $MARK; movw %cx, %ss; at: done", Interruptibility.BLOCKING_BY_MOV_SS),
     ],
 )
 def test_a_pause_says_what_holds_interrupts_off(
@@ -333,7 +333,7 @@ def test_a_pause_says_what_holds_interrupts_off(
 ) -> None:
     """The request comes in the middle of the block that the shadow's instruction ends."""
     long_mode.boot(program)
-    long_mode.mark()
+    long_mode.run_until(ExitReason.IO)
     state = long_mode.pause()
     assert (state.rip, state.interruptibility) == (long_mode.label("at"), wanted)
 

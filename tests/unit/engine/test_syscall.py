@@ -270,3 +270,24 @@ def test_sysret_to_compatibility_mode_takes_32_bits_of_rip(long_mode: LongModeMa
     event = long_mode.event()
     assert (event.vector, event.cs, event.ss) == (0x80, USER_CS32, USER_SS)
     assert event.rip == long_mode.label("user") + 2
+
+
+def test_a_step_over_syscall_traps_when_sysret_is_done(long_mode: LongModeMachine) -> None:
+    program = """
+        pushfq; orq $0x100, (%rsp); popfq
+        syscall
+    after:
+        nop
+        hlt
+        .balign 64
+    kernel:
+        nop
+        sysretq
+    """
+    kernel = assemble(program, 64, ORIGIN).labels["kernel"]
+    long_mode.boot(program, cpl=3, star=STAR, lstar=kernel, sfmask=TF)
+    event = long_mode.event()
+    assert (event.vector, event.rip, event.cs) == (1, long_mode.label("after"), USER_CS)
+    assert event.rflags & TF
+    event = long_mode.event()
+    assert (event.vector, event.rip) == (1, long_mode.label("after") + 1)

@@ -19,6 +19,7 @@ _STRUCTS: tuple[type[ctypes.Structure], ...] = (
     layout.MemoryBackend,
     layout.PostedWrite,
     layout.Shadow,
+    layout.MemoryShadow,
     layout.VmPage,
     control_block.Segment,
     control_block.DescriptorTable,
@@ -77,6 +78,7 @@ _CONSTANTS = (
     "POSTED_RING_ENTRIES",
     "MAILBOX_ENTRIES",
     "MAX_SHADOWS",
+    "MAX_MEMORY_SHADOWS",
     "NMIS_MAX",
     "FEATURE_WORDS",
 )

@@ -31,6 +31,7 @@ POSTED_RING_ENTRIES = 1024
 MAILBOX_ENTRIES = 64
 IO_PORTS = 0x10000
 MAX_SHADOWS = 64
+MAX_MEMORY_SHADOWS = 4
 NMIS_MAX = 2
 
 
@@ -170,6 +171,12 @@ class Shadow(ctypes.Structure):
     ]
 
 
+class MemoryShadow(ctypes.Structure):
+    """A shadowed register of 8 bytes in memory: the guest-physical address, and which of `VmPage.shadow`."""
+
+    _fields_ = [("gpa", u64), ("shadow", u64)]
+
+
 class VmPage(ctypes.Structure):
     """State of the whole VM.
 
@@ -221,6 +228,8 @@ class VmPage(ctypes.Structure):
         ("posted_pad1", u8 * 56),
         ("posted", PostedWrite * POSTED_RING_ENTRIES),
         ("shadow", Shadow * MAX_SHADOWS),
+        ("memory_shadow", MemoryShadow * MAX_MEMORY_SHADOWS),
+        ("memory_shadow_count", u64),
         ("port_posted", u8 * IO_PORTS),
         ("port_shadow", u8 * IO_PORTS),
     ]

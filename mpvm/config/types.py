@@ -31,6 +31,9 @@ class Machine(NamedTuple):
     smp: Annotated[Topology, rules.smp()] = _ONE_VCPU
     memory: Annotated[int, rules.memory_size()] = 128 << 20
     accel: Annotated[str, rules.list_of_names("unicorn", "kvm")] = "unicorn"
+    hpet: Annotated[bool, rules.flag()] = True
+    pit: Annotated[bool, rules.flag()] = True
+    vmport: Annotated[bool, rules.flag()] = True
 
 
 class Cpu(NamedTuple):
@@ -174,6 +177,9 @@ def to_plain(config: Config) -> dict[str, Any]:
             "smp": list(machine.smp),
             "memory": machine.memory,
             "accel": machine.accel,
+            "hpet": machine.hpet,
+            "pit": machine.pit,
+            "vmport": machine.vmport,
         },
         "cpu": {"model": cpu.model},
         "cputune": {

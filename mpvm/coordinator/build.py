@@ -21,6 +21,9 @@ def machine_spec(config: Config, chardevs: Chardevs, accelerator: Accelerator) -
         # A console that goes nowhere is none, and the port is nobody's.
         debugcon=None if config.debugcon.kind == "null" else chardevs.make(config.debugcon, "debugcon"),
         isa_debug_exit=config.isa_debug_exit,
+        hpet=config.machine.hpet,
+        pit=config.machine.pit,
+        vmport=config.machine.vmport,
         devices=[device_spec(device, chardevs) for device in config.devices],
         fw_cfg=[(item.name, _content(item)) for item in config.fw_cfg],
         uuid=bytes.fromhex((config.uuid or "0" * 32).replace("-", "")),

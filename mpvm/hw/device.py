@@ -50,6 +50,7 @@ class SharedWire:
     def __init__(self, sink: Callable[[int], None]) -> None:
         self._out = IrqLine(sink)
         self._high = 0
+        self._closed = False
 
     def input(self) -> IrqLine:
         """A new line onto the wire."""
@@ -57,4 +58,12 @@ class SharedWire:
 
     def _drive(self, level: int) -> None:
         self._high += 1 if level else -1
-        self._out.set(int(self._high > 0))
+        self._settle()
+
+    def set_closed(self, closed: bool) -> None:
+        """Hold the wire low, whoever drives it, while it is `closed`."""
+        self._closed = closed
+        self._settle()
+
+    def _settle(self) -> None:
+        self._out.set(int(self._high > 0 and not self._closed))

@@ -59,7 +59,8 @@ class DeviceSpec(NamedTuple):
 class MachineSpec(NamedTuple):
     """What a machine is made of. `serial` has a backend per UART, None where there is none.
 
-    `smp` vCPUs are there from the start; there can be as many as the host has areas for.
+    `smp` vCPUs are there from the start; there can be as many as the host has areas for. `hpet`, `pit` and
+    `vmport`: whether the board has its own, if its class does.
     """
 
     topology: Topology
@@ -69,6 +70,9 @@ class MachineSpec(NamedTuple):
     serial: tuple[Chardev | None, ...] = ()
     debugcon: Chardev | None = None
     isa_debug_exit: bool = False
+    hpet: bool = True
+    pit: bool = True
+    vmport: bool = True
     devices: Sequence[DeviceSpec] = ()
     globals: Sequence[GlobalProperty] = ()
     # Files of the user's in fw_cfg, and the machine's UUID.

@@ -48,7 +48,7 @@ class Board(NamedTuple):
     """What the tables say about the board. `serial`: base port and interrupt of every UART that is there.
 
     `apic_ids` are those of all CPUs that can be, by index; the CPUs in `absent` are not there. `signature`
-    and `features` are EAX and EDX of CPUID leaf 1.
+    and `features` are EAX and EDX of CPUID leaf 1. `hpet_block_id` is the HPET's, None where there is none.
     """
 
     apic_ids: Sequence[int]
@@ -58,6 +58,7 @@ class Board(NamedTuple):
     serial: Sequence[tuple[int, int]]
     signature: int
     features: int
+    hpet_block_id: int | None = None
 
 
 def load(boot: BootSpec, ram: GuestRam, board: Board) -> tuple[int, CpuState]:
@@ -68,6 +69,7 @@ def load(boot: BootSpec, ram: GuestRam, board: Board) -> tuple[int, CpuState]:
         cpu_hotplug=board.cpu_hotplug,
         serial=board.serial,
         pci=board.pci,
+        hpet_block_id=board.hpet_block_id,
     )
     tables = build_tables(machine)
     tables.write(ram)

@@ -24,12 +24,19 @@ class IrqRouter:
 
     def __init__(self, set_pic: Callable[[int, int], None], set_ioapic: Callable[[int, int], None]) -> None:
         self._wires = [SharedWire(self._sink(gsi, set_pic, set_ioapic)) for gsi in range(GSIS)]
+        # What an HPET takes the PIT and the RTC off.
+        self._legacy = {irq: SharedWire(self._wires[irq].input().set) for irq in (PIT_IRQ, RTC_IRQ)}
 
     def line(self, irq: int) -> IrqLine:
         """A new line to ISA interrupt `irq`; `ConfigError` for one that is not 0 to 15."""
         if not 0 <= irq < ISA_IRQS:
             raise ConfigError(f"there is no ISA interrupt {irq}, one from 0 to {ISA_IRQS - 1} is right")
-        return self._wires[irq].input()
+        return self._legacy.get(irq, self._wires[irq]).input()
+
+    def replace_legacy(self, replaced: bool) -> None:
+        """Let the lines of the PIT and the RTC go nowhere while they are `replaced` by an HPET's."""
+        for wire in self._legacy.values():
+            wire.set_closed(replaced)
 
     def gsi(self, gsi: int) -> IrqLine:
         """A new line to GSI `gsi`, which is the ISA interrupt of that number or, from 16 on, a pin alone."""
@@ -41,12 +48,16 @@ class IrqRouter:
     def _sink(
         irq: int, set_pic: Callable[[int, int], None], set_ioapic: Callable[[int, int], None]
     ) -> Callable[[int], None]:
-        gsi = PIT_GSI if irq == PIT_IRQ else irq
+        pin = PIT_GSI if irq == PIT_IRQ else irq
         pic = irq < ISA_IRQS and irq != CASCADE_IRQ
 
         def drive(level: int) -> None:
             if pic:
                 set_pic(irq, level)
-            set_ioapic(gsi, level)
+            if level and pin == PIT_GSI:
+                # GSIs 0 and 2 are one pin. The one that rises makes an edge, though a PIT that has come to
+                # its terminal count holds the pin high for good.
+                set_ioapic(pin, 0)
+            set_ioapic(pin, level)
 
         return drive

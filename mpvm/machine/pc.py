@@ -1,6 +1,6 @@
 """What boards of the PC kind are made of (QEMU's hw/i386/pc.c)."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mpvm.hw.acpi.pm import AcpiPm
 from mpvm.hw.char.debugcon import DebugCon
@@ -15,12 +15,18 @@ from mpvm.machine import firmware, fw_cfg, irq
 from mpvm.machine.x86 import X86Machine
 from mpvm.memory.region import Region
 
+if TYPE_CHECKING:
+    from mpvm.hw.timer.hpet import Hpet
+
 # COM1 to COM4: base port and ISA interrupt.
 UARTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))
 
 # Where test guests expect `isa_debug_exit`, which is not where the device is by itself.
 DEBUG_EXIT_PORT: Final = 0xF4
 DEBUG_EXIT_PORTS: Final = 4
+
+# Which GSIs the HPET's timers can be routed to.
+HPET_ROUTES: Final = 1 << irq.PIT_GSI
 
 # Kernels write here to wait the time of a bus cycle; on a PC it shows firmware's progress.
 POST_CODE_PORT: Final = 0x80
@@ -37,7 +43,10 @@ def pc_memory_init(machine: X86Machine) -> None:
 def pc_basic_device_init(machine: X86Machine) -> None:
     """The devices beside the interrupt controllers and the buses."""
     spec = machine.spec
-    machine.add(Pit, irq=irq.PIT_IRQ)
+    if machine.has_hpet and spec.hpet:
+        machine.hpet = hpet_init(machine)
+    if spec.pit:
+        machine.add(Pit, irq=irq.PIT_IRQ)
     rtc = machine.add(Rtc, irq=irq.RTC_IRQ)
     pc_cmos_init(machine, rtc)
     for (base, line), chardev in zip(UARTS, spec.serial, strict=False):
@@ -55,6 +64,19 @@ def pc_basic_device_init(machine: X86Machine) -> None:
         machine.add(DebugCon, chardev=spec.debugcon)
     if spec.isa_debug_exit:
         machine.add(IsaDebugExit, iobase=DEBUG_EXIT_PORT, iosize=DEBUG_EXIT_PORTS)
+
+
+def hpet_init(machine: X86Machine) -> "Hpet":
+    """The event timers, which can take the PIT and the RTC off their interrupts."""
+    # Imported here: older versions and boards without PCI have none.
+    from mpvm.hw.timer.hpet import Hpet
+
+    device = machine.new(Hpet)
+    device.hpet_intcap = HPET_ROUTES
+    device.set_legacy = machine.irqs.replace_legacy
+    device.deliver = machine.apic_bus.send
+    machine.realize(device)
+    return device
 
 
 def pc_cmos_init(machine: X86Machine, rtc: Rtc) -> None:

@@ -57,7 +57,7 @@ def pci_setup(bus: PciBus, ports: AddressSpace, ram: GuestRam) -> None:
             _route(function, ports)
             routed = True
     for function in functions:
-        command = Command(function.read(Header.COMMAND, 2))
+        command = function.read(Header.COMMAND, 2)
         function.write(Header.COMMAND, 2, command | Command.IO | Command.MEMORY | Command.SERR)
         pin = function.read(Header.INTERRUPT_PIN, 1)
         if pin and routed:

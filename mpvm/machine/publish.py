@@ -7,7 +7,14 @@ registers are read by the workers themselves, as are ports where nobody answers.
 from typing import Final
 
 from mpvm.abi.errors import DeviceError
-from mpvm.abi.layout import IO_PORTS, MAX_SHADOWS, PortWrite, ShadowKind, VmPage
+from mpvm.abi.layout import (
+    IO_PORTS,
+    MAX_MEMORY_SHADOWS,
+    MAX_SHADOWS,
+    PortWrite,
+    ShadowKind,
+    VmPage,
+)
 from mpvm.abi.log import LogItem
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.region import ShadowRegister
@@ -24,6 +31,17 @@ class Publisher:
         self._slots: dict[int, int] = {}
         # Registers are kept so that their identities stay theirs.
         self._registers: list[ShadowRegister] = []
+
+    def publish_memory(self, memory: AddressSpace) -> None:
+        """Publish the shadowed registers of `memory`, each of 8 bytes; call once, when all are mapped."""
+        for base, region in memory.regions():
+            for offset, register in region.shadows.items():
+                count = self._page.memory_shadow_count
+                if count == MAX_MEMORY_SHADOWS:
+                    raise DeviceError(f"more than {MAX_MEMORY_SHADOWS} shadowed registers in memory")
+                at = self._page.memory_shadow[count]
+                at.gpa, at.shadow = base + offset, self._slot(register)
+                self._page.memory_shadow_count = count + 1
 
     def publish(self, ports: AddressSpace) -> None:
         """Publish every region of `ports`, now and whenever they change."""

@@ -30,6 +30,7 @@ from mpvm.qom.type_info import register_type
 
 if TYPE_CHECKING:
     from mpvm.hw.acpi.cpu_hotplug import CpuHotplug
+    from mpvm.hw.timer.hpet import Hpet
 
 D = TypeVar("D", bound=Device)
 
@@ -42,6 +43,7 @@ class X86Machine(Machine):
     """An x86 board. Its class's `init` calls the functions of this module and of `pc`, in order."""
 
     has_pci: ClassVar[bool] = False
+    has_hpet: ClassVar[bool] = False
 
     pic: PicPair
     ioapic: IoApic
@@ -56,11 +58,12 @@ class X86Machine(Machine):
             )
         self.apic_bus = ApicBus(host.areas[: spec.smp], host.kick)
         self.cpu_hotplug: CpuHotplug | None = None
+        self.hpet: Hpet | None = None
         self.a20 = A20Gate(self._set_a20)
         self.pic = self.new(PicPair)
         self.ioapic = self.new(IoApic)
         self.ram = GuestRam(host.ram_block, ram_slots(spec.memory_bytes))
-        router = IrqRouter(self.pic.set_irq, self.ioapic.set_irq)
+        self.irqs = router = IrqRouter(self.pic.set_irq, self.ioapic.set_irq)
         wiring = Wiring(host, router.line, DmaMemory(self.ram, host.dma_store), router.gsi)
         self.ports, self.memory = wiring.ports, wiring.memory
         self.system_bus, self.isa_bus = SystemBus(), IsaBus()
@@ -90,7 +93,9 @@ class X86Machine(Machine):
 
     def init_done(self) -> None:
         """Publish what the devices declare about their ports."""
-        Publisher(self.host.page).publish(self.ports)
+        publisher = Publisher(self.host.page)
+        publisher.publish(self.ports)
+        publisher.publish_memory(self.memory)
 
     def reset_children(self) -> Iterable[Resettable]:
         """Both buses with their devices."""
@@ -111,6 +116,7 @@ class X86Machine(Machine):
             cpu_hotplug=self.cpu_hotplug is not None,
             pci=self.has_pci,
             serial=[(uart.iobase, uart.irq) for uart in self.uarts()],
+            hpet_block_id=None if self.hpet is None else self.hpet.block_id,
             signature=leaf1.eax,
             features=leaf1.edx,
         )

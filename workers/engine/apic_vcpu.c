@@ -190,10 +190,10 @@ ENGINE_EXPORT void apic_set_tpr(struct vcpu *vcpu, uint32_t tpr)
     lapic_set_tpr(vcpu, tpr);
 }
 
-/* False: the address is not in the local APIC's page. */
+/* False: neither the local APIC's nor a shadowed register. */
 ENGINE_EXPORT bool apic_mmio_read(struct vcpu *vcpu, uint64_t address, uint64_t *value)
 {
-    return apic_page_read(vcpu, address, value);
+    return memory_read_here(vcpu, address, value);
 }
 
 ENGINE_EXPORT bool apic_mmio_write(struct vcpu *vcpu, uint64_t address, uint32_t size, uint64_t value)

@@ -475,7 +475,7 @@ uint64_t mmio_read(uc_engine *engine, uint64_t address, unsigned size, void *dat
 void mmio_write(uc_engine *engine, uint64_t address, unsigned size, uint64_t value, void *data);
 bool port_read_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t *value);
 bool port_write_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value);
-bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value);
+bool memory_read_here(struct vcpu *vcpu, uint64_t address, uint64_t *value);
 bool apic_page_write(struct vcpu *vcpu, uint64_t address, unsigned size, uint64_t value);
 #define NO_EOI (-1)
 void post_eoi(struct vcpu *vcpu, int vector);

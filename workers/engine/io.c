@@ -235,7 +235,7 @@ static bool is_local_apic(const struct vcpu *vcpu, uint64_t address)
 
 /* All registers are accessed by aligned 32-bit loads and stores; others are undefined (SDM vol. 3, 10.4.1): such a
  * load gets the part that it asks for, such a store is ignored. False: the address is not in the local APIC's page. */
-bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value)
+static bool apic_page_read(struct vcpu *vcpu, uint64_t address, uint64_t *value)
 {
     if (!is_local_apic(vcpu, address)) {
         return false;
@@ -257,6 +257,29 @@ bool apic_page_write(struct vcpu *vcpu, uint64_t address, unsigned size, uint64_
     return true;
 }
 
+/* A register of 8 bytes that needs nobody else, or the part of it that is asked for. */
+static bool memory_shadow_read(struct vcpu *vcpu, uint64_t address, uint64_t *value)
+{
+    for (uint64_t i = 0; i < vcpu->vm->memory_shadow_count; i++) {
+        const struct mpvm_memory_shadow *at = &vcpu->vm->memory_shadow[i];
+
+        if (address - at->gpa < sizeof(*value)) {
+            if (!shadow_read(vcpu, (unsigned)at->shadow, sizeof(*value), value)) {
+                return false;
+            }
+            *value >>= 8 * (address - at->gpa);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A read that needs nobody else; the value's lower bytes are what is asked for. */
+bool memory_read_here(struct vcpu *vcpu, uint64_t address, uint64_t *value)
+{
+    return apic_page_read(vcpu, address, value) || memory_shadow_read(vcpu, address, value);
+}
+
 uint64_t mmio_read(uc_engine *engine, uint64_t address, unsigned size, void *data)
 {
     struct vcpu *vcpu = self;
@@ -264,7 +287,7 @@ uint64_t mmio_read(uc_engine *engine, uint64_t address, unsigned size, void *dat
 
     (void)engine;
     (void)data;
-    if (apic_page_read(vcpu, address, &value)) {
+    if (memory_read_here(vcpu, address, &value)) {
         return value;
     }
     return exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_IN, address, size, 0, CPU_MEM_IO_PC(vcpu->cpu));

@@ -1,6 +1,6 @@
 """The ACPI tables that firmware would leave in memory (ACPI 6.5, chapter 5.2; section numbers are its).
 
-RSDP, FACS, DSDT, FADT, MADT, RSDT and XSDT, one behind the other in the BIOS read-only memory space
+RSDP, FACS, DSDT, FADT, MADT, HPET, RSDT and XSDT, one behind the other in the BIOS read-only memory space
 from 0xe0000 on, where kernels without a better pointer look for the RSDP's signature.
 """
 
@@ -40,7 +40,7 @@ LEGACY_DEVICES, HAS_8042, VGA_NOT_PRESENT = 1 << 0, 1 << 1, 1 << 2
 # Latencies beyond these say that C2 and C3 do not exist.
 C2_NOT_SUPPORTED, C3_NOT_SUPPORTED = 0xFFF, 0xFFF
 
-_ADDRESS_SPACE_IO: Final = 1
+_ADDRESS_SPACE_MEMORY, _ADDRESS_SPACE_IO = 0, 1
 _ACCESS_BYTE, _ACCESS_WORD, _ACCESS_DWORD = 1, 2, 3
 
 # The FADT behind its header (table 5.9), field by field; what is not set below is 0.
@@ -61,6 +61,9 @@ FADT_FIELDS: Final = (
     *(("X_GPE1_BLK", "12s"), ("SLEEP_CONTROL_REG", "12s"), ("SLEEP_STATUS_REG", "12s"), ("HYPERVISOR", "8s")),
 )
 
+
+HPET_REVISION: Final = 1
+HPET_BASE: Final = 0xFED00000
 
 # Device status, what _STA gives (6.3.7).
 PRESENT, ENABLED, SHOWN_IN_UI, FUNCTIONING = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -90,7 +93,7 @@ class AcpiMachine(NamedTuple):
     """What the tables describe. `serial`: base port and ISA interrupt of each UART that is there.
 
     `apic_ids` are those of all CPUs that can be, by index; the CPUs in `absent` are not there. With
-    `cpu_hotplug`, CPUs come and go.
+    `cpu_hotplug`, CPUs come and go. `hpet_block_id` is the low half of the HPET's capabilities.
     """
 
     apic_ids: Sequence[int]
@@ -99,6 +102,7 @@ class AcpiMachine(NamedTuple):
     serial: Sequence[tuple[int, int]] = ()
     pci: bool = False
     ioapic_id: int = 0
+    hpet_block_id: int | None = None
 
 
 class AcpiTables(NamedTuple):
@@ -122,8 +126,11 @@ def build_tables(machine: AcpiMachine, start: int = TABLES_START) -> AcpiTables:
     dsdt = layout.put(_dsdt(machine))
     fadt = layout.put(_fadt(facs, dsdt))
     madt = layout.put(_table(b"APIC", MADT_REVISION, _madt(machine)))
-    rsdt = layout.put(_table(b"RSDT", 1, struct.pack("<2I", fadt, madt)))
-    xsdt = layout.put(_table(b"XSDT", 1, struct.pack("<2Q", fadt, madt)))
+    found = [fadt, madt]
+    if machine.hpet_block_id is not None:
+        found.append(layout.put(_table(b"HPET", HPET_REVISION, _hpet(machine.hpet_block_id))))
+    rsdt = layout.put(_table(b"RSDT", 1, struct.pack(f"<{len(found)}I", *found)))
+    xsdt = layout.put(_table(b"XSDT", 1, struct.pack(f"<{len(found)}Q", *found)))
     return AcpiTables(rsdp_address, facs, ((rsdp_address, _rsdp(rsdt, xsdt)), *layout.blocks))
 
 
@@ -224,6 +231,12 @@ def _fadt(facs: int, dsdt: int) -> bytes:
         for name, layout in FADT_FIELDS
     )
     return _table(b"FACP", FADT_REVISION, body)
+
+
+def _hpet(block_id: int) -> bytes:
+    """The HPET description table (IA-PC HPET 1.0a, 3.2.4): where it is, without a least number of ticks."""
+    where = struct.pack("<BBBBQ", _ADDRESS_SPACE_MEMORY, 0, 0, 0, HPET_BASE)
+    return struct.pack("<I12sBHB", block_id, where, 0, 0, 0)
 
 
 def _madt(machine: AcpiMachine) -> bytes:

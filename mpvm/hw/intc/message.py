@@ -27,3 +27,24 @@ class InterruptMessage(NamedTuple):
     destination: int
     logical: bool
     level_triggered: bool
+
+
+_MSI_DESTINATION_SHIFT = 12
+_MSI_REDIRECTION_HINT = 1 << 3
+_MSI_LOGICAL = 1 << 2
+_MSI_LEVEL = 1 << 15
+
+
+def msi_message(address: int, data: int) -> InterruptMessage:
+    """The message that a device's write of `data` to `address`, in FEExxxxxh, is (SDM vol. 3, 10.11)."""
+    mode = data >> 8 & 7
+    known = DeliveryMode(mode) if mode in frozenset(DeliveryMode) else DeliveryMode.FIXED
+    if known is DeliveryMode.FIXED and address & _MSI_REDIRECTION_HINT:
+        known = DeliveryMode.LOWEST_PRIORITY
+    return InterruptMessage(
+        vector=data & 0xFF,
+        delivery_mode=known,
+        destination=address >> _MSI_DESTINATION_SHIFT & 0xFF,
+        logical=bool(address & _MSI_LOGICAL),
+        level_triggered=bool(data & _MSI_LEVEL),
+    )

@@ -1,8 +1,8 @@
 """A PCI function's configuration space (PCI Local Bus Specification 3.0, chapter 6)."""
 
 from collections.abc import Iterable
-from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from mpvm.abi.errors import DeviceError
 from mpvm.hw.device import IrqLine
@@ -45,14 +45,14 @@ class Header(IntEnum):
     INTERRUPT_PIN = 0x3D
 
 
-class Command(IntFlag):
+class Command:
     """The command register (table 6-1)."""
 
-    IO = 0x0001
-    MEMORY = 0x0002
-    MASTER = 0x0004
-    SERR = 0x0100
-    INTX_DISABLE = 0x0400
+    IO: Final = 0x0001
+    MEMORY: Final = 0x0002
+    MASTER: Final = 0x0004
+    SERR: Final = 0x0100
+    INTX_DISABLE: Final = 0x0400
 
 
 # Red Hat's vendor ID and the ID by which QEMU marks its devices (QEMU's docs/specs/pci-ids.rst).
@@ -60,7 +60,7 @@ SUBSYSTEM_VENDOR_QEMU = 0x1AF4
 SUBSYSTEM_QEMU = 0x1100
 MULTI_FUNCTION = 0x80
 
-_COMMAND_WRITABLE = int(Command.IO | Command.MEMORY | Command.MASTER | Command.SERR | Command.INTX_DISABLE)
+_COMMAND_WRITABLE = Command.IO | Command.MEMORY | Command.MASTER | Command.SERR | Command.INTX_DISABLE
 _STATUS_CLEARS = 0xF900
 
 

@@ -168,8 +168,14 @@ WRONG = [
         "trace: [strtup]",
         ":1: trace[0]: strtup matches no trace event, startup, or what `mpvm run --trace help` lists,",
     ),
-    ("machine: 4", ":1: machine: 4 is not a section, type, smp, memory, accel are right below it"),
-    ("machine:", ":1: machine: null is not a section, type, smp, memory, accel are right below it"),
+    (
+        "machine: 4",
+        ":1: machine: 4 is not a section, type, smp, memory, accel, hpet, pit, vmport are right below it",
+    ),
+    (
+        "machine:",
+        ":1: machine: null is not a section, type, smp, memory, accel, hpet, pit, vmport are right below it",
+    ),
     ("machine: {spm: 4}", ":1: machine.spm: unknown key, smp is right"),
     ("machine: {colour: red}", ":1: machine.colour: unknown key, right here are type, smp, memory, accel"),
     ("machines: {smp: 4}", ":1: machines: unknown key, machine is right"),

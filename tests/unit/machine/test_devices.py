@@ -110,6 +110,32 @@ def test_the_debug_console_is_amid_the_test_devices_ports(make: Make) -> None:
     assert [board.read(port, 1) for port in (0xE8, 0xE9, 0xEA)] == [0x11, 0xE9, 0x33]
 
 
+def test_the_hpet_is_there_with_its_table_unless_it_is_off_or_the_version_has_none(make: Make) -> None:
+    counter = 0xFED000F0
+    for name, more, there in (("pc", {}, True), ("pc", {"hpet": False}, False), ("pc-i440fx-1.0", {}, False)):
+        board = make(name, **more)
+        board.machine.load_boot_image()
+        assert (board.machine.memory.find(counter) is not None) is there
+        assert (b"HPET" in bytes(board.ram[0xE0000:0xF0000])) is there
+        assert int(board.page.memory_shadow_count) == there
+
+
+def test_the_hpet_takes_the_pit_off_its_interrupt(make: Make) -> None:
+    board = make("pc")
+    board.route(2, 0x55)
+    board.machine.memory.write(0xFED00010, 4, 3)
+    board.clock.advance(200_000_000)
+    assert board.areas[1].inbox.vector[0x55] == 0
+    board.machine.memory.write(0xFED00010, 4, 1)
+    board.clock.advance(200_000_000)
+    assert board.areas[1].inbox.vector[0x55] == 1
+
+
+def test_a_board_may_be_without_a_pit(make: Make) -> None:
+    board = make("pc", pit=False)
+    assert [board.read(port, 1) for port in (0x40, 0x43, 0x61)] == [0xFF] * 3
+
+
 @pytest.mark.parametrize(
     ("device", "text"),
     [

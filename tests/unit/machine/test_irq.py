@@ -38,7 +38,7 @@ def test_the_pit_is_pin_2_of_the_io_apic_and_line_0_of_the_8259() -> None:
     board = Controllers()
     board.router.line(0).pulse()
     assert board.pic == [(0, 1), (0, 0)]
-    assert board.ioapic == [(2, 1), (2, 0)]
+    assert board.ioapic == [(2, 0), (2, 1), (2, 0)]
 
 
 def test_com1_and_com3_share_a_wire() -> None:
@@ -63,7 +63,7 @@ def test_a_gsi_of_the_isas_shares_the_isas_wire() -> None:
     board.router.gsi(4).raise_()
     board.router.gsi(0).raise_()
     assert board.pic == [(4, 1), (0, 1)]
-    assert board.ioapic == [(4, 1), (2, 1)]
+    assert board.ioapic == [(4, 1), (2, 0), (2, 1)]
 
 
 def test_there_are_24_gsis_of_which_16_are_the_isas() -> None:
@@ -72,3 +72,23 @@ def test_there_are_24_gsis_of_which_16_are_the_isas() -> None:
         router.gsi(24)
     with pytest.raises(ConfigError, match="one from 0 to 15 is right"):
         router.line(16)
+
+
+def test_the_pit_and_the_rtc_go_nowhere_while_they_are_replaced() -> None:
+    board = Controllers()
+    rtc = board.router.line(8)
+    rtc.raise_()
+    board.router.replace_legacy(True)
+    board.router.line(0).raise_()
+    board.router.gsi(0).pulse()
+    assert board.pic == [(8, 1), (8, 0), (0, 1), (0, 0)]
+    board.router.replace_legacy(False)
+    assert board.pic[4:] == [(0, 1), (8, 1)]
+
+
+def test_each_of_the_lines_that_share_pin_2_makes_edges_there() -> None:
+    board = Controllers()
+    board.router.gsi(0).raise_()
+    board.router.gsi(2).pulse()
+    assert board.ioapic == [(2, 0), (2, 1), (2, 0), (2, 1), (2, 0)]
+    assert board.pic == [(0, 1)]

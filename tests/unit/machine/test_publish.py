@@ -122,3 +122,14 @@ def test_too_many_shadows_are_a_defect_of_the_machine() -> None:
     registers = [ShadowRegister() for _ in range(MAX_SHADOWS + 1)]
     with pytest.raises(DeviceError, match=f"more than {MAX_SHADOWS}"):
         publish(*((8 * n, region(str(n), shadows={0: register})) for n, register in enumerate(registers)))
+
+
+def test_registers_in_memory_are_published_by_their_address() -> None:
+    register = ShadowRegister()
+    register.set_constant(0x1122334455667788)
+    memory, page = AddressSpace("memory", 1 << 52), VmPage()
+    memory.map(0xFED00000, region("hpet", shadows={0: register}))
+    Publisher(page).publish_memory(memory)
+    assert page.memory_shadow_count == 1
+    assert page.memory_shadow[0].gpa == 0xFED00000
+    assert page.shadow[page.memory_shadow[0].shadow].value == 0x1122334455667788

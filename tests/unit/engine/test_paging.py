@@ -2,6 +2,7 @@
 
 import pytest
 
+from mpvm.abi import layout
 from mpvm.cpu.state import AR_CODE32, AR_DATA32, DescriptorTableState, SegmentState, reset_state
 from tests.unit.engine.long_mode import (
     CR0_PE,
@@ -192,6 +193,37 @@ def test_an_access_that_faults_sets_no_bit_in_the_leaf(long_mode: LongModeMachin
     remap(long_mode, DATA, P)
     assert long_mode.event().vector == PF
     assert long_mode.flags(DATA) == P
+
+
+HOLE = 0xA0000
+FAR = 0x50000000
+
+
+def with_table_at(machine: LongModeMachine, table: int, source: str) -> None:
+    """Boot `source` with a page table at physical `table` for the 2 MiB from FAR on."""
+    machine.boot(source)
+    machine.entry(FAR, create=True)
+    machine.store(machine.entry(FAR, 2), table | P | W, 8)
+
+
+@pytest.mark.parametrize("table", [HOLE, 0x8000000000], ids=["a hole", "beyond all memory"])
+def test_a_page_table_that_nobody_has_reads_as_ones(long_mode: LongModeMachine, table: int) -> None:
+    """Which are present, with reserved bits set."""
+    with_table_at(long_mode, table, f"movl {FAR:#x}, %eax; done")
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.cr2) == (PF, PRESENT | RESERVED, FAR)
+
+
+def test_a_page_table_in_rom_translates_and_is_not_marked(long_mode: LongModeMachine) -> None:
+    with_table_at(long_mode, HOLE, f"movl {FAR:#x}, %ebx; movl $7, {FAR:#x}; done")
+    slot = layout.MemorySlot(gpa=HOLE, size=0x1000, offset=HOLE, flags=layout.SlotFlag.READONLY)
+    long_mode.vm.slot[2], long_mode.vm.slot_count = slot, 3
+    long_mode.vm.memory_generation += 1
+    long_mode.store(HOLE, DATA | P | W, 8)
+    long_mode.store(DATA, 0x600D, 4)
+    assert long_mode.finish().rbx == 0x600D
+    assert long_mode.load(DATA, 4) == 7
+    assert long_mode.load(HOLE, 8) == DATA | P | W
 
 
 def test_dirty_is_set_again_after_it_was_cleared_and_the_tlb_flushed(long_mode: LongModeMachine) -> None:

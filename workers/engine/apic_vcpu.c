@@ -64,8 +64,10 @@ ENGINE_EXPORT void apic_set_immediate_exit(struct vcpu *vcpu, uint8_t *immediate
 /* Power-on reset, or INIT, which leaves the base alone. */
 ENGINE_EXPORT void apic_reset(struct vcpu *vcpu, bool init)
 {
-    lapic_reset(vcpu, init);
-    if (!init) {
+    if (init) {
+        lapic_init(vcpu);
+    } else {
+        lapic_reset(vcpu, false);
         vcpu->tsc_adjust = 0;
         mail_discard(vcpu);
         claims_forget(vcpu);

@@ -50,14 +50,17 @@ static uint32_t xsave_size(const struct vcpu *vcpu)
 void cpuid_lookup(struct vcpu *vcpu, uint32_t function, uint32_t index, uint32_t out[4])
 {
     const struct mpvm_cpuid_entry *entry = find(vcpu, function, index);
-    const struct mpvm_cpuid_entry *highest = find(vcpu, function & 0xc0000000u, 0);
     uint64_t cr4 = ENV_CR(vcpu->env)[4];
 
     out[0] = out[1] = out[2] = out[3] = 0;
-    if (entry == NULL && (highest == NULL || function > highest->eax)) {
-        /* Beyond the last leaf, Intel CPUs give the last basic one (SDM vol. 2, CPUID). */
-        highest = find(vcpu, 0, 0);
-        entry = highest == NULL ? NULL : find(vcpu, highest->eax, index);
+    if (entry == NULL) {
+        const struct mpvm_cpuid_entry *highest = find(vcpu, function & 0xc0000000u, 0);
+
+        if (highest == NULL || function > highest->eax) {
+            /* Beyond the last leaf, Intel CPUs give the last basic one (SDM vol. 2, CPUID). */
+            highest = find(vcpu, 0, 0);
+            entry = highest == NULL ? NULL : find(vcpu, highest->eax, index);
+        }
     }
     if (entry == NULL) {
         if (function == LEAF_TOPOLOGY || function == LEAF_TOPOLOGY_V2) {

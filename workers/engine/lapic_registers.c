@@ -72,6 +72,15 @@ void lapic_reset(struct vcpu *vcpu, bool keep_base)
     lapic_timer_stop(vcpu);
 }
 
+/* INIT: as a reset, but that the base and the ID stay (SDM vol. 3, 10.4.7.3). */
+void lapic_init(struct vcpu *vcpu)
+{
+    uint32_t id = REG(vcpu->area, APIC_ID);
+
+    lapic_reset(vcpu, true);
+    REG(vcpu->area, APIC_ID) = id;
+}
+
 uint64_t lapic_tpr(struct vcpu *vcpu)
 {
     return REG(vcpu->area, APIC_TPR);

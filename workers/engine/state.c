@@ -79,7 +79,7 @@ void cpu_init_signal(struct vcpu *vcpu)
     uc.do_cpu_init(vcpu->cpu);
     finish_reset(vcpu);
     tlb_flush_all(vcpu);
-    lapic_reset(vcpu, true);
+    lapic_init(vcpu);
     if (!vcpu->area->is_bsp) {
         STEP(init_taken);
         __atomic_store_n(&vcpu->area->mp_state, MPVM_MODE_WAIT_FOR_SIPI, __ATOMIC_SEQ_CST);

@@ -156,11 +156,11 @@ def test_init_keeps_the_apics_id_and_base_and_resets_the_rest(real_mode: RealMod
     send(real_mode, sipi=SIPI)
     real_mode.mark()
     regs = real_mode.area.lapic.regs
-    regs[SVR // 4], regs[LVT_TIMER // 4] = 0x1FF, 0x40
+    regs[SVR // 4], regs[LVT_TIMER // 4], regs[ID // 4] = 0x1FF, 0x40, 5 << 24
     send(real_mode, init=True)
     send(real_mode, sipi=SIPI)
     real_mode.mark()
-    assert (regs[SVR // 4], regs[LVT_TIMER // 4], regs[ID // 4]) == (0xFF, MASKED, 0)
+    assert (regs[SVR // 4], regs[LVT_TIMER // 4], regs[ID // 4]) == (0xFF, MASKED, 5 << 24)
     assert real_mode.area.control.guest.apic_base == 0xFEE00800
 
 

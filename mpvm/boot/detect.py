@@ -5,9 +5,8 @@ from pathlib import Path
 from mpvm.boot.elf import is_elf, parse_elf
 from mpvm.boot.elf_pvh import pvh_entry
 from mpvm.boot.flat import is_boot_sector
+from mpvm.boot.headers import find_header, is_linux
 from mpvm.boot.image import image_error
-from mpvm.boot.linux import is_linux
-from mpvm.boot.multiboot import find_header
 
 
 def detect(data: bytes, path: Path) -> str:

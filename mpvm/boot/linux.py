@@ -14,6 +14,7 @@ from typing import NamedTuple
 from mpvm.abi.layout import PAGE_SIZE
 from mpvm.boot import e820
 from mpvm.boot.entry import long_mode
+from mpvm.boot.headers import MAGIC_OFFSET, is_linux
 from mpvm.boot.image import file_size, image_error, load_file
 from mpvm.boot.place import MIB, align_down, align_up, command_line, low_ram_top, memory_advice
 from mpvm.boot.request import BootMachine, BootRequest
@@ -32,9 +33,6 @@ GDT = struct.pack("<4Q", 0, 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF)
 
 SECTOR = 512
 HEADER_START = 0x1F1
-MAGIC_OFFSET = 0x202
-BOOT_FLAG = 0xAA55
-MAGIC = b"HdrS"
 MIN_VERSION = 0x020C  # Linux 3.8: the first with xloadflags
 LONG_MODE_ENTRY = 0x200
 LOADER_TYPE_UNDEFINED = 0xFF
@@ -115,14 +113,6 @@ class BootParams:
         """Set a field."""
         offset, layout = PARAMS[name]
         struct.pack_into(layout, self.data, offset, value)
-
-
-def is_linux(data: bytes) -> bool:
-    """Whether the image has a Linux/x86 setup header."""
-    return (
-        data[MAGIC_OFFSET : MAGIC_OFFSET + 4] == MAGIC
-        and int.from_bytes(data[PARAMS["boot_flag"].offset :][:2], "little") == BOOT_FLAG
-    )
 
 
 def load(data: bytes, request: BootRequest, machine: BootMachine) -> CpuState:

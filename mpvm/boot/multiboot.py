@@ -9,27 +9,24 @@ kernel's file name stands in front of its command line.
 
 import struct
 from pathlib import Path
-from typing import NamedTuple
 
 from mpvm.abi.layout import PAGE_SIZE
 from mpvm.boot import e820
 from mpvm.boot.elf import is_elf, parse_elf
 from mpvm.boot.entry import protected_mode
+from mpvm.boot.headers import MultibootHeader, find_header
 from mpvm.boot.image import image_error
 from mpvm.boot.place import MIB, Arena, align_up, command_line, low_ram_top, memory_advice
 from mpvm.boot.request import BootMachine, BootRequest
 from mpvm.cpu.state import CpuState
 from mpvm.memory.ram import GuestRam
 
-HEADER_MAGIC = 0x1BADB002
 LOADER_MAGIC = 0x2BADB002
-SEARCH_BYTES = 8192
 
 # Header flags (3.1.2). A loader must fail when one of the low 16 asks for what it does not know.
 HEADER_PAGE_ALIGN = 1 << 0
 HEADER_MEMORY_INFO = 1 << 1
 HEADER_VIDEO_MODE = 1 << 2
-HEADER_ADDRESSES = 1 << 16
 HEADER_REQUIRED = 0xFFFF
 HEADER_SUPPORTED = HEADER_PAGE_ALIGN | HEADER_MEMORY_INFO
 
@@ -41,8 +38,6 @@ INFO_MODS = 1 << 3
 INFO_MMAP = 1 << 6
 INFO_BOOT_LOADER_NAME = 1 << 9
 
-_HEADER = struct.Struct("<III")
-_ADDRESSES = struct.Struct("<IIIII")
 # flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4], mmap_length, mmap_addr,
 # drives_length, drives_addr, config_table, boot_loader_name, apm_table, then VBE and framebuffer fields.
 _INFO = struct.Struct("<18I")
@@ -57,29 +52,6 @@ _LOW_END = INFO_ADDRESS + INFO_BYTES
 # The first hard disk, no partition (3.3, boot_device): what QEMU says.
 BOOT_DEVICE = 0x8000FFFF
 BOOT_LOADER_NAME = b"qemu"
-
-
-class MultibootHeader(NamedTuple):
-    """A header found at `offset` of a file; `addresses` when its flag says that they are valid."""
-
-    offset: int
-    flags: int
-    addresses: tuple[int, int, int, int, int] | None
-
-
-def find_header(data: bytes) -> MultibootHeader | None:
-    """The Multiboot header in the first 8 KiB (3.1), or None."""
-    end = min(len(data), SEARCH_BYTES)
-    for offset in range(0, end - _HEADER.size + 1, 4):
-        magic, flags, checksum = _HEADER.unpack_from(data, offset)
-        if magic == HEADER_MAGIC and (magic + flags + checksum) & 0xFFFFFFFF == 0:
-            addresses = None
-            if flags & HEADER_ADDRESSES:
-                if offset + _HEADER.size + _ADDRESSES.size > end:
-                    return None
-                addresses = _ADDRESSES.unpack_from(data, offset + _HEADER.size)
-            return MultibootHeader(offset, flags, addresses)
-    return None
 
 
 def load(data: bytes, request: BootRequest, machine: BootMachine) -> CpuState:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from mpvm.abi.errors import ConfigError
-from mpvm.boot import linux
+from mpvm.boot import headers, linux
 from mpvm.boot.e820 import e820_map, encode
 from mpvm.boot.image import read_image
 from mpvm.boot.place import command_line
@@ -80,7 +80,7 @@ def _size_of(item: Item) -> bytes:
 
 def _split_kernel(image: bytes) -> tuple[bytes, bytes]:
     """A bzImage's real-mode setup code and the rest; any other image has no setup code."""
-    if image[linux.MAGIC_OFFSET :][: len(linux.MAGIC)] != linux.MAGIC:
+    if image[headers.MAGIC_OFFSET :][: len(headers.MAGIC)] != headers.MAGIC:
         return b"", image
     sectors = image[linux.HEADER_START] or _SETUP_SECTORS_DEFAULT
     end = (1 + sectors) * linux.SECTOR

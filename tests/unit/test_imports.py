@@ -65,3 +65,22 @@ def test_a_run_of_options_alone_loads_neither_the_schema_nor_a_cache_of_it() -> 
 
 def test_the_end_of_a_run_imports_nothing_that_makes_classes() -> None:
     assert _imported_by("import mpvm.coordinator.outcome") & {"dataclasses", "inspect"} == set()
+
+
+def test_a_command_line_as_test_suites_have_it_is_checked_before_the_machines_devices_are_imported() -> None:
+    words = (
+        "-device pc-testdev -device isa-debug-exit,iobase=0xf4,iosize=0x4 -device pci-testdev -serial stdio"
+    )
+    script = (
+        "from mpvm.cli.system import main\n"
+        f"words = '{words} -nodefaults -kernel builtin:smp -initrd /dev/null'.split()\n"
+        "line = main.CommandLine()\n"
+        "for option, value in main.command_line.read(words, main.OPTIONS):\n"
+        "    option.translate(line, option.name, value)\n"
+        "line.finish()\n"
+        "del line.values['boot.initrd']\n"
+        "main._load(line)"
+    )
+    imported = _imported_by(script)
+    assert imported & HEAVY == set()
+    assert {name for name in imported if name.startswith(("mpvm.machine", "mpvm.hw"))} == set()

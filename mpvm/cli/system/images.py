@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from mpvm.cli.system.command_line import CommandLine
     from mpvm.config import Override
 
-# As far as a boot loader looks for a Multiboot header, and a Linux kernel's.
-_HEADER_BYTES = 8192
-
 
 def kernel(line: CommandLine, option: str, text: str) -> None:
     """-kernel FILE; a Multiboot kernel finds the name as it was given in front of its command line."""
@@ -49,12 +46,11 @@ def modules(line: CommandLine) -> None:
 
 
 def _is_multiboot(path: str) -> bool:
-    from mpvm.boot.linux import is_linux
-    from mpvm.boot.multiboot import find_header
+    from mpvm.boot.headers import SEARCH_BYTES, find_header, is_linux
 
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - of what pathlib is made of
-            data = file.read(_HEADER_BYTES)
+            data = file.read(SEARCH_BYTES)
     except OSError:
         # Loading the configuration says so.
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 
 from mpvm.abi.errors import BootImageError, MpvmError
 from mpvm.cli.system import command_line
@@ -51,6 +52,7 @@ def process() -> NoReturn:
 
 
 def _main(line: CommandLine, argv: Sequence[str]) -> int:
+    began_ns = time.monotonic_ns()
     for option, value in command_line.read(argv, OPTIONS):
         option.translate(line, f"-{option.name}", value)
     line.finish()
@@ -75,13 +77,13 @@ def _main(line: CommandLine, argv: Sequence[str]) -> int:
         # Its imports take as long as all that follows here, on another CPU.
         forkserver.start_early(detached=daemon is not None)
     try:
-        return _run(line, daemon)
+        return _run(line, daemon, began_ns)
     finally:
         forkserver.stop()
         gc.enable()
 
 
-def _run(line: CommandLine, daemon: Daemon | None) -> int:
+def _run(line: CommandLine, daemon: Daemon | None, began_ns: int) -> int:
     from mpvm.cli.system import devices
     from mpvm.cli.system.observer import Messages
 
@@ -93,7 +95,9 @@ def _run(line: CommandLine, daemon: Daemon | None) -> int:
         messages.daemon = daemon
 
     from mpvm.coordinator import main as vl
+    from mpvm.trace import control
 
+    control.set_origin(began_ns)
     outcome = vl.main(config, messages, owns_process=True)
     return outcome.qemu_status(config.action.panic)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mpvm.abi.errors import BootImageError
+from mpvm.boot.headers import find_header
 from mpvm.boot.loader import load
-from mpvm.boot.multiboot import find_header
 from mpvm.boot.request import BootMachine, BootRequest
 from mpvm.cpu.state import CpuState, SegmentState
 

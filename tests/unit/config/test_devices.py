@@ -8,7 +8,10 @@ import pytest
 
 from mpvm.abi.errors import ConfigError
 from mpvm.config import ChardevSpec, Config, Device, Global, Override, load_config
+from mpvm.config import devices as rules
 from mpvm.config.chardevs import STDIO
+from mpvm.qom.properties import REQUIRED
+from mpvm.qom.qdev import user_creatable_class
 
 WriteConfig = Callable[[str], Path]
 MakeConfig = Callable[..., Config]
@@ -127,3 +130,39 @@ def test_a_remembered_device_is_the_validated_one(
     )
     assert load_config(path) == load_config(path)
     assert load_config(path).devices[0].chardevs() == {"chardev": STDIO}
+
+
+@pytest.mark.parametrize("driver", rules.PLAIN)
+def test_what_is_checked_without_its_type_is_as_the_type_has_it(driver: str) -> None:
+    cls = user_creatable_class(driver)
+    settable = {name: prop for name, prop in cls.class_properties.items() if not prop.read_only}
+    for name in rules.PLAIN[driver]:
+        assert settable[name].kind == "uint32"
+    assert not any(prop.default is REQUIRED for prop in settable.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (0xF4, True),
+        ("0xf4", True),
+        ("244", True),
+        ("0xg", False),
+        ("-1", False),
+        (1 << 32, False),
+        (True, False),
+    ],
+)
+def test_a_number_of_32_bits_is_right_at_first_sight(value: object, plain: bool) -> None:
+    given = {"driver": "isa-debug-exit", "iobase": value}
+    checked = []
+
+    def check(driver: str, properties: dict[str, object]) -> dict[str, object]:
+        checked.append(driver)
+        return properties
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "_checked", check)
+        device = rules._parse_device(given)
+    assert device.properties == (("iobase", value),)
+    assert checked == ([] if plain else ["isa-debug-exit"])

@@ -1,7 +1,6 @@
 """The coordinator's shared-memory blocks, as this process maps them.
 
-`multiprocessing.shared_memory` made them and owns their names; a worker only maps them, without that module's
-imports and without telling the resource tracker of blocks that are not its own.
+`mpvm.coordinator.shm` made them and owns their names; a worker only maps them.
 """
 
 import ctypes

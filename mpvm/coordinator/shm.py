@@ -1,19 +1,16 @@
 """The two shared-memory blocks of a VM: the VM block (mpvm/abi/layout.py) and guest RAM.
 
 Both have names, so that workers can map them. The janitor of the runtime directory unlinks them when the
-coordinator is gone, however it died: multiprocessing's resource tracker, one more interpreter to start, does
-not hear of them.
+coordinator is gone, however it died.
 """
 
 import contextlib
 import ctypes
 import gc
+import mmap
 import os
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from multiprocessing import resource_tracker, shared_memory
-from multiprocessing.shared_memory import SharedMemory
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -63,52 +60,36 @@ def check_room(needed: int, directory: Path = SHM_DIRECTORY) -> None:
         )
 
 
-class _TrackerOfOthers:
-    """The resource tracker for whoever uses it at the same time, in another thread, for another segment."""
+class _Segment:
+    """A new segment of shared memory, as shm_open(3) makes one; `buf` is all of it.
 
-    def __init__(self, ours: str) -> None:
-        self._ours = ours
-
-    def register(self, name: str, kind: str) -> None:
-        if name != self._ours:
-            resource_tracker.register(name, kind)
-
-    def unregister(self, name: str, kind: str) -> None:
-        if name != self._ours:
-            resource_tracker.unregister(name, kind)
-
-
-@contextlib.contextmanager
-def _untracked(name: str) -> Iterator[None]:
-    """What ``SharedMemory(track=False)`` does from Python 3.13 on: the tracker does not hear of `name`."""
-    module = vars(shared_memory)
-    module["resource_tracker"] = _TrackerOfOthers(f"/{name}")
-    try:
-        yield
-    finally:
-        module["resource_tracker"] = resource_tracker
-
-
-class _Segment(SharedMemory):
-    """A new segment that this process alone unlinks.
-
-    Its closing is silent while a view of it is still alive: the process's end unmaps it.
+    multiprocessing's class would import a pickler, a hash library and the resource tracker, which takes
+    longer than to make the machine.
     """
 
     def __init__(self, name: str, size: int) -> None:
-        if sys.version_info >= (3, 13):
-            super().__init__(name, create=True, size=size, track=False)
-        else:
-            with _untracked(name):
-                super().__init__(name, create=True, size=size)
+        self.name = name
+        self._path = SHM_DIRECTORY / name
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(fd, size)
+            self._block = mmap.mmap(fd, size)
+        except BaseException:
+            self.unlink()
+            raise
+        finally:
+            os.close(fd)
+        self.buf = memoryview(self._block)
 
     def unlink(self) -> None:
-        with _untracked(self.name):
-            super().unlink()
+        """Take its name away; who has it mapped keeps it."""
+        self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
+        """Unmap it, or where a view of it is still alive leave that to the process's end."""
         with contextlib.suppress(BufferError):
-            super().close()
+            self.buf.release()
+            self._block.close()
 
 
 class VmMemory:
@@ -139,9 +120,6 @@ class VmMemory:
             raise StartError(f"can't make {size >> 20} MiB of shared memory: {error.strerror}") from error
         vm, ram = self._segments
         self.vm_name, self.ram_name = vm.name, ram.name
-        # The segment of a page-rounded size may map longer than was asked for.
-        assert vm.buf is not None
-        assert ram.buf is not None
         self.vm = vm.buf[:vm_bytes]
         self.ram = ram.buf[:ram_bytes]
         self.page = layout.VmPage.from_buffer(self.vm)
@@ -197,8 +175,7 @@ class VmMemory:
         for name in ("page", "areas", "vm", "ram"):
             self.__dict__.pop(name, None)
         for segment in self._segments:
-            with contextlib.suppress(FileNotFoundError):
-                segment.unlink()
+            segment.unlink()
         if unmap:
             # There are views that only garbage holds.
             gc.collect()

@@ -1,9 +1,9 @@
 """The shared-memory blocks: how large, where what is, and that they go."""
 
 import ctypes
+import errno
 import os
-from multiprocessing import resource_tracker
-from multiprocessing.shared_memory import SharedMemory
+import stat
 from pathlib import Path
 
 import pytest
@@ -131,15 +131,20 @@ def test_a_segment_that_exists_already_is_one_line_and_leaves_nothing(instance: 
     assert not list(Path("/dev/shm").glob(f"{instance}-*"))
 
 
-def test_the_resource_tracker_hears_of_others_segments_alone(
+def test_a_segment_is_its_owners_alone(instance: str) -> None:
+    memory = VmMemory(instance, 1, 16 * MIB, ram_slots(16 * MIB))
+    segments = list(Path("/dev/shm").glob(f"{instance}-*"))
+    assert {stat.S_IMODE(path.stat().st_mode) for path in segments} == {0o600}
+    memory.close()
+
+
+def test_a_segment_that_can_not_be_as_large_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, instance: str
 ) -> None:
-    heard: list[str] = []
-    monkeypatch.setattr(resource_tracker, "register", lambda name, kind: heard.append(f"made {name}"))
-    monkeypatch.setattr(resource_tracker, "unregister", lambda name, kind: heard.append(f"gone {name}"))
-    VmMemory(instance, 1, 16 * MIB, ram_slots(16 * MIB)).close()
-    assert heard == []
-    others = SharedMemory(f"{instance}-others", create=True, size=4096)
-    others.close()
-    others.unlink()
-    assert heard == [f"made /{instance}-others", f"gone /{instance}-others"]
+    def refuse(fd: int, size: int) -> None:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    with pytest.raises(StartError, match=r"can't make .* File too large"):
+        VmMemory(instance, 1, 16 * MIB, ram_slots(16 * MIB))
+    assert not list(Path("/dev/shm").glob(f"{instance}-*"))

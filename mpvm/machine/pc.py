@@ -18,9 +18,6 @@ from mpvm.memory.region import Region
 if TYPE_CHECKING:
     from mpvm.hw.timer.hpet import Hpet
 
-# COM1 to COM4: base port and ISA interrupt.
-UARTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))
-
 # Where test guests expect `isa_debug_exit`, which is not where the device is by itself.
 DEBUG_EXIT_PORT: Final = 0xF4
 DEBUG_EXIT_PORTS: Final = 4
@@ -49,9 +46,9 @@ def pc_basic_device_init(machine: X86Machine) -> None:
         machine.add(Pit, irq=irq.PIT_IRQ)
     rtc = machine.add(Rtc, irq=irq.RTC_IRQ)
     pc_cmos_init(machine, rtc)
-    for (base, line), chardev in zip(UARTS, spec.serial, strict=False):
+    for index, chardev in enumerate(spec.serial):
         if chardev is not None:
-            machine.add(Uart16550A, iobase=base, irq=line, chardev=chardev)
+            machine.add(Uart16550A, index=index, chardev=chardev)
     machine.ports.map(POST_CODE_PORT, _post_code())
     machine.power_management = machine.add(AcpiPm, sci_int=irq.SCI_IRQ)
     keyboard = machine.new(I8042)

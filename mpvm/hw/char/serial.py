@@ -7,8 +7,9 @@ asserted, as with a null modem whose peer is on; RI is not.
 
 from collections import deque
 from enum import IntFlag
-from typing import Any
+from typing import Any, Final
 
+from mpvm.abi.errors import ConfigError
 from mpvm.hw.bus import IsaDevice
 from mpvm.hw.char.chardev import NullChardev, chardev_property
 from mpvm.hw.clock import NS_PER_SECOND
@@ -122,6 +123,11 @@ _LOOP_WIRES = (
 # RI's delta bit knows only one edge, the end of a ring
 _DELTAS = ((Msr.CTS, Msr.DCTS), (Msr.DSR, Msr.DDSR), (Msr.DCD, Msr.DDCD))
 
+# COM1 to COM4: base port and ISA interrupt.
+UARTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))
+# A property that is not given (QEMU's -1).
+ANY: Final = 0xFFFFFFFF
+
 # What firmware leaves behind: 9600 baud, 8 data bits, no parity. No reset touches the divisor.
 _POWER_ON_DIVISOR = 12
 _POWER_ON_LCR = 0x03
@@ -139,12 +145,29 @@ class Uart16550A(IsaDevice):
 
     user_creatable = True
 
-    iobase = properties.uint32(0x3F8, "first of its 8 ports")
-    irq = properties.uint32(4, "ISA interrupt")
+    index = properties.uint32(ANY, "which of COM1 to COM4 it is, from 0 on; the next one")
+    iobase = properties.uint32(ANY, "first of its 8 ports; where its index has them")
+    irq = properties.uint32(ANY, "ISA interrupt; which its index has")
     chardev = chardev_property("where the line goes")
+
+    def _find_place(self) -> None:
+        """What is not given follows from the index, and that from how many UARTs there are already."""
+        cls = type(self)
+        others = sum(isinstance(each, cls) for each in self.parent_bus.devices if each is not self)
+        index = others if self.index == ANY else self.index
+        if index < len(UARTS):
+            base, irq = UARTS[index]
+        elif self.index == ANY and ANY not in (self.iobase, self.irq):
+            base, irq = self.iobase, self.irq
+        else:
+            raise ConfigError(f"isa-serial.index: {index} is out of range, 0 to {len(UARTS) - 1} is right")
+        for prop, value in ((cls.index, index), (cls.iobase, base), (cls.irq, irq)):
+            if prop.get(self) == ANY:
+                self.property_values[prop.name] = value
 
     def realize(self) -> None:
         """Take the line, and power on."""
+        self._find_place()
         self._clock = clock = self.wiring.system.clock
         self._irq = self.wiring.line(self.irq)
         self._chardev = self.chardev or NullChardev()

@@ -30,7 +30,12 @@ def test_a_type_is_described_with_its_properties(capsys: pytest.CaptureFixture[s
     assert "parents:     isa-device, io-device, device, object" in text
     assert "interfaces:  resettable" in text
     (line,) = [line for line in text.splitlines() if line.split()[0] == "iobase"]
-    assert line.split(None, 3) == ["iobase", "uint32", "0x3f8", "first of its 8 ports"]
+    assert line.split(None, 3) == [
+        "iobase",
+        "uint32",
+        "0xffffffff",
+        "first of its 8 ports; where its index has them",
+    ]
 
 
 def test_an_unknown_type_is_refused_with_the_nearest() -> None:

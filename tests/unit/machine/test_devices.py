@@ -177,3 +177,27 @@ def test_a_reset_reaches_every_device_and_the_cpus(make: Make) -> None:
     board.out(0x3FF, 1, 0x5A)
     board.machine.reset()
     assert (board.read(0xCF8, 4), board.read(0x3FF, 1)) == (0, 0)
+
+
+def test_four_uarts_talk_and_interrupt_at_once(make: Make) -> None:
+    ports, vectors = (0x3F8, 0x2F8, 0x3E8, 0x2E8), (0x54, 0x53, 0x54, 0x53)
+    backends = [MemoryChardev(), MemoryChardev()]
+    # The board has the first and the third.
+    devices = [
+        DeviceSpec("isa-serial", None, {"index": n, "chardev": backend})
+        for n, backend in zip((1, 3), backends, strict=True)
+    ]
+    board = make("pc", devices=devices)
+    board.route(4, 0x54)
+    board.route(3, 0x53)
+    inbox = board.areas[1].inbox
+    for port, vector in zip(ports, vectors, strict=True):
+        board.out(port, 1, port >> 4 & 0xFF)
+        board.out(port + 4, 1, 0x08)
+        board.out(port + 1, 1, 0x02)
+        assert inbox.vector[vector] == 1
+        # Reading why takes the interrupt back, so that the next one on the wire is an edge.
+        assert board.read(port + 2, 1) & 0x0F == 0x02
+        inbox.vector[vector] = 0
+    assert bytes(board.console.output) == b"\x3f"
+    assert [bytes(backend.output) for backend in backends] == [b"\x2f", b"\x2e"]

@@ -3,6 +3,8 @@
 import msgpack
 import pytest
 
+from mpvm.abi.errors import ConfigError
+from mpvm.hw.bus import IsaBus, Wiring
 from mpvm.hw.char import serial
 from mpvm.hw.char.chardev import MemoryChardev
 from mpvm.hw.char.serial import DLL, DLM, FCR, IER, IIR, LCR, LSR, MCR, MSR, RBR, SCR, THR, Uart16550A
@@ -10,7 +12,7 @@ from mpvm.hw.clock import ManualClock
 from mpvm.hw.device import IrqLine
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.region import ShadowRegister
-from mpvm.qom.qdev import qdev_unrealize
+from mpvm.qom.qdev import qdev_realize, qdev_unrealize
 from tests.unit.hw.plug import FakeSystem, plug
 
 BASE = 0x3F8
@@ -626,3 +628,32 @@ def test_a_string_for_the_divisor_leaves_its_last_byte_there(rig: Rig) -> None:
     rig.space.write_string(BASE + DLL, b"\x01\x23")
     assert rig.read(DLL) == 0x23
     assert rig.chardev.output == b""
+
+
+def uarts(*given: dict[str, int]) -> list[Uart16550A]:
+    bus = IsaBus()
+    bus.wiring = Wiring(FakeSystem(ManualClock()), lambda irq: IrqLine())
+    made = [Uart16550A(**properties) for properties in given]
+    for uart in made:
+        qdev_realize(uart, bus)
+    return made
+
+
+def test_each_uart_is_the_next_of_com1_to_com4() -> None:
+    made = uarts({}, {}, {}, {})
+    assert [(uart.index, uart.iobase, uart.irq) for uart in made] == [
+        *((0, 0x3F8, 4), (1, 0x2F8, 3), (2, 0x3E8, 4), (3, 0x2E8, 3)),
+    ]
+
+
+def test_an_index_or_a_place_of_its_own_goes_before_that() -> None:
+    made = uarts({"index": 3}, {"iobase": 0x100}, {"irq": 9})
+    assert [(uart.iobase, uart.irq) for uart in made] == [(0x2E8, 3), (0x100, 3), (0x3E8, 9)]
+
+
+def test_a_fifth_uart_needs_a_place_of_its_own() -> None:
+    four: list[dict[str, int]] = [{}, {}, {}, {}]
+    assert uarts(*four, {"iobase": 0x100, "irq": 5})[4].iobase == 0x100
+    for wrong in ({}, {"iobase": 0x100}, {"index": 4}):
+        with pytest.raises(ConfigError, match=r"isa-serial.index: 4 is out of range, 0 to 3 is right"):
+            uarts(*four, wrong)

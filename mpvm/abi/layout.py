@@ -187,6 +187,8 @@ class VmPage(ctypes.Structure):
     vCPU runs; each takes them over on its way back into the guest when `memory_generation` has changed.
     `precise_exits`: an I/O, MMIO or window exit leaves the vCPU between two instructions, its whole state is
     in the control block and may be changed before the next entry; else it stands in the middle of one.
+    `state_port`: without that, too, an access to this port, if it is not 0, exits with the whole state in the
+    control block, and the answer may change it.
     """
 
     _fields_ = [
@@ -212,7 +214,7 @@ class VmPage(ctypes.Structure):
         ("coherence_lock", u32),
         ("exclusive", u32),
         ("dma_page", u32),
-        ("reserved0", u32),
+        ("state_port", u32),
         ("runnable", u64),
         ("present", u64),
         ("dirty_offset", u64),

@@ -53,6 +53,7 @@ def _check(exit_: Exit, sizes: frozenset[int], limit: int) -> None:
 
 def _io(exit_: Exit, machine: Machine) -> int:
     _check(exit_, _PORT_SIZES, IO_PORTS)
+    machine.current_vcpu = exit_.vcpu
     if exit_.direction == IoDirection.IN:
         return machine.ports.read(exit_.address, exit_.size)
     machine.ports.write(exit_.address, exit_.size, exit_.data & ((1 << 8 * exit_.size) - 1))

@@ -130,6 +130,9 @@ class Machine(Object, Resettable, ABC):
     # Defaults of properties that make an older version what it was; the parent type's come first.
     compat_props: ClassVar[Sequence[GlobalProperty]] = ()
 
+    # Whose access to a port is being served.
+    current_vcpu: int = 0
+
     ports: AddressSpace
     memory: AddressSpace
     ram: GuestRam

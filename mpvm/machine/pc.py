@@ -11,7 +11,7 @@ from mpvm.hw.misc.port92 import Port92
 from mpvm.hw.nvram.fw_cfg import FwCfg
 from mpvm.hw.timer.i8254 import Pit
 from mpvm.hw.timer.mc146818 import Rtc
-from mpvm.machine import firmware, fw_cfg, irq
+from mpvm.machine import cpus, firmware, fw_cfg, irq
 from mpvm.machine.x86 import X86Machine
 from mpvm.memory.region import Region
 
@@ -24,6 +24,10 @@ DEBUG_EXIT_PORTS: Final = 4
 
 # Which GSIs the HPET's timers can be routed to.
 HPET_ROUTES: Final = 1 << irq.PIT_GSI
+
+# What the local APIC's timer counts, before its divider; and CPUID.1:ECX.x2APIC.
+APIC_BUS_HZ: Final = 1_000_000_000
+CPUID_X2APIC: Final = 1 << 21
 
 # Kernels write here to wait the time of a bus cycle; on a PC it shows firmware's progress.
 POST_CODE_PORT: Final = 0x80
@@ -59,6 +63,8 @@ def pc_basic_device_init(machine: X86Machine) -> None:
     machine.realize(port92)
     if spec.debugcon is not None:
         machine.add(DebugCon, chardev=spec.debugcon)
+    if machine.has_vmport and spec.vmport:
+        vmport_init(machine)
     if spec.isa_debug_exit:
         machine.add(IsaDebugExit, iobase=DEBUG_EXIT_PORT, iosize=DEBUG_EXIT_PORTS)
 
@@ -74,6 +80,20 @@ def hpet_init(machine: X86Machine) -> "Hpet":
     device.deliver = machine.apic_bus.send
     machine.realize(device)
     return device
+
+
+def vmport_init(machine: X86Machine) -> None:
+    """VMware's port, which needs the registers of the vCPU that asks there."""
+    # Imported here: older versions and boards without PCI have none.
+    from mpvm.hw.misc.vmport import VMPORT, VmPort
+
+    device = machine.new(VmPort)
+    device.control = lambda: machine.host.areas[machine.current_vcpu].control
+    device.ram_bytes, device.uuid = machine.spec.memory_bytes, machine.spec.uuid
+    device.tsc_hz, device.apic_bus_hz = 1000 * machine.host.tsc_khz, APIC_BUS_HZ
+    device.has_x2apic = bool(cpus.leaf(machine.bsp, 1).ecx & CPUID_X2APIC)
+    machine.realize(device)
+    machine.host.page.state_port = VMPORT
 
 
 def pc_cmos_init(machine: X86Machine, rtc: Rtc) -> None:

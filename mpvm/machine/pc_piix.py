@@ -20,7 +20,7 @@ from mpvm.machine.x86 import X86Machine, gsi_init, x86_cpus_init
 from mpvm.qom.globals import GlobalProperty
 from mpvm.qom.type_info import register_type
 
-# Version 1.1 has the PIIX's functions and an HPET, and puts isa-debug-exit where QEMU has it.
+# Version 1.1 has the PIIX's functions, an HPET and VMware's port, and puts isa-debug-exit where QEMU has it.
 PC_COMPAT_1_0: Final = (
     GlobalProperty(IsaDebugExit.type_name, "iobase", 0xF4),
     GlobalProperty(IsaDebugExit.type_name, "iosize", 4),
@@ -39,6 +39,7 @@ class PcI440fxMachine(X86Machine):
     has_pci: ClassVar[bool] = True
     has_hotpluggable_cpus: ClassVar[bool] = True
     has_hpet: ClassVar[bool] = True
+    has_vmport: ClassVar[bool] = True
     # Whether the PIIX's functions are there.
     has_piix: ClassVar[bool] = True
 
@@ -102,6 +103,7 @@ class PcI440fx10Machine(PcI440fxMachine):
     """The version before."""
 
     has_hpet: ClassVar[bool] = False
+    has_vmport: ClassVar[bool] = False
     has_piix: ClassVar[bool] = False
     compat_props: ClassVar[Sequence[GlobalProperty]] = PC_COMPAT_1_0
 

@@ -44,6 +44,7 @@ class X86Machine(Machine):
 
     has_pci: ClassVar[bool] = False
     has_hpet: ClassVar[bool] = False
+    has_vmport: ClassVar[bool] = False
 
     pic: PicPair
     ioapic: IoApic

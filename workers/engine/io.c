@@ -173,12 +173,19 @@ bool port_write_here(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t v
     }
 }
 
+/* Whether an access to it exits with all registers, which whoever serves it may change. */
+static bool port_exits_with_state(struct vcpu *vcpu, uint32_t port, unsigned size)
+{
+    return (vcpu->ports_controlled && port_exits(vcpu, port, size)) ||
+           (port == vcpu->vm->state_port && port != 0);
+}
+
 uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t retaddr)
 {
     uint64_t value;
 
     port_check(vcpu, port, size, retaddr);
-    if (vcpu->ports_controlled && port_exits(vcpu, port, size)) {
+    if (port_exits_with_state(vcpu, port, size)) {
         return port_control_exit(vcpu, MPVM_IO_IN, port, size, 0, retaddr);
     }
     if (port_read_here(vcpu, port, size, &value)) {
@@ -191,7 +198,7 @@ uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t re
 void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr)
 {
     port_check(vcpu, port, size, retaddr);
-    if (vcpu->ports_controlled && port_exits(vcpu, port, size)) {
+    if (port_exits_with_state(vcpu, port, size)) {
         port_control_exit(vcpu, MPVM_IO_OUT, port, size, value, retaddr);
         return;
     }

@@ -395,16 +395,19 @@ class Vcpu:
         self._answer = answer
         return self._ask(one.reason, one.direction, one.address, one.size, 0)
 
+    def _exits_with_state(self, port: int, size: int) -> bool:
+        return self._controls.exits(port, size) or port == self._page.state_port != 0
+
     def _read_here(self, one: Access) -> bool:
         value = ctypes.byref(self._value)
-        if one.reason == ExitReason.IO and self._controls.exits(one.address, one.size):
+        if one.reason == ExitReason.IO and self._exits_with_state(one.address, one.size):
             return False
         if one.reason == ExitReason.MMIO:
             return bool(_core.apic_mmio_read(self._apic, one.address, value))
         return bool(_core.apic_port_read(self._apic, one.address, one.size, value))
 
     def _write_here(self, one: Access, data: int) -> bool:
-        if one.reason == ExitReason.IO and self._controls.exits(one.address, one.size):
+        if one.reason == ExitReason.IO and self._exits_with_state(one.address, one.size):
             return False
         if one.reason == ExitReason.MMIO:
             return bool(_core.apic_mmio_write(self._apic, one.address, one.size, data))
@@ -415,7 +418,7 @@ class Vcpu:
         exit_.direction, exit_.size, exit_.count, exit_.data = direction, size, 1, data
         exit_.guest_physical_address = address
         exit_.port = address & 0xFFFF
-        if reason == ExitReason.IO and self._controls.exits(address, size):
+        if reason == ExitReason.IO and self._exits_with_state(address, size):
             return self._by_control(reason)
         return int(reason)
 

@@ -5,7 +5,8 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
@@ -61,6 +62,8 @@ ShutdownCause: TypeAlias = Literal[
 ]
 # The part of a status that a process can hand on (exit(3)).
 _STATUS_MASK: Final = 0xFF
+# Keys that a monitor takes at once.
+_MONITOR_ROOM: Final = 4096
 # How many vCPUs a report about all of them shows.
 _REPORTED_VCPUS: Final = 8
 _START_STATE: Final = ResumeFlag.RESET | ResumeFlag.LOAD_STATE
@@ -229,6 +232,10 @@ class VirtualMachine:
             report_ost=lambda ost: self.hotplug.report_ost(ost),
         )
         spec = machine_spec(self.config, self.chardevs, self._accelerator)
+        monitors = [
+            self.chardevs.make(each, f"compat_monitor{number}", takes_focus=False)
+            for number, each in enumerate(self.config.monitor)
+        ]
         self._observer.cpu_resolved(spec.cpu)
         if any(not name.startswith("opt/") for name, _content in spec.fw_cfg):
             self._observer.warning('externally provided fw_cfg item names should be prefixed with "opt/"')
@@ -239,6 +246,8 @@ class VirtualMachine:
         main_loop.take_over()
         self.machine.root.container("objects").add_child(MainLoop.type_name, main_loop)
         self._notifiers.add("releasing guest RAM", self.machine.release)
+        for chardev in monitors:
+            self.open_monitor(chardev)
 
     def run_board_init(self) -> None:
         """All its devices."""
@@ -345,8 +354,17 @@ class VirtualMachine:
         self.end(ExitStatus.OK, "quit", "host-ui")
 
     def open_monitor(self, chardev: "Chardev") -> None:
-        """Have a monitor at `chardev`."""
-        chardev.write(b"the monitor is not there yet\r\n")
+        """Have a person's monitor at `chardev`."""
+        # Imported here: few machines have one, and few people go to it.
+        from mpvm.coordinator.chardev.mux import MuxFrontEnd
+        from mpvm.tools.hmp.monitor import open_session
+
+        session = open_session(self, chardev.write)
+        chardev.connect(session.receive, lambda: _MONITOR_ROOM, None, session.opened)
+        if isinstance(chardev, MuxFrontEnd):
+            chardev.focused = session.focused
+        elif chardev.is_open:
+            session.opened(True)
 
     def power_off(self) -> None:
         """The guest has switched itself off."""
@@ -422,6 +440,18 @@ class VirtualMachine:
         self.vcpus.pause()
         self._ring.drain_through(self.vcpus.all_alive)
         self.state.set(RunState.PAUSED)
+
+    @contextmanager
+    def standstill(self) -> Iterator[None]:
+        """No vCPU runs as long as it is entered, and the monitor's clients hear nothing of it."""
+        was_running = self.state.running
+        if was_running:
+            self.pause()
+        try:
+            yield
+        finally:
+            if was_running and self._end is None:
+                self.resume()
 
     def resume(self) -> None:
         """Let a paused VM go on, or start it."""

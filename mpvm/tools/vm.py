@@ -1,6 +1,7 @@
 """A running VM as the tools see it: what `mpvm.coordinator.vm.VirtualMachine` offers them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from mpvm.abi.layout import VcpuArea
@@ -64,6 +65,27 @@ class Hotplug(Protocol):
         ...
 
 
+class ChardevInfo(Protocol):
+    """A chardev: who has it, and what it is connected to."""
+
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def filename(self) -> str: ...  # noqa: D102
+
+
+class Chardevs(Protocol):
+    """The chardevs (`mpvm.coordinator.chardev.backends.Chardevs`)."""
+
+    def list(self) -> "Sequence[ChardevInfo]":
+        """Every one, the latest first."""
+        ...
+
+    def send_break(self, label: str) -> None:
+        """A line break for whoever has the chardev called `label`."""
+        ...
+
+
 class Vm(Protocol):
     """What a tool may ask for in an action of the main loop (`call`), never in a callback of it."""
 
@@ -80,6 +102,12 @@ class Vm(Protocol):
 
     # What is done at an event.
     actions: Action
+
+    @property
+    def chardevs(self) -> Chardevs: ...  # noqa: D102
+    def standstill(self) -> AbstractContextManager[None]:
+        """No vCPU runs as long as it is entered: their registers can be looked at."""
+        ...
 
     def list_vcpus(self) -> Sequence[Vcpu]: ...  # noqa: D102
     @property

@@ -36,6 +36,7 @@ _TABLE: Final = (
     _event("run", "exit_notifier", "name", "one of the clean-ups of the end, in reverse order"),
     _event("exit", "vcpu_exit", "vcpu exit", "the coordinator serves an exit"),
     _event("monitor", "handle_qmp_command", "request", "a client of QMP asks for something"),
+    _event("monitor", "handle_hmp_command", "command", "a person types a command at a monitor"),
     _event("monitor", "qmp_event", "event data", "QMP's clients are told of an event"),
 )
 

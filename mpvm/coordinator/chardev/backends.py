@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from mpvm.abi.errors import DeviceNotFoundError
 from mpvm.config import ChardevSpec
 from mpvm.coordinator.chardev.backend import Backend
 from mpvm.hw.char.chardev import Chardev, NullChardev
@@ -42,11 +43,14 @@ class Chardevs:
             assert spec.id is not None
             self._named[spec.id] = self._make(spec, spec.id)
 
-    def make(self, spec: ChardevSpec, label: str) -> Chardev:
-        """The backend that `spec` describes, or names, for the front end called `label`."""
+    def make(self, spec: ChardevSpec, label: str, *, takes_focus: bool = True) -> Chardev:
+        """The backend that `spec` describes, or names, for the front end called `label`.
+
+        `takes_focus`: of several at one chardev, it is the one that gets the input at first.
+        """
         known = None if spec.id is None else self._named.get(spec.id)
         made = self._make(spec, label) if known is None else known
-        return made if isinstance(made, Chardev) else made.front_end()
+        return made if isinstance(made, Chardev) else made.front_end(takes_focus=takes_focus)
 
     def _make(self, spec: ChardevSpec, label: str) -> "Chardev | Mux":
         backend = self._backend(spec, label)
@@ -120,6 +124,13 @@ class Chardevs:
             ChardevInfo(label, made.filename if isinstance(made, Backend) else "null", made.is_open)
             for label, made in reversed(self._made)
         ]
+
+    def send_break(self, label: str) -> None:
+        """A line break for whoever has the chardev called `label`; `DeviceNotFoundError` for none."""
+        found = dict(self._made).get(label)
+        if found is None:
+            raise DeviceNotFoundError(f"Chardev '{label}' not found")
+        found.deliver_break()
 
     def tail(self) -> str:
         """The end of what the guest said on the first line that has a memory of it."""

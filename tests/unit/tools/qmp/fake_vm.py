@@ -1,6 +1,7 @@
 """A VM for the monitor that notes what is asked of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from mpvm.abi.layout import RunState, VmPage
 from mpvm.accel import Accelerator
 from mpvm.accel.unicorn import UnicornAccelerator
 from mpvm.config import Action, Boot, Config
+from mpvm.coordinator.chardev.backends import Chardevs
 from mpvm.coordinator.move import Moved
 from mpvm.coordinator.run_state import RunStateMachine
 from mpvm.qom.container import Container
@@ -26,8 +28,14 @@ class FakeVm:
         self.qom_root: Object = Container()
         self.accelerator: Accelerator = UnicornAccelerator()
         self.asked: list[str] = []
+        self.chardevs = Chardevs(lambda: None, lambda chardev: None)
         self.hotplug: Any = None
         self.events: list[tuple[str, Mapping[str, object] | None]] = []
+
+    @contextmanager
+    def standstill(self) -> Iterator[None]:
+        self.asked.append("standstill")
+        yield
 
     def list_vcpus(self) -> Sequence[Vcpu]:
         return []

@@ -69,6 +69,7 @@ struct answered {
 
 /* What is known of the instruction that is being translated (opcode.c). */
 struct translation_state {
+    uint64_t at;              /* the linear address of the instruction that is translated */
     const uint8_t *code_host; /* the page of the block's first instruction, at `code_page`, or NO_CODE_PAGE */
     uint64_t code_page;
     uint64_t fed_at;          /* here the translator reads `fed` */
@@ -455,6 +456,9 @@ enum interrupt_kind { KIND_EXCEPTION, KIND_INT, KIND_EXTERNAL };
 bool interrupt_gates_are_legacy(CPUX86State *env);
 void interrupt_deliver(struct vcpu *vcpu, int vector, enum interrupt_kind kind, uint32_t error_code,
                        uint64_t next_rip);
+
+/* fsgsbase.c */
+void fsgsbase_emit(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear);
 
 /* umip.c */
 void umip_translate_load(const struct vcpu *vcpu, TCGContext *tcg, int opcode, uint64_t offset);

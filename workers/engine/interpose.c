@@ -170,6 +170,9 @@ void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int 
         if (!fpu_translate_call(self, tcg, function, result, count, arguments)) {
             uc.tcg_gen_callN(tcg, function, result, count, arguments);
         }
+        if (function == (void *)uc.helper_cr4_testbit) {
+            fsgsbase_emit(self, tcg, self->translation.at);
+        }
         return;
     }
     if (self->exclusive_step != 0 || self->replay_step != 0) {
@@ -189,6 +192,7 @@ void REPLACES(tcg_gen_op2)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b)
 {
     uc.tcg_gen_op2(tcg, opcode, a, b);
     if (opcode == INDEX_OP_INSN_START) {
+        self->translation.at = a;
         if (self->intercepting) {
             intercept_emit(self, tcg, a);
         }

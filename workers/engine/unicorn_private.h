@@ -363,6 +363,7 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(uint64_t, cpu_ldq_code, "_x86_64", (CPUX86State *, uint64_t))                                     \
     X(void, cpu_stb_mmuidx_ra, "_x86_64", (CPUX86State *, uint64_t, uint32_t, int, uintptr_t))          \
     X(void, cpu_loop_exit_noexc, "_x86_64", (CPUState *))                                               \
+    X(void, helper_cr4_testbit, "_x86_64", (CPUX86State *, uint32_t))                                   \
     X(void, helper_rdmsr, "_x86_64", (CPUX86State *))                                                   \
     X(void, helper_wrmsr, "_x86_64", (CPUX86State *))                                                   \
     X(uint32_t, helper_atomic_cmpxchgb_mmu, "_x86_64",                                                  \

@@ -348,3 +348,37 @@ def test_amds_performance_counters_count_nothing(
 def test_core_thread_count_is_that_of_cpuid(long_mode: LongModeMachine) -> None:
     long_mode.boot(f"{msr_read(0x35, 'rbx')} done")
     assert long_mode.finish().rbx == 2 << 16 | 2
+
+
+# --- FSGSBASE (SDM vol. 2, RDFSBASE and WRFSBASE) --------------------------------------------------------
+
+CR4_FSGSBASE = 0x10620
+BASES = ["wrfsbase %rbx", "wrgsbase %r13", "wrgsbase %rax"]
+
+
+@pytest.mark.parametrize("instruction", BASES)
+def test_a_base_that_is_not_canonical_is_gp(long_mode: LongModeMachine, instruction: str) -> None:
+    register = instruction.split("%")[1]
+    long_mode.boot(f"nop; at: {instruction}; done", cr4=CR4_FSGSBASE, **{register: NOT_CANONICAL})
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rip) == (GP, 0, long_mode.label("at"))
+
+
+@pytest.mark.parametrize("cpl", [0, 3])
+def test_the_bases_are_written_and_read_in_every_ring(long_mode: LongModeMachine, cpl: int) -> None:
+    long_mode.boot(
+        "wrfsbase %rbx; wrgsbase %r13; rdfsbase %rsi; rdgsbase %r8; wrfsbase %r9d; rdfsbase %r10; done",
+        cpl=cpl,
+        cr4=CR4_FSGSBASE,
+        rflags=0x3002,
+        rbx=HIGH,
+        r13=0x1234,
+        r9=NOT_CANONICAL,
+    )
+    state = long_mode.finish()
+    assert (state.rsi, state.r8, state.r10) == (HIGH, 0x1234, NOT_CANONICAL & 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize("instruction", [*BASES, "rdfsbase %rax", "rdgsbase %eax"])
+def test_without_cr4_fsgsbase_they_are_ud(long_mode: LongModeMachine, instruction: str) -> None:
+    assert fault(long_mode, f"{instruction};").vector == 6

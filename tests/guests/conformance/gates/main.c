@@ -54,7 +54,7 @@ static void direct(void)
 	legacy_reset();
 	legacy_describe(NEW, 0, 0xfff, CODE_RX, BIG);
 	legacy_run(call);
-	CHECK_EVENT_NOT_QEMU("call beyond the limit", GP, 0, call_at,
+	CHECK_EVENT_NOT_QEMU("call beyond the limit", GP, 0,
 			     "puts the selector into the error code (SDM vol. 2, CALL)");
 	legacy_reset();
 	legacy_describe(NEW, 0, 0xfffff, CODE_CONFORMING & ~1, BIG_PAGES);
@@ -117,7 +117,7 @@ static void call_gates(void)
 	legacy_gdt[GATE / 8] = legacy_gate(NEW, inner, CALL32, 0);
 	far_to(GATE, 0);
 	legacy_run(jump);
-	CHECK_EVENT_NOT_QEMU("jump through a gate to absent code", NP, NEW, jump_at,
+	CHECK_EVENT_NOT_QEMU("jump through a gate to absent code", NP, NEW,
 			     "raises #GP (SDM vol. 2, JMP)");
 }
 

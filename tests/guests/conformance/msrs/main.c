@@ -2,7 +2,7 @@
  * 15.3, 17.17). */
 #include "conformance.h"
 #include "guest.h"
-#include "provoke.h"
+#include "provoke_msr.h"
 
 enum { GP = VECTOR_GP };
 #define NOT_CANONICAL 0xaaaaaaaaaaaaaaaaull
@@ -21,27 +21,17 @@ enum { GP = VECTOR_GP };
 static const char *const silent = "ignores it: TCG checks no MSR's value (SDM vol. 4)";
 static const char *const unknown = "takes unknown MSRs for zero (SDM vol. 2, RDMSR and WRMSR)";
 
-/* The exception of RDMSR or WRMSR, or 0. PROVOKE's registers are theirs. */
-#define FAULT_OF(instruction, msr, value)                                                    \
-	({                                                                                   \
-		uint32_t msr_ = (msr);                                                       \
-		uint32_t low_ = (uint32_t)(value), high_ = (uint32_t)((uint64_t)(value) >> 32); \
-		seen = (struct seen){ 0 };                                                   \
-		__asm__ volatile("leaq 772f(%%rip), %%r11; movq %%r11, %0; " instruction "; 772:" \
-				 : "=m"(resume_rip), "+a"(low_), "+d"(high_)                 \
-				 : "c"(msr_)                                                 \
-				 : "r11", "memory");                                         \
-		seen.count ? seen.vector << 16 | seen.error_code : 0;                        \
-	})
-
+/* The exception of a WRMSR or RDMSR, or 0. */
 static uint64_t write_fault(uint32_t msr, uint64_t value)
 {
-	return FAULT_OF("wrmsr", msr, value);
+	provoke_write_msr(msr, value);
+	return seen.count ? seen.vector << 16 | seen.error_code : 0;
 }
 
 static uint64_t read_fault(uint32_t msr)
 {
-	return FAULT_OF("rdmsr", msr, 0);
+	provoke_read_msr(msr);
+	return seen.count ? seen.vector << 16 | seen.error_code : 0;
 }
 
 static const struct {

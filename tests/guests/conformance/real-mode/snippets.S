@@ -198,11 +198,6 @@ snippet r_big
 	movl $0x200000, %ebx
 	movl $0xcafef00d, %gs:(%ebx)
 	movl %gs:(%ebx), %eax
-	movl $0x200004, %edi
-	movl $2, %ecx
-	movl $0x200000, %esi
-	addr32 rep movsb %gs:(%esi), %es:(%edi)
-	movl %gs:0x200004, %ecx
 	done
 snippet_end r_big
 /* With A20 open, FFFF:0010 is the byte at 1 MiB. */

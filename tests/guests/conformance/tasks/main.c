@@ -116,8 +116,8 @@ static void small_tasks(void)
 	legacy_run(by_call);
 	CHECK("16-bit task runs", task_words[0], 1);
 	CHECK("16-bit task comes back", task_words[1], 0x600d);
-	CHECK("16-bit task is saved: CS", legacy_get16(new_tss, SELECTORS16 + 2 * CS), EXTRA);
-	CHECK("16-bit task is saved: DS", legacy_get16(new_tss, SELECTORS16 + 2 * DS), LEGACY_DATA);
+	CHECK("16-bit task is saved, CS", legacy_get16(new_tss, SELECTORS16 + 2 * CS), EXTRA);
+	CHECK("16-bit task is saved, DS", legacy_get16(new_tss, SELECTORS16 + 2 * DS), LEGACY_DATA);
 	CHECK("16-bit task is saved in its own size", legacy_get32(new_tss, 0x2c), 0xeeeeeeee);
 	CHECK("16-bit task links back", legacy_get16(new_tss, LINK), LEGACY_TSS);
 }
@@ -180,13 +180,13 @@ static void refusals(void)
 	legacy_gdt[GATE / 8] = legacy_gate(NEW | 4, 0, TASK_GATE, 0);
 	far_to(GATE);
 	legacy_run(by_jump);
-	CHECK_EVENT_NOT_QEMU("jump through a task gate to the LDT", GP, NEW | 4, by_jump_at,
+	CHECK_EVENT_NOT_QEMU("jump through a task gate to the LDT", GP, NEW | 4,
 			     "raises #TS (SDM vol. 2, JMP)");
 	prepare(task_end);
 	legacy_idt[UD] = legacy_gate(NEW, 0, TASK_GATE, 0);
 	legacy_describe(NEW, address32(new_tss), 0x66, TSS32, SMALL);
 	legacy_run(by_ud);
-	CHECK_EVENT_NOT_QEMU("an exception to a short TSS", TS, NEW | 1, by_ud_at,
+	CHECK_EVENT_NOT_QEMU("an exception to a short TSS", TS, NEW | 1,
 			     "leaves EXT out of the error code (SDM vol. 3, 6.13)");
 	prepare(task_end);
 	legacy_set16(legacy_tss, LINK, NEW);

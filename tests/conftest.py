@@ -122,6 +122,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the seeds of tests that choose their own."""
+    seeds = sorted(
+        str(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "seed"
+    )
+    if seeds:
+        terminalreporter.write_line(f"seeds: {' '.join(seeds)}")
+
+
 def _left(folder: Path, children: set[int]) -> list[str]:
     return [
         *(path.name for path in folder.iterdir()),

@@ -74,8 +74,9 @@ struct translation_state {
     uint64_t code_page;
     uint64_t fed_at;          /* here the translator reads `fed` */
     unsigned fed_count;
-    uint8_t fed[2];
+    uint8_t fed[15];
     bool wide_operand_aligned; /* a 16-byte memory operand has to be aligned */
+    unsigned narrow_operand;   /* bytes of a memory operand of which the translator loads more, or 0 */
     uint64_t *operand_half;    /* the arguments of its first access of 8 bytes */
     bool alignment_checked;    /* EFLAGS.AC counts in this block */
     bool alignment_matters;    /* and would in some block if CR0.AM were the other way */
@@ -175,6 +176,8 @@ struct vcpu {
     uint64_t tsc_adjust;             /* IA32_TSC_ADJUST */
     uint64_t tsc_sample, ns_sample;  /* where the TSC's rate is measured from */
 
+    bool mmx_entered;                /* by our call before the instruction */
+    unsigned deposit_bytes;          /* the operand of PDEP or PEXT */
     int x87_part;                    /* of the instruction being translated: what its next helper goes on with */
     void *x87_operand;
     uintptr_t float_retaddr;         /* where the block goes on after the SSE instruction that may raise #XM */
@@ -396,9 +399,15 @@ uint64_t control_register_written(struct vcpu *vcpu, int reg, uint64_t value);
 
 /* opcode.c: what the engine's translator takes for something else */
 void opcode_block_begin(struct vcpu *vcpu, uint64_t pc, uint32_t page);
-void opcode_begin(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear);
+void opcode_begin(struct vcpu *vcpu);
+uint64_t opcode_fed(const struct translation_state *state, uint64_t address, unsigned size, uint64_t value);
 void opcode_memory_access(struct vcpu *vcpu, TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t oi);
 void opcode_cr0_changes(struct vcpu *vcpu, uint64_t value);
+#define CALL_TOUCHES_ALL 0u /* of a call in translated code: it may look at and change any register */
+void translate_call(TCGContext *tcg, void *function, uint64_t effect, void *result, int count, void **arguments);
+
+/* translate_fix.c: instructions that the engine's translator gets wrong */
+void translate_instruction(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear, uint64_t cc_op);
 
 /* debug.c */
 #define NO_TRAP_PC UINT64_MAX
@@ -528,7 +537,6 @@ const char *fpu_translate_init(void *library);
 bool fpu_translate_call(struct vcpu *vcpu, TCGContext *tcg, void *function, void *result, int count,
                         void **arguments);
 void fpu_translate_load(TCGContext *tcg, int opcode, uint64_t offset);
-void translate_call(TCGContext *tcg, void *function, uint64_t effect, void *result, int count, void **arguments);
 
 /* engine_symbols.c, selftest.c */
 const char *engine_symbols_load(const char *library);

@@ -16,7 +16,7 @@ bool host_has(enum host_feature feature);
 
 /* What a call does with guest registers that TCG keeps in host registers: general registers and flags. */
 enum call_effect {
-    CALL_TOUCHES_REGISTERS = 0,
+    CALL_TOUCHES_REGISTERS = CALL_TOUCHES_ALL,
     CALL_MAY_RAISE = TCG_CALL_NO_WRITE_GLOBALS, /* they must be in memory if it raises an exception */
     CALL_TOUCHES_NONE = TCG_CALL_NO_READ_GLOBALS,
 };
@@ -31,6 +31,7 @@ struct helper_call {
     enum call_effect effect;
     bool before; /* runs before the engine's own, not in its place */
     enum x87_part after;
+    const struct helper_call *narrow; /* in its place where the operands have 4 bytes */
 };
 
 /* Each ends with a name of NULL. */
@@ -53,6 +54,7 @@ enum x87_state { X87_NOT_LOADED, X87_ALL_MASKED };
 
 /* x87.c */
 void x87_settle(CPUX86State *env);
+void x87_use_mmx(CPUX86State *env);
 
 /* A register of the guest is two 8-byte halves: the translator moves it so, and a 16-byte load of what two stores
  * have just written waits for the cache. (Inline assembly, or the compiler would join the halves again.) */

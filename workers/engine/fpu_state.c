@@ -122,11 +122,11 @@ static void before_xrstor(CPUX86State *env, uint64_t address, uint64_t component
 }
 
 const struct helper_call fpu_state_calls[] = {
-    {"ldmxcsr", (void *)ldmxcsr, HOST_SSE2, CALL_MAY_RAISE, false, X87_ALONE},
-    {"fxsave", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true, X87_ALONE},
-    {"xsave", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true, X87_ALONE},
-    {"xsaveopt", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true, X87_ALONE},
-    {"fxrstor", (void *)before_fxrstor, HOST_SSE2, CALL_MAY_RAISE, true, X87_ALONE},
-    {"xrstor", (void *)before_xrstor, HOST_SSE2, CALL_MAY_RAISE, true, X87_ALONE},
-    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE},
+    {"ldmxcsr", (void *)ldmxcsr, HOST_SSE2, CALL_MAY_RAISE, false, X87_ALONE, NULL},
+    {"fxsave", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true, X87_ALONE, NULL},
+    {"xsave", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true, X87_ALONE, NULL},
+    {"xsaveopt", (void *)before_save, HOST_SSE2, CALL_TOUCHES_NONE, true, X87_ALONE, NULL},
+    {"fxrstor", (void *)before_fxrstor, HOST_SSE2, CALL_MAY_RAISE, true, X87_ALONE, NULL},
+    {"xrstor", (void *)before_xrstor, HOST_SSE2, CALL_MAY_RAISE, true, X87_ALONE, NULL},
+    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE, NULL},
 };

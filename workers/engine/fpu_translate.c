@@ -220,6 +220,12 @@ bool fpu_translate_call(struct vcpu *vcpu, TCGContext *tcg, void *function, void
     if (call == NULL) {
         return false;
     }
+    if (call->function == (void *)x87_use_mmx && vcpu->mmx_entered) {
+        return true;
+    }
+    if (call->narrow != NULL && vcpu->deposit_bytes == 4) {
+        call = call->narrow;
+    }
     if (before != X87_ALONE && vcpu->x87_operand != NULL) {
         void *both[] = {arguments[0], vcpu->x87_operand};
 
@@ -234,7 +240,7 @@ bool fpu_translate_call(struct vcpu *vcpu, TCGContext *tcg, void *function, void
 void fpu_translate_load(TCGContext *tcg, int opcode, uint64_t offset)
 {
     static const struct helper_call take_flags = {
-        "", (void *)mxcsr_take_flags, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE};
+        "", (void *)mxcsr_take_flags, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE, NULL};
     void *env = (void *)TCG_TEMP(tcg, TCG_CPU_ENV(tcg));
 
     if (opcode == INDEX_OP_LD32U_I64 && offset == ENV_MXCSR_OFFSET) {

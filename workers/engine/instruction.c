@@ -278,6 +278,31 @@ unsigned instruction_repeats(CPUX86State *env, uint64_t linear, uint64_t *left)
                : 0;
 }
 
+/* Decode the ModRM byte at `at` and the address behind it, by the prefixes that `insn` has; how many bytes they are. */
+unsigned instruction_operand(CPUX86State *env, uint64_t at, struct instruction *insn)
+{
+    struct reader reader = {.env = env, .at = at};
+
+    insn->base = insn->index = NO_REGISTER;
+    modrm_take(&reader, insn, next_byte(&reader), false);
+    return reader.count;
+}
+
+/* The length of an instruction of one opcode byte and a ModRM operand, with nothing behind it. */
+unsigned instruction_operand_length(CPUX86State *env, uint64_t linear)
+{
+    struct reader reader = {.env = env, .at = linear};
+    struct instruction insn = {.segment = NO_REGISTER};
+    bool address_prefix = false;
+    uint8_t byte, repeat = PREFIX_NONE;
+
+    do {
+        byte = next_byte(&reader);
+    } while (prefix_take(&insn, byte, &repeat, &address_prefix) || (long_code(env) && (byte & 0xf0) == 0x40));
+    insn.address_bytes = address_size(env, address_prefix);
+    return reader.count + instruction_operand(env, reader.at, &insn);
+}
+
 /* Decode what stands at `linear`. False for an instruction that no control is about. */
 bool instruction_decode(CPUX86State *env, uint64_t linear, struct instruction *insn)
 {

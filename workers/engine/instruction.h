@@ -65,6 +65,8 @@ struct instruction {
     int64_t displacement;
 };
 
+unsigned instruction_operand(CPUX86State *env, uint64_t at, struct instruction *insn);
+unsigned instruction_operand_length(CPUX86State *env, uint64_t linear);
 bool instruction_decode(CPUX86State *env, uint64_t linear, struct instruction *insn);
 unsigned instruction_repeats(CPUX86State *env, uint64_t linear, uint64_t *left);
 uint64_t instruction_address(const struct vcpu *vcpu, const struct instruction *insn, uint64_t next_eip);

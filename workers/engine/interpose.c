@@ -187,26 +187,22 @@ void REPLACES(tcg_gen_callN)(TCGContext *tcg, void *function, void *result, int 
     uc.tcg_temp_free_internal(tcg, requested);
 }
 
-/* Where an instruction's code begins: what execution controls ask for comes before it. */
+/* Where an instruction's code begins: what execution controls ask for comes before it, and what the translator
+ * gets wrong is made right. */
 void REPLACES(tcg_gen_op2)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b)
 {
-    uc.tcg_gen_op2(tcg, opcode, a, b);
     if (opcode == INDEX_OP_INSN_START) {
-        self->translation.at = a;
-        if (self->intercepting) {
-            intercept_emit(self, tcg, a);
-        }
-        if (self->translating_flags & EFLAGS_RF) {
-            resume_flag_emit(tcg);
-        }
-        opcode_begin(self, tcg, a);
+        translate_instruction(self, tcg, a, b);
+    } else {
+        uc.tcg_gen_op2(tcg, opcode, a, b);
     }
 }
 
 void REPLACES(tcg_gen_op3)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b, uint64_t c)
 {
     if (opcode >= INDEX_OP_QEMU_LD_I32 && opcode <= INDEX_OP_QEMU_ST_I64) {
-        if (self->translation.wide_operand_aligned || self->translation.alignment_checked) {
+        if (self->translation.wide_operand_aligned || self->translation.narrow_operand != 0 ||
+            self->translation.alignment_checked) {
             opcode_memory_access(self, tcg, opcode, a, b, c);
             return;
         }
@@ -573,6 +569,9 @@ void REPLACES(helper_pause)(CPUX86State *env, int length)
 
     ENV_EIP(env) += (uint64_t)length;
     yield_at_pause(vcpu);
+    if (ENV_EFLAGS(env) & EFLAGS_TF) {
+        debug_single_step(vcpu, RETADDR);
+    }
     uc.cpu_loop_exit_noexc(vcpu->cpu);
 }
 

@@ -129,6 +129,26 @@ DEFINE_STORE(helper_le_stw, 16)
 DEFINE_STORE(helper_le_stl, 32)
 DEFINE_STORE(helper_le_stq, 64)
 
+/* MOVBE: the same, with the bytes the other way round. */
+#define DEFINE_SWAPPED(size, le_load, be_load, le_store, be_store)                                             \
+    uint64_t be_load##_mmu_x86_64(CPUX86State *env, uint64_t address, uint32_t oi, uintptr_t retaddr);         \
+    uint64_t REPLACES(be_load##_mmu)(CPUX86State * env, uint64_t address, uint32_t oi, uintptr_t retaddr)      \
+    {                                                                                                          \
+        return __builtin_bswap##size((uint##size##_t)REPLACEMENT(le_load##_mmu)(env, address, oi & ~OI_SWAPPED, \
+                                                                                retaddr));                     \
+    }                                                                                                          \
+    void be_store##_mmu_x86_64(CPUX86State *env, uint64_t address, uint##size##_t value, uint32_t oi,          \
+                               uintptr_t retaddr);                                                             \
+    void REPLACES(be_store##_mmu)(CPUX86State * env, uint64_t address, uint##size##_t value, uint32_t oi,      \
+                                  uintptr_t retaddr)                                                           \
+    {                                                                                                          \
+        REPLACEMENT(le_store##_mmu)(env, address, __builtin_bswap##size(value), oi & ~OI_SWAPPED, retaddr);    \
+    }
+
+DEFINE_SWAPPED(16, helper_le_lduw, helper_be_lduw, helper_le_stw, helper_be_stw)
+DEFINE_SWAPPED(32, helper_le_ldul, helper_be_ldul, helper_le_stl, helper_be_stl)
+DEFINE_SWAPPED(64, helper_le_ldq, helper_be_ldq, helper_le_stq, helper_be_stq)
+
 /* Called by the engine's helpers and by ours, for instance to push a frame, or to read a descriptor. */
 #define DEFINE_DATA_LOAD(name, bits, abi)                                                                      \
     abi name##_mmuidx_ra_x86_64(CPUX86State *env, uint64_t address, int mmu_index, uintptr_t retaddr);         \
@@ -198,13 +218,16 @@ ENGINE_EXPORT ram_addr_t REPLACEMENT(get_page_addr_code)(CPUX86State *env, uint6
     {                                                                                                          \
         const struct translation_state *state = &self->translation;                                            \
         const void *host;                                                                                      \
+        abi value;                                                                                             \
                                                                                                                \
         if ((bits) == 8 && address - state->fed_at < state->fed_count) {                                       \
             return state->fed[address - state->fed_at];                                                        \
         }                                                                                                      \
         host = load_host(env, address, (bits) / 8, MMU_INST_FETCH, mmu_index_now(env), 0);                     \
-                                                                                                               \
-        return host != NULL ? *(const memory_##bits *)host : uc.name##_code(env, address);                     \
+        value = host != NULL ? *(const memory_##bits *)host : uc.name##_code(env, address);                    \
+        return __builtin_expect((bits) != 8 && state->fed_count != 0, 0)                                       \
+                   ? (abi)opcode_fed(state, address, (bits) / 8, value)                                        \
+                   : value;                                                                                    \
     }
 
 DEFINE_CODE_LOAD(cpu_ldub, 8, uint32_t)

@@ -199,15 +199,15 @@ ROUND(roundpd_xmm, "roundpd", pd)
 ROUND(roundss_xmm, "roundss", ss)
 ROUND(roundsd_xmm, "roundsd", sd)
 
-#define ENTRY(name, ...) {#name, (void *)name, HOST_SSE2, CALL_MAY_RAISE, false, X87_ALONE},
-#define ENTRY_FLAGS(name, ...) {#name, (void *)name, HOST_SSE2, CALL_TOUCHES_REGISTERS, false, X87_ALONE},
-#define ENTRY_QUIET(name, ...) {#name, (void *)name, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE},
-#define ENTRY_SSE41(name) {#name, (void *)name, HOST_SSE41, CALL_MAY_RAISE, false, X87_ALONE},
+#define ENTRY(name, ...) {#name, (void *)name, HOST_SSE2, CALL_MAY_RAISE, false, X87_ALONE, NULL},
+#define ENTRY_FLAGS(name, ...) {#name, (void *)name, HOST_SSE2, CALL_TOUCHES_REGISTERS, false, X87_ALONE, NULL},
+#define ENTRY_QUIET(name, ...) {#name, (void *)name, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE, NULL},
+#define ENTRY_SSE41(name) {#name, (void *)name, HOST_SSE41, CALL_MAY_RAISE, false, X87_ALONE, NULL},
 
 const struct helper_call sse_float_calls[] = {
     BINARIES(ENTRY) UNARIES(ENTRY) FROM_INTEGERS(ENTRY) TO_INTEGERS(ENTRY)
     COMPARISONS(ENTRY_FLAGS) APPROXIMATIONS(ENTRY_QUIET)
     ENTRY_SSE41(dpps_xmm) ENTRY_SSE41(dppd_xmm)
     ENTRY_SSE41(roundps_xmm) ENTRY_SSE41(roundpd_xmm) ENTRY_SSE41(roundss_xmm) ENTRY_SSE41(roundsd_xmm)
-    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE},
+    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE, NULL},
 };

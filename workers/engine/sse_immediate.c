@@ -152,8 +152,8 @@ STRING_INDEX(pcmpistri_xmm, pcmpistri)
 STRING_MASK(pcmpestrm_xmm, pcmpestrm)
 STRING_MASK(pcmpistrm_xmm, pcmpistrm)
 
-#define ENTRY(name, feature) {#name, (void *)name, feature, CALL_TOUCHES_NONE, false, X87_ALONE}
-#define ENTRY_STRING(name) {#name, (void *)name, HOST_SSE42, CALL_TOUCHES_REGISTERS, false, X87_ALONE}
+#define ENTRY(name, feature) {#name, (void *)name, feature, CALL_TOUCHES_NONE, false, X87_ALONE, NULL}
+#define ENTRY_STRING(name) {#name, (void *)name, HOST_SSE42, CALL_TOUCHES_REGISTERS, false, X87_ALONE, NULL}
 
 const struct helper_call sse_immediate_calls[] = {
     ENTRY(pshufd_xmm, HOST_SSE2),
@@ -174,5 +174,5 @@ const struct helper_call sse_immediate_calls[] = {
     ENTRY_STRING(pcmpistri_xmm),
     ENTRY_STRING(pcmpestrm_xmm),
     ENTRY_STRING(pcmpistrm_xmm),
-    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE},
+    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE, NULL},
 };

@@ -97,6 +97,21 @@ SSE41_BLENDS(BLEND)
 AES_BINARIES(BINARY)
 AES_UNARIES(UNARY)
 
+/* MMX's on both operands in one register; the engine's go wrong where they are the same. */
+#define HORIZONTAL_MMX(name, mnemonic)                                         \
+    static void name(CPUX86State *env, void *d, const void *s)                 \
+    {                                                                          \
+        vector both = _mm_unpacklo_epi64(load_64(d), load_64(s));              \
+                                                                               \
+        (void)env;                                                             \
+        RUN(mnemonic, both, both);                                             \
+        store_64(d, both);                                                     \
+    }
+#define HORIZONTALS_MMX(X)                                                     \
+    X(phaddw_mmx, "phaddw") X(phaddd_mmx, "phaddd") X(phaddsw_mmx, "phaddsw")  \
+    X(phsubw_mmx, "phsubw") X(phsubd_mmx, "phsubd") X(phsubsw_mmx, "phsubsw")
+HORIZONTALS_MMX(HORIZONTAL_MMX)
+
 static void ptest_xmm(CPUX86State *env, const void *d, const void *s)
 {
     vector left = load_128(d), right = load_128(s);
@@ -149,7 +164,23 @@ static uint64_t pext_bmi2(uint64_t source, uint64_t mask)
     return source;
 }
 
-#define ENTRY(name, feature) {#name, (void *)name, feature, CALL_TOUCHES_NONE, false, X87_ALONE},
+/* The translator hands over all of the mask's register. */
+static uint64_t pdep_32(uint64_t source, uint64_t mask)
+{
+    return pdep_bmi2(source, (uint32_t)mask);
+}
+
+static uint64_t pext_32(uint64_t source, uint64_t mask)
+{
+    return pext_bmi2(source, (uint32_t)mask);
+}
+
+static const struct helper_call narrow_pdep = {
+    "pdep", (void *)pdep_32, HOST_BMI2, CALL_TOUCHES_NONE, false, X87_ALONE, NULL};
+static const struct helper_call narrow_pext = {
+    "pext", (void *)pext_32, HOST_BMI2, CALL_TOUCHES_NONE, false, X87_ALONE, NULL};
+
+#define ENTRY(name, feature) {#name, (void *)name, feature, CALL_TOUCHES_NONE, false, X87_ALONE, NULL},
 #define ENTRY_SSE2(name, ...) ENTRY(name, HOST_SSE2)
 #define ENTRY_SSSE3(name, ...) ENTRY(name, HOST_SSSE3)
 #define ENTRY_SSE41(name, ...) ENTRY(name, HOST_SSE41)
@@ -160,6 +191,7 @@ const struct helper_call sse_integer_calls[] = {
     SSE2_SHIFTS(ENTRY_SSE2)
     SSE2_MASKS(ENTRY_SSE2)
     SSSE3_BINARIES(ENTRY_SSSE3)
+    HORIZONTALS_MMX(ENTRY_SSSE3)
     SSE41_BINARIES(ENTRY_SSE41)
     SSE41_UNARIES(ENTRY_SSE41)
     SSE41_BLENDS(ENTRY_SSE41)
@@ -167,9 +199,9 @@ const struct helper_call sse_integer_calls[] = {
     AES_UNARIES(ENTRY_AES)
     ENTRY_SSE2(movl_mm_T0_xmm)
     ENTRY_SSE2(movq_mm_T0_xmm)
-    {"ptest_xmm", (void *)ptest_xmm, HOST_SSE41, CALL_TOUCHES_REGISTERS, false, X87_ALONE},
-    {"crc32", (void *)crc32_sse42, HOST_SSE42, CALL_TOUCHES_NONE, false, X87_ALONE},
-    {"pdep", (void *)pdep_bmi2, HOST_BMI2, CALL_TOUCHES_NONE, false, X87_ALONE},
-    {"pext", (void *)pext_bmi2, HOST_BMI2, CALL_TOUCHES_NONE, false, X87_ALONE},
-    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE},
+    {"ptest_xmm", (void *)ptest_xmm, HOST_SSE41, CALL_TOUCHES_REGISTERS, false, X87_ALONE, NULL},
+    {"crc32", (void *)crc32_sse42, HOST_SSE42, CALL_TOUCHES_NONE, false, X87_ALONE, NULL},
+    {"pdep", (void *)pdep_bmi2, HOST_BMI2, CALL_TOUCHES_NONE, false, X87_ALONE, &narrow_pdep},
+    {"pext", (void *)pext_bmi2, HOST_BMI2, CALL_TOUCHES_NONE, false, X87_ALONE, &narrow_pext},
+    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE, NULL},
 };

@@ -4,7 +4,6 @@
 
 /* CF PF AF ZF SF OF: kept by the engine apart from the rest */
 #define CC_FLAGS 0x8d5u
-#define CC_OP_EFLAGS 1
 #define CPUID_1_EDX_SEP (1u << 11)
 #define SYSRET_FLAGS 0x3c7fd7u
 #define FLAT_CODE (DESC_G_MASK | DESC_P_MASK | DESC_S_MASK | DESC_CS_MASK | DESC_R_MASK | DESC_A_MASK)

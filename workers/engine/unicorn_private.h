@@ -47,6 +47,8 @@ typedef uint64_t ram_addr_t;
 #define TCG_CODE_GEN_EPILOGUE(tcg) FIELD(tcg, void *, 152)
 #define TCG_CODE_GEN_BUFFER(tcg) FIELD(tcg, void *, 160) /* where blocks begin, after prologue and epilogue */
 #define TCG_CODE_GEN_PTR(tcg) FIELD(tcg, void *, 192)    /* where the next block goes */
+#define DISAS_CC_OP(db) FIELD(db, uint32_t, 116) /* the translator's context: what it knows of the flags */
+#define DISAS_CC_OP_DIRTY(db) FIELD(db, bool, 124)
 #define TB_PC(tb) FIELD(tb, uint64_t, 0)
 #define TB_CS_BASE(tb) FIELD(tb, uint64_t, 8)
 #define TB_FLAGS(tb) FIELD(tb, uint32_t, 16) /* hflags, and the TB_EFLAGS_MASK of RFLAGS */
@@ -120,7 +122,7 @@ struct SegmentCache {
 #define ENV_EFLAGS(env) FIELD(env, uint64_t, 136)
 #define ENV_CC_SRC(env) FIELD(env, uint64_t, 152)
 #define ENV_CC_OP(env) FIELD(env, uint32_t, 168)
-#define CC_OP_EFLAGS 1
+enum { CC_OP_DYNAMIC, CC_OP_EFLAGS, CC_OP_SUBB = 14, CC_OP_SUBQ = 17 };
 #define EFLAGS_ARITHMETIC 0x8d5u /* the flags that CC_SRC holds then */
 #define ENV_DF(env) FIELD(env, int32_t, 172)
 #define ENV_HFLAGS(env) FIELD(env, uint32_t, 176)
@@ -146,6 +148,7 @@ struct SegmentCache {
 /* Bytes of the engine's fp_status and sse_status, which nothing uses any more. */
 #define ENV_X87_STATE(env) FIELD(env, uint8_t, 776)
 #define ENV_X87_ABORTED(env) FIELD(env, uint8_t, 777)
+#define ENV_X87_FCMOV_FAULT(env) FIELD(env, uint8_t, 778)
 #define ENV_MXCSR_STATE(env) FIELD(env, uint8_t, 808)
 #define ENV_MXCSR_OFFSET 816
 #define ENV_MXCSR(env) FIELD(env, uint32_t, ENV_MXCSR_OFFSET)
@@ -263,6 +266,10 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
 #define TLB_LOCAL 1ull
 /* A memory operation's index: MMU mode, and what alignment the instruction asks for */
 #define OI_MMU_INDEX(oi) ((oi) & 15u)
+#define OI_SIZE_SHIFT 4 /* log2 of the bytes */
+#define OI_SWAPPED 0x80u
+#define OI_SIZE_MASK (3u << OI_SIZE_SHIFT)
+#define OI_SIZE_4 (2u << OI_SIZE_SHIFT)
 #define OI_ALIGNMENT(oi) ((oi) & OI_ALIGNED)
 #define OI_ALIGNED 0x700u /* to its own size */
 #define OI_ALIGNED_16 0x400u
@@ -296,6 +303,7 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(void, tcg_temp_free_internal, "_x86_64", (TCGContext *, void *))                                  \
     X(void *, gen_new_label, "_x86_64", (TCGContext *))                                                 \
     X(void, tcg_gen_brcondi_i32, "_x86_64", (TCGContext *, int, uintptr_t, int32_t, void *))            \
+    X(uintptr_t, tcg_const_i64, "_x86_64", (TCGContext *, int64_t))                                     \
     X(void, tcg_gen_op1, "_x86_64", (TCGContext *, int, uint64_t))                                      \
     X(void, tcg_gen_op2, "_x86_64", (TCGContext *, int, uint64_t, uint64_t))                            \
     X(void, tcg_gen_op3, "_x86_64", (TCGContext *, int, uint64_t, uint64_t, uint64_t))                  \

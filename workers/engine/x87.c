@@ -8,7 +8,10 @@
  * The first and the second become one call of a function here (fpu_translate.c).
  */
 #include "fpu.h"
+#include "instruction.h"
+#include "translate_fix.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Status word (SDM vol. 1, 8.1.3) */
@@ -20,6 +23,7 @@
 #define SW_ES 0x0080u
 #define SW_C1 0x0200u
 #define SW_C2 0x0400u
+#define SW_QUOTIENT 0x4100u /* C0 and C3; FPREM has the third bit in C1 */
 #define SW_CONDITIONS 0x4700u
 #define SW_B 0x8000u
 
@@ -342,7 +346,7 @@ static void compare_empty(CPUX86State *env)
                              : "+t"(left), "=a"(status), "=q"(zero), "=q"(parity), "=q"(carry) \
                              : "u"(*value(env, (unsigned)n))                   \
                              : "cc", "memory");                                \
-            end(env, status, SW_C1);                                           \
+            end(env, status & (uint16_t)~SW_C1, SW_C1);                        \
         }                                                                      \
         ENV_CC_SRC(env) = (uint64_t)(carry | parity << 2 | zero << 6);         \
     }
@@ -363,6 +367,7 @@ COMPARE_FLAGS(fucomi_register, "fucomi")
                                                                                \
         begin(env, RETADDR);                                                   \
         if (empty(env, 0)) {                                                   \
+            ENV_FPUS(env) &= (uint16_t)~((conditions) & SW_C2);                \
             if (stack_fault(env, 0)) {                                         \
                 set_indefinite(env, 0);                                        \
             }                                                                  \
@@ -392,6 +397,7 @@ static inline bool is_nan(extended number)
                                                                                \
         begin(env, RETADDR);                                                   \
         if (empty(env, 0) || empty(env, 1)) {                                  \
+            ENV_FPUS(env) &= (uint16_t)~((conditions) & SW_C2);                \
             if (stack_fault(env, 0)) {                                         \
                 set_indefinite(env, 0);                                        \
             }                                                                  \
@@ -399,9 +405,9 @@ static inline bool is_nan(extended number)
         }                                                                      \
         result = *value(env, 0);                                               \
         RUN(#name, result, status, "u"(*value(env, 1)));                       \
-        /* Without a quotient the host leaves them as they were, which was another instruction's. */ \
+        /* Without a quotient its bits stay as they were. */                   \
         if (is_nan(result) || (status & ~ENV_FPUC(env) & SW_BEFORE_COMPUTATION)) { \
-            status &= (uint16_t)~SW_CONDITIONS;                                \
+            status = (uint16_t)((status & ~SW_CONDITIONS) | (ENV_FPUS(env) & SW_QUOTIENT)); \
         }                                                                      \
         if (end(env, status, conditions)) {                                    \
             *value(env, 0) = result;                                           \
@@ -440,6 +446,7 @@ static inline bool is_nan(extended number)
                                                                                \
         begin(env, RETADDR);                                                   \
         if (empty(env, 0) || !empty(env, 7)) {                                 \
+            ENV_FPUS(env) &= (uint16_t)~((conditions) & SW_C2);                \
             if (stack_fault(env, empty(env, 0) ? 0 : SW_C1)) {                 \
                 set_indefinite(env, 0);                                        \
                 push(env);                                                     \
@@ -505,6 +512,20 @@ FUNCTIONS_AND_PUSH(FUNCTION_AND_PUSH)
         push(env);                                                             \
         *value(env, 0) = loaded;                                               \
     }
+/* The instruction has ended without a store, which its block would do next. */
+static _Noreturn void end_without_store(CPUX86State *env, uintptr_t retaddr)
+{
+    struct vcpu *vcpu = self;
+
+    uc.cpu_restore_state(vcpu->cpu, retaddr, true);
+    ENV_EIP(env) += instruction_operand_length(env, ENV_SEGS(env)[R_CS].base + ENV_EIP(env));
+    if (ENV_EFLAGS(env) & EFLAGS_TF) {
+        debug_single_step(vcpu, retaddr);
+    }
+    uc.cpu_loop_exit_noexc(vcpu->cpu);
+    abort();
+}
+
 /* What the host's instruction pops is a copy. Unmasked overflow and underflow, too, leave the register as it is. */
 #define STORE(name, instruction, type, indefinite)                             \
     static type name(CPUX86State *env)                                         \
@@ -514,7 +535,9 @@ FUNCTIONS_AND_PUSH(FUNCTION_AND_PUSH)
                                                                                \
         begin(env, RETADDR);                                                   \
         if (empty(env, 0)) {                                                   \
-            stack_fault(env, 0);                                               \
+            if (!stack_fault(env, 0)) {                                        \
+                end_without_store(env, RETADDR);                               \
+            }                                                                  \
             return stored;                                                     \
         }                                                                      \
         if (__builtin_expect(ENV_X87_STATE(env) == X87_ALL_MASKED, 1)) {       \
@@ -529,7 +552,7 @@ FUNCTIONS_AND_PUSH(FUNCTION_AND_PUSH)
                              : "st", "cc", "memory");                          \
         }                                                                      \
         if (!end(env, status, SW_C1) || (status & ~ENV_FPUC(env) & SW_OVERFLOW_UNDERFLOW)) { \
-            ENV_X87_ABORTED(env) = 1;                                          \
+            end_without_store(env, RETADDR);                                   \
         }                                                                      \
         return stored;                                                         \
     }
@@ -646,14 +669,24 @@ static void fld_register(CPUX86State *env, int n)
     copy(env, 0, from + 1);
 }
 
+/* FCMOVcc, whether its condition holds or not. */
+void x87_before_fcmov(CPUX86State *env, uint64_t n)
+{
+    begin(env, RETADDR);
+    ENV_X87_FCMOV_FAULT(env) = 0;
+    if (empty(env, 0) || empty(env, (unsigned)n)) {
+        ENV_X87_FCMOV_FAULT(env) = 1;
+        if (stack_fault(env, 0)) {
+            set_indefinite(env, 0);
+        }
+    }
+}
+
 /* FCMOVcc, when the condition holds. */
 static void fmov_ST0_STN(CPUX86State *env, int n)
 {
-    begin(env, RETADDR);
-    if (!empty(env, 0) && !empty(env, (unsigned)n)) {
+    if (!ENV_X87_FCMOV_FAULT(env)) {
         copy(env, 0, (unsigned)n);
-    } else if (stack_fault(env, 0)) {
-        set_indefinite(env, 0);
     }
 }
 
@@ -793,13 +826,25 @@ static void fwait(CPUX86State *env)
     wait(env, RETADDR);
 }
 
-static void enter_mmx(CPUX86State *env)
+static inline void enter_mmx(CPUX86State *env, uintptr_t retaddr)
 {
     if (__builtin_expect(ENV_X87_STATE(env) != X87_ALL_MASKED, 0)) {
-        wait(env, RETADDR);
+        wait(env, retaddr);
     }
     ENV_FPSTT(env) = 0;
     memset(ENV_FPTAGS(env), 0, 8);
+}
+
+void x87_use_mmx(CPUX86State *env)
+{
+    enter_mmx(env, RETADDR);
+}
+
+/* The x87 sees a NaN or an infinity in a register that MMX has written (SDM vol. 1, 9.5.1). */
+void x87_enter_mmx(CPUX86State *env, uint64_t reg)
+{
+    enter_mmx(env, RETADDR);
+    ((struct extended_parts *)ENV_FPREG(env, reg))->exponent = 0xffff;
 }
 
 static void emms(CPUX86State *env)
@@ -807,6 +852,7 @@ static void emms(CPUX86State *env)
     if (__builtin_expect(ENV_X87_STATE(env) != X87_ALL_MASKED, 0)) {
         wait(env, RETADDR);
     }
+    ENV_FPSTT(env) = 0;
     memset(ENV_FPTAGS(env), 1, 8);
 }
 
@@ -815,7 +861,7 @@ static void before_load(CPUX86State *env)
     wait(env, RETADDR);
 }
 
-#define ENTRY(name, from, function) {#name, (void *)function, HOST_SSE2, CALL_MAY_RAISE, false, from},
+#define ENTRY(name, from, function) {#name, (void *)function, HOST_SSE2, CALL_MAY_RAISE, false, from, NULL},
 #define ENTRY_SAME(name, ...) ENTRY(name, X87_ALONE, name)
 #define ENTRY_STN(name, ...) ENTRY(name##_STN_ST0, X87_ALONE, name##_STN_ST0)
 #define ENTRY_CONSTANT(name, ...) ENTRY(name, X87_PUSH, name)
@@ -823,10 +869,10 @@ static void before_load(CPUX86State *env)
 #define ENTRY_OPERANDS(name, ...)                                              \
     ENTRY(name##_ST0_FT0, X87_REGISTER, name##_register) ENTRY(name##_ST0_FT0, X87_M32, name##_m32) \
     ENTRY(name##_ST0_FT0, X87_M64, name##_m64) ENTRY(name##_ST0_FT0, X87_INTEGER, name##_integer)
-#define ENTRY_QUIET(name, before) {#name, (void *)name, HOST_SSE2, CALL_TOUCHES_NONE, before, X87_ALONE},
-#define ENTRY_BEFORE(name, function, effect) {#name, (void *)function, HOST_SSE2, effect, true, X87_ALONE},
+#define ENTRY_QUIET(name, before) {#name, (void *)name, HOST_SSE2, CALL_TOUCHES_NONE, before, X87_ALONE, NULL},
+#define ENTRY_BEFORE(name, function, effect) {#name, (void *)function, HOST_SSE2, effect, true, X87_ALONE, NULL},
 #define ENTRY_FLAGS(name) \
-    {#name "_ST0_FT0", (void *)name##_register, HOST_SSE2, CALL_TOUCHES_REGISTERS, false, X87_REGISTER},
+    {#name "_ST0_FT0", (void *)name##_register, HOST_SSE2, CALL_TOUCHES_REGISTERS, false, X87_REGISTER, NULL},
 
 const struct helper_call x87_calls[] = {
     ARITHMETICS(ENTRY_STN)
@@ -862,11 +908,11 @@ const struct helper_call x87_calls[] = {
     ENTRY_SAME(fldcw)
     ENTRY_QUIET(fclex, false)
     ENTRY_SAME(fwait)
-    ENTRY_SAME(enter_mmx)
+    ENTRY(enter_mmx, X87_ALONE, x87_use_mmx)
     ENTRY_SAME(emms)
     ENTRY_BEFORE(fstenv, x87_settle, CALL_TOUCHES_NONE)
     ENTRY_BEFORE(fsave, x87_settle, CALL_TOUCHES_NONE)
     ENTRY_BEFORE(fldenv, before_load, CALL_MAY_RAISE)
     ENTRY_BEFORE(frstor, before_load, CALL_MAY_RAISE)
-    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE},
+    {NULL, NULL, HOST_SSE2, CALL_TOUCHES_NONE, false, X87_ALONE, NULL},
 };

@@ -85,9 +85,13 @@ class Machine:
         self.program = Program(0, b"", {})
         self._hung = False
         self._thread, self._task = threading.get_ident(), threading.get_native_id()
-        self._watch()
+        self._watchdog: threading.Timer | None = None
+        self.watch()
 
-    def _watch(self) -> None:
+    def watch(self) -> None:
+        """Allow the guest HANG_SECONDS from now on."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         self._watchdog = threading.Timer(HANG_SECONDS, self._break_hang)
         self._watchdog.daemon = True
         self._watchdog.start()
@@ -151,8 +155,7 @@ class Machine:
 
     def start(self, state: CpuState) -> None:
         """Power-on reset, then `state`; each program has its own time."""
-        self._watchdog.cancel()
-        self._watch()
+        self.watch()
         self.engine.reset(load_state=False)
         state.store(self.area.control.guest)
         self.engine.reset(load_state=True)
@@ -293,8 +296,9 @@ class Machine:
         self.release("exclusive")
 
     def close(self) -> None:
-        self._watchdog.cancel()
-        self._watchdog.join()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog.join()
         self.engine.close()
         os.close(self.doorbell)
 

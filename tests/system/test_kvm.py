@@ -48,6 +48,16 @@ def test_a_guest_says_the_same_under_both_accelerators(
     assert first == second
 
 
+@pytest.mark.parametrize("guest", ["testdev", "hpet", "pic", "pit", "vmport"])
+def test_devices_keep_to_the_manuals_under_kvm(launch: Launcher, images: dict[str, Path], guest: str) -> None:
+    run = launch.run(
+        *("run", "--quiet", "--isa-debug-exit", "--timeout", "200", "--accel", "kvm"),
+        *("--device", "pc-testdev", "--device", "pci-testdev"),
+        *("--kernel", images[f"conformance-{guest}"]),
+    )
+    assert (run.status, "expected" in run.console) == (litmus.PASSED, False), run
+
+
 @pytest.mark.parametrize("smp", [1, 4])
 def test_the_smp_guest_is_exact_under_both_accelerators(launch: Launcher, smp: int) -> None:
     runs = [

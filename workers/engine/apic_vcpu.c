@@ -203,7 +203,7 @@ ENGINE_EXPORT bool apic_mmio_write(struct vcpu *vcpu, uint64_t address, uint32_t
     return apic_page_write(vcpu, address, size, value);
 }
 
-/* The end of a level-triggered interrupt that the ring of posted writes had no room for, or -1. */
+/* The level-triggered interrupt whose end is to be an exit, or -1. */
 ENGINE_EXPORT int apic_owed_eoi(struct vcpu *vcpu)
 {
     int vector = vcpu->owed_eoi;

@@ -164,7 +164,7 @@ struct vcpu {
     uint32_t tid;  /* of the thread that runs it, and that the timer signals; 0: there is no timer yet */
     int doorbell; /* eventfd of the coordinator */
     bool takes_interrupts, takes_nmi; /* without an engine, halted: what its registers say */
-    int owed_eoi;                    /* without an engine: a vector that the full ring did not take, or NO_EOI */
+    int owed_eoi;                    /* without an engine: a vector whose end the I/O APICs have not heard of, or NO_EOI */
     uint64_t timer_armed_ns;
     bool steal_due;                  /* the guest is about to look at its steal time */
     uint64_t steal_looked_ns;

@@ -215,11 +215,11 @@ void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value,
  * sees that after its EOI, so it waits for them, but where it can't in the middle of an instruction. */
 void post_eoi(struct vcpu *vcpu, int vector)
 {
-    if (vcpu->engine != NULL && !vcpu->vm->precise_exits) {
+    if (!vcpu->vm->precise_exits && vcpu->engine != NULL) {
         exit_io(vcpu, MPVM_EXIT_IOAPIC_EOI, MPVM_IO_OUT, (uint64_t)vector, 1, 0, 0);
-        return;
-    }
-    if (post(vcpu, MPVM_POSTED_EOI, (uint64_t)vector, 1, 0)) {
+    } else if (!vcpu->vm->precise_exits) {
+        vcpu->owed_eoi = vector;
+    } else if (post(vcpu, MPVM_POSTED_EOI, (uint64_t)vector, 1, 0)) {
         vcpu->area->counters.exits[MPVM_EXIT_IOAPIC_EOI]++;
     } else if (vcpu->engine == NULL) {
         vcpu->owed_eoi = vector;

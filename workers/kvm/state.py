@@ -144,14 +144,19 @@ class Registers:
         self._save_fpu(guest)
         self._save_events(guest)
 
-    def load(self) -> int | None:
-        """The control block to KVM; an MSR whose value it refuses, if there is one."""
+    def load_general(self) -> None:
+        """The control block's general-purpose registers, RIP and RFLAGS to KVM."""
         guest = self._control.guest
-        self._vcpu.set_sregs2(self._sregs(guest))
         regs = structs.Regs(rip=guest.rip, rflags=guest.rflags)
         for index, name in enumerate(_GPRS):
             setattr(regs, name, guest.gpr[index])
         self._vcpu.set_regs(regs)
+
+    def load(self) -> int | None:
+        """The control block to KVM; an MSR whose value it refuses, if there is one."""
+        guest = self._control.guest
+        self._vcpu.set_sregs2(self._sregs(guest))
+        self.load_general()
         self._load_fpu(guest)
         debugregs = structs.Debugregs(dr6=guest.dr[6], dr7=guest.dr[7])
         debugregs.db[:] = guest.dr[:4]

@@ -197,17 +197,21 @@ class Vcpu:
         answer, self._answer = self._answer, None
         reason = self._exit.reason
         if answered:
-            if reason == ExitReason.IO:
+            if reason == ExitReason.IO and self._exit.port == self._page.state_port:
+                # As QEMU does it: KVM ends the instruction with the registers that it has then.
+                self._registers.load_general()
+            elif reason == ExitReason.IO:
                 why = "accelerator kvm takes no registers in a port's exit: KVM is within the instruction"
                 return self._fail_entry(EntryCheck.UNSUPPORTED, why)
-            self.load_state()
+            else:
+                self.load_state()
             if self._failed_check:
                 return self._fail_entry(self._failed_check, self._refusal)
             if reason in (ExitReason.X86_RDMSR, ExitReason.X86_WRMSR):
                 self._answered_msr, answer = not answered & Answer.DONE, None
         if answer is not None and not answered & Answer.DONE:
             answer(self._exit.data)
-        return 0
+        return self._end_of_interrupt()
 
     def kick(self) -> None:
         """From another thread: make `run` look at the vCPU's requests and its inbox."""
@@ -381,9 +385,7 @@ class Vcpu:
         if one.direction == IoDirection.OUT:
             data = int.from_bytes(mapping[place], "little")
             if self._write_here(one, data):
-                # The end of a level-triggered interrupt may be too much for the ring.
-                vector = _core.apic_owed_eoi(self._apic)
-                return self._ask(ExitReason.IOAPIC_EOI, IoDirection.OUT, vector, 1, 0) if vector >= 0 else 0
+                return self._end_of_interrupt()
             return self._ask(one.reason, one.direction, one.address, one.size, data)
 
         def answer(data: int) -> None:
@@ -394,6 +396,11 @@ class Vcpu:
             return 0
         self._answer = answer
         return self._ask(one.reason, one.direction, one.address, one.size, 0)
+
+    def _end_of_interrupt(self) -> int:
+        """The exit for the end of a level-triggered interrupt, if the access was one; else 0."""
+        vector = _core.apic_owed_eoi(self._apic)
+        return self._ask(ExitReason.IOAPIC_EOI, IoDirection.OUT, vector, 1, 0) if vector >= 0 else 0
 
     def _exits_with_state(self, port: int, size: int) -> bool:
         return self._controls.exits(port, size) or port == self._page.state_port != 0
@@ -454,7 +461,7 @@ class Vcpu:
         self._answered_msr = False
         self._counters.exits[reason] += 1
         serve()
-        return 0
+        return self._end_of_interrupt()
 
     def _follow_tsc_adjust(self) -> None:
         """All vCPUs' TSCs are the host's plus the VM's offset, plus what the guest has made of its own.

@@ -20,6 +20,7 @@ _STRUCTS: tuple[type[ctypes.Structure], ...] = (
     layout.PostedWrite,
     layout.Shadow,
     layout.MemoryShadow,
+    layout.DeviceRange,
     layout.VmPage,
     control_block.Segment,
     control_block.DescriptorTable,
@@ -79,6 +80,8 @@ _CONSTANTS = (
     "MAILBOX_ENTRIES",
     "MAX_SHADOWS",
     "MAX_MEMORY_SHADOWS",
+    "MAX_DEVICE_RANGES",
+    "IOAPIC_REGISTERS",
     "NMIS_MAX",
     "FEATURE_WORDS",
 )

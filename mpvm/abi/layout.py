@@ -32,6 +32,8 @@ MAILBOX_ENTRIES = 64
 IO_PORTS = 0x10000
 MAX_SHADOWS = 64
 MAX_MEMORY_SHADOWS = 4
+MAX_DEVICE_RANGES = 32
+IOAPIC_REGISTERS = 64
 NMIS_MAX = 2
 
 
@@ -177,6 +179,12 @@ class MemoryShadow(ctypes.Structure):
     _fields_ = [("gpa", u64), ("shadow", u64)]
 
 
+class DeviceRange(ctypes.Structure):
+    """Guest-physical addresses from `start` up to `end`, where a device answers."""
+
+    _fields_ = [("start", u64), ("end", u64)]
+
+
 class VmPage(ctypes.Structure):
     """State of the whole VM.
 
@@ -189,6 +197,10 @@ class VmPage(ctypes.Structure):
     in the control block and may be changed before the next entry; else it stands in the middle of one.
     `state_port`: without that, too, an access to this port, if it is not 0, exits with the whole state in the
     control block, and the answer may change it.
+
+    `device_ranges_seq` is odd while the list of ranges changes, and 0 where nobody tells of any: then each
+    access is the coordinator's. The I/O APIC at `ioapic_base` (0: none) has its index register and what its
+    other registers read as here; workers write the index register themselves.
     """
 
     _fields_ = [
@@ -232,6 +244,13 @@ class VmPage(ctypes.Structure):
         ("shadow", Shadow * MAX_SHADOWS),
         ("memory_shadow", MemoryShadow * MAX_MEMORY_SHADOWS),
         ("memory_shadow_count", u64),
+        ("device_ranges_seq", u32),
+        ("device_range_count", u32),
+        ("device_range", DeviceRange * MAX_DEVICE_RANGES),
+        ("ioapic_base", u64),
+        ("ioapic_select", u32),
+        ("reserved1", u32),
+        ("ioapic_registers", u32 * IOAPIC_REGISTERS),
         ("port_posted", u8 * IO_PORTS),
         ("port_shadow", u8 * IO_PORTS),
     ]

@@ -10,6 +10,7 @@ from typing import Final
 from mpvm.abi.errors import DeviceError
 from mpvm.abi.layout import (
     IO_PORTS,
+    MAX_DEVICE_RANGES,
     MAX_MEMORY_SHADOWS,
     MAX_SHADOWS,
     PortWrite,
@@ -17,11 +18,33 @@ from mpvm.abi.layout import (
     VmPage,
 )
 from mpvm.abi.log import LogItem
+from mpvm.hw.intc.ioapic import BASE_ADDRESS, Window
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.region import ShadowRegister
 from mpvm.trace.log import log_enabled
 
 _SEQUENCE_MASK: Final = 0xFFFFFFFF
+
+
+class PublishedWindow(Window):
+    """The I/O APIC's registers in `page`, where workers find them."""
+
+    def __init__(self, page: VmPage) -> None:
+        self._page = page
+        page.ioapic_base = BASE_ADDRESS
+
+    @property
+    def select(self) -> int:
+        """The index register, which workers write themselves."""
+        return int(self._page.ioapic_select)
+
+    @select.setter
+    def select(self, value: int) -> None:
+        self._page.ioapic_select = value
+
+    def show(self, index: int, value: int) -> None:
+        """Register `index` reads as `value` from now on."""
+        self._page.ioapic_registers[index] = value
 
 
 class Publisher:
@@ -34,7 +57,13 @@ class Publisher:
         self._registers: list[ShadowRegister] = []
 
     def publish_memory(self, memory: AddressSpace) -> None:
-        """Publish the shadowed registers of `memory`, each of 8 bytes; call once, when all are mapped."""
+        """Publish where in `memory` devices are, now and whenever that changes, and their shadowed registers.
+
+        Those, each of 8 bytes, are of regions that are mapped now.
+        """
+        if not log_enabled(LogItem.GUEST_ERRORS):
+            memory.changed = lambda: self._publish_ranges(memory)
+            memory.changed()
         for base, region in memory.regions():
             for offset, register in region.shadows.items():
                 count = self._page.memory_shadow_count
@@ -43,6 +72,16 @@ class Publisher:
                 at = self._page.memory_shadow[count]
                 at.gpa, at.shadow = base + offset, self._slot(register)
                 self._page.memory_shadow_count = count + 1
+
+    def _publish_ranges(self, memory: AddressSpace) -> None:
+        page, ranges = self._page, memory.ranges()
+        page.device_ranges_seq = page.device_ranges_seq + 1 | 1
+        if len(ranges) > MAX_DEVICE_RANGES:
+            return
+        page.device_range_count = len(ranges)
+        for at, each in zip(page.device_range, ranges, strict=False):
+            at.start, at.end = each.start, each.end
+        page.device_ranges_seq += 1
 
     def publish(self, ports: AddressSpace) -> None:
         """Publish every region of `ports`, now and whenever they change."""

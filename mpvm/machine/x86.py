@@ -20,7 +20,7 @@ from mpvm.machine import cpus, firmware
 from mpvm.machine.apic_bus import ApicBus
 from mpvm.machine.base import Host, Machine, MachineSpec
 from mpvm.machine.irq import IrqRouter
-from mpvm.machine.publish import Publisher
+from mpvm.machine.publish import PublishedWindow, Publisher
 from mpvm.machine.x86_cpu import X86Cpu, x86_cpu_class
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam, ram_slots
@@ -206,5 +206,6 @@ def gsi_init(machine: X86Machine) -> None:
     """The interrupt controllers (pc_i8259_create, ioapic_init_gsi)."""
     machine.pic.intr = IrqLine(machine.set_intr)
     machine.ioapic.deliver = machine.apic_bus.send
+    machine.ioapic.window = PublishedWindow(machine.host.page)
     machine.realize(machine.pic)
     machine.realize(machine.ioapic)

@@ -287,6 +287,59 @@ bool memory_read_here(struct vcpu *vcpu, uint64_t address, uint64_t *value)
     return apic_page_read(vcpu, address, value) || memory_shadow_read(vcpu, address, value);
 }
 
+/* The I/O APIC's two registers that all others are behind (82093AA data sheet, 3.1), by aligned dwords. */
+enum { IOREGSEL = 0x00, IOWIN = 0x10 };
+
+static bool is_ioapic(const struct vcpu *vcpu, uint64_t address, unsigned size, uint64_t reg)
+{
+    const struct mpvm_vm_page *vm = vcpu->vm;
+
+    return vm->ioapic_base != 0 && address == vm->ioapic_base + reg && size == sizeof(uint32_t) && !vm->precise_exits;
+}
+
+static bool ioapic_read_here(struct vcpu *vcpu, uint64_t address, unsigned size, uint64_t *value)
+{
+    uint32_t select = vcpu->vm->ioapic_select & 0xff;
+
+    if (is_ioapic(vcpu, address, size, IOREGSEL)) {
+        *value = select;
+        return true;
+    }
+    if (is_ioapic(vcpu, address, size, IOWIN)) {
+        *value = select < MPVM_IOAPIC_REGISTERS ? __atomic_load_n(&vcpu->vm->ioapic_registers[select], __ATOMIC_RELAXED)
+                                                : 0;
+        return true;
+    }
+    return false;
+}
+
+static bool ioapic_write_here(struct vcpu *vcpu, uint64_t address, unsigned size, uint64_t value)
+{
+    if (!is_ioapic(vcpu, address, size, IOREGSEL)) {
+        return false;
+    }
+    __atomic_store_n(&vcpu->vm->ioapic_select, (uint32_t)value & 0xff, __ATOMIC_RELAXED);
+    return true;
+}
+
+/* Whether it is known that no device is there. */
+static bool nobody_at(const struct vcpu *vcpu, uint64_t address, unsigned size)
+{
+    const struct mpvm_vm_page *vm = vcpu->vm;
+    uint32_t seq = __atomic_load_n(&vm->device_ranges_seq, __ATOMIC_ACQUIRE);
+
+    if (seq == 0 || (seq & 1) != 0 || vm->precise_exits) {
+        return false;
+    }
+    for (uint32_t i = 0; i < vm->device_range_count && i < MPVM_MAX_DEVICE_RANGES; i++) {
+        if (address < vm->device_range[i].end && address + size > vm->device_range[i].start) {
+            return false;
+        }
+    }
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return seq == __atomic_load_n(&vm->device_ranges_seq, __ATOMIC_ACQUIRE);
+}
+
 uint64_t mmio_read(uc_engine *engine, uint64_t address, unsigned size, void *data)
 {
     struct vcpu *vcpu = self;
@@ -294,8 +347,11 @@ uint64_t mmio_read(uc_engine *engine, uint64_t address, unsigned size, void *dat
 
     (void)engine;
     (void)data;
-    if (memory_read_here(vcpu, address, &value)) {
+    if (memory_read_here(vcpu, address, &value) || ioapic_read_here(vcpu, address, size, &value)) {
         return value;
+    }
+    if (nobody_at(vcpu, address, size)) {
+        return UINT64_MAX;
     }
     return exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_IN, address, size, 0, CPU_MEM_IO_PC(vcpu->cpu));
 }
@@ -306,7 +362,8 @@ void mmio_write(uc_engine *engine, uint64_t address, unsigned size, uint64_t val
 
     (void)engine;
     (void)data;
-    if (!apic_page_write(vcpu, address, size, value)) {
+    if (!apic_page_write(vcpu, address, size, value) && !ioapic_write_here(vcpu, address, size, value) &&
+        !nobody_at(vcpu, address, size)) {
         exit_io(vcpu, MPVM_EXIT_MMIO, MPVM_IO_OUT, address, size, value, CPU_MEM_IO_PC(vcpu->cpu));
     }
 }

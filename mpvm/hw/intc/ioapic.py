@@ -47,6 +47,18 @@ DELIVERY_MODES = frozenset(DeliveryMode)
 LEVEL_MODES = frozenset({DeliveryMode.FIXED, DeliveryMode.LOWEST_PRIORITY})
 
 
+class Window:
+    """The index register, and what the registers behind it read as: `show` is told of each change.
+
+    A machine whose workers read them without the device has one of its own.
+    """
+
+    select = 0
+
+    def show(self, index: int, value: int) -> None:
+        """Register `index` reads as `value` from now on."""
+
+
 @register_type("ioapic", description="I/O APIC with 24 pins")
 class IoApic(SysBusDevice):
     """24 pins, each with a redirection entry that turns its signal into an `InterruptMessage`.
@@ -60,6 +72,11 @@ class IoApic(SysBusDevice):
     # Where its messages go: the local APICs' bus.
     deliver: Callable[[InterruptMessage], None]
 
+    def instance_init(self) -> None:
+        """Nobody reads its registers but by itself."""
+        super().instance_init()
+        self.window = Window()
+
     def realize(self) -> None:
         """No line asserted."""
         self._reset_id = self.apic_id & 0xF
@@ -67,16 +84,25 @@ class IoApic(SysBusDevice):
         self.reset_enter()
 
     def memory(self) -> list[tuple[int, Region]]:
-        """The register page. Index and EOI are posted: they act on later, synchronous accesses only."""
-        posted = frozenset({IOREGSEL, IOEOI})
-        return [(BASE_ADDRESS, Region("ioapic", REGION_SIZE, self._read, self._write, posted=posted))]
+        """The register page."""
+        return [(BASE_ADDRESS, Region("ioapic", REGION_SIZE, self._read, self._write))]
 
     def reset_enter(self) -> None:
         """Every entry masked, no interrupt outstanding; the levels of the pins are the devices'."""
-        self._select = 0
+        self.window.select = 0
         self._id = self._reset_id
         self._arbitration = self._reset_id
         self._table = [REDIR_MASK] * PINS
+        self._show_all()
+
+    def _show_all(self) -> None:
+        for index in (IOAPICID, IOAPICVER, IOAPICARB, *range(IOREDTBL, IOREDTBL + 2 * PINS)):
+            self.window.show(index, self._read_register(index))
+
+    def _set_entry(self, pin: int, entry: int) -> None:
+        self._table[pin] = entry
+        for half in range(2):
+            self.window.show(IOREDTBL + 2 * pin + half, entry >> 32 * half & 0xFFFF_FFFF)
 
     def set_irq(self, pin: int, level: int) -> None:
         """Drive `pin`, 0 to 23; raises `DeviceError` for another."""
@@ -95,7 +121,7 @@ class IoApic(SysBusDevice):
         """A local APIC has ended `vector`: its entries may ask again, and do so while their line is high."""
         for pin, entry in enumerate(self._table):
             if entry & REDIR_REMOTE_IRR and entry & REDIR_VECTOR == vector:
-                self._table[pin] = entry & ~REDIR_REMOTE_IRR
+                self._set_entry(pin, entry & ~REDIR_REMOTE_IRR)
                 self._service_level(pin)
 
     def _service_level(self, pin: int) -> None:
@@ -103,7 +129,7 @@ class IoApic(SysBusDevice):
         entry = self._table[pin]
         if not _is_level(entry) or entry & (REDIR_MASK | REDIR_REMOTE_IRR) or not self._lines >> pin & 1:
             return
-        self._table[pin] = entry | REDIR_REMOTE_IRR
+        self._set_entry(pin, entry | REDIR_REMOTE_IRR)
         self._send(entry)
 
     def _send(self, entry: int) -> None:
@@ -124,16 +150,16 @@ class IoApic(SysBusDevice):
 
     def _read(self, offset: int, size: int) -> int:
         if offset == IOREGSEL:
-            return self._select
+            return self.window.select
         if offset == IOWIN and size == 4:
-            return self._read_register(self._select)
+            return self._read_register(self.window.select)
         return 0
 
     def _write(self, offset: int, size: int, value: int) -> None:
         if offset == IOREGSEL:
-            self._select = value & 0xFF
+            self.window.select = value & 0xFF
         elif offset == IOWIN and size == 4:
-            self._write_register(self._select, value & 0xFFFF_FFFF)
+            self._write_register(self.window.select, value & 0xFFFF_FFFF)
         elif offset == IOEOI:
             self.eoi(value & 0xFF)
 
@@ -154,6 +180,8 @@ class IoApic(SysBusDevice):
         if index == IOAPICID:
             self._id = value >> 24 & 0xF
             self._arbitration = self._id
+            for shown in (IOAPICID, IOAPICARB):
+                self.window.show(shown, self._read_register(shown))
         elif 0 <= pin < PINS:
             self._write_entry(pin, value << 32 * high, 0xFFFF_FFFF << 32 * high)
 
@@ -163,13 +191,13 @@ class IoApic(SysBusDevice):
         # Remote IRR means nothing for an edge; software without an EOI register clears it this way.
         if not _is_level(entry):
             entry &= ~REDIR_REMOTE_IRR
-        self._table[pin] = entry
+        self._set_entry(pin, entry)
         self._service_level(pin)
 
     def state(self) -> dict[str, Any]:
         """Registers and the levels of the pins."""
         return {
-            "select": self._select,
+            "select": self.window.select,
             "id": self._id,
             "arbitration": self._arbitration,
             "table": list(self._table),
@@ -178,11 +206,12 @@ class IoApic(SysBusDevice):
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned; sends nothing, what was sent is in the local APICs."""
-        self._select = state["select"]
+        self.window.select = state["select"]
         self._id = state["id"]
         self._arbitration = state["arbitration"]
         self._table = list(state["table"])
         self._lines = state["lines"]
+        self._show_all()
 
 
 def _is_level(entry: int) -> bool:

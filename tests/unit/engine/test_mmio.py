@@ -122,3 +122,63 @@ def test_a_jump_to_where_nobody_answers_is_ud(long_mode: LongModeMachine) -> Non
         last = long_mode.run(reply=0xFFFFFFFFFFFFFFFF)
     event = long_mode.last_event()
     assert (last.address, event.vector, event.rip) == (EVENT_PORT, UD, REGISTER)
+
+
+# --- Where no device is, and the I/O APIC ---------------------------------------------------------------
+
+
+def device_at(machine: LongModeMachine, start: int, end: int) -> None:
+    machine.vm.device_range[0].start, machine.vm.device_range[0].end = start, end
+    machine.vm.device_range_count, machine.vm.device_ranges_seq = 1, 2
+
+
+def test_where_no_device_is_nobody_is_asked(long_mode: LongModeMachine) -> None:
+    device_at(long_mode, MMIO_BASE + 0x1000, MMIO_BASE + 0x2000)
+    long_mode.boot(f"""
+        movl ${REGISTER:#x}, %esi
+        movl $1, (%rsi)
+        movb (%rsi), %bl
+        movq (%rsi), %rcx
+        done
+    """)
+    state = long_mode.finish()
+    assert (state.rbx, state.rcx) == (0xFF, 0xFFFFFFFFFFFFFFFF)
+    assert long_mode.exits(ExitReason.MMIO) == 0
+
+
+@pytest.mark.parametrize("address", [MMIO_BASE + 0xFFE, MMIO_BASE + 0x1000, MMIO_BASE + 0x1FFF])
+def test_a_device_is_asked_for_an_access_that_touches_it(long_mode: LongModeMachine, address: int) -> None:
+    device_at(long_mode, MMIO_BASE + 0x1000, MMIO_BASE + 0x2000)
+    long_mode.boot(f"movl ${address:#x}, %esi; movl (%rsi), %ebx; done")
+    assert long_mode.run().reason is ExitReason.MMIO
+
+
+@pytest.mark.parametrize(("field", "value"), [("device_ranges_seq", 3), ("precise_exits", 1)])
+def test_the_coordinator_is_asked_while_the_ranges_change_and_with_precise_exits(
+    long_mode: LongModeMachine, field: str, value: int
+) -> None:
+    device_at(long_mode, MMIO_BASE + 0x1000, MMIO_BASE + 0x2000)
+    setattr(long_mode.vm, field, value)
+    long_mode.boot(f"movl ${REGISTER:#x}, %esi; movl (%rsi), %ebx; done")
+    assert long_mode.run().reason is ExitReason.MMIO
+
+
+def test_the_io_apics_registers_are_read_without_it_and_written_to_it(long_mode: LongModeMachine) -> None:
+    long_mode.vm.ioapic_base = MMIO_BASE
+    long_mode.vm.ioapic_registers[0x10] = 0x12345
+    long_mode.boot(f"""
+        movl ${MMIO_BASE:#x}, %esi
+        movl $0x110, (%rsi)
+        movl (%rsi), %ebx
+        movl 0x10(%rsi), %ecx
+        movl $0x50, (%rsi)
+        movl 0x10(%rsi), %edi
+        movl $0x7, 0x10(%rsi)
+        movb (%rsi), %bh
+        done
+    """)
+    assert long_mode.run() == mmio(IoDirection.OUT, 4, 7, MMIO_BASE + 0x10)
+    assert long_mode.vm.ioapic_select == 0x50
+    assert long_mode.run() == mmio(IoDirection.IN, 1, 0, MMIO_BASE)
+    state = long_mode.finish()
+    assert (state.rbx & 0xFF, state.rcx, state.rdi) == (0x10, 0x12345, 0)

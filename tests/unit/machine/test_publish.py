@@ -3,9 +3,9 @@
 import pytest
 
 from mpvm.abi.errors import DeviceError
-from mpvm.abi.layout import MAX_SHADOWS, PortWrite, ShadowKind, VmPage
+from mpvm.abi.layout import MAX_DEVICE_RANGES, MAX_SHADOWS, PortWrite, ShadowKind, VmPage
 from mpvm.abi.log import LogItem
-from mpvm.machine.publish import Publisher
+from mpvm.machine.publish import PublishedWindow, Publisher
 from mpvm.memory.address_space import BEHIND_PRIORITY, AddressSpace
 from mpvm.memory.region import Region, ShadowRegister
 from mpvm.trace import log
@@ -133,3 +133,47 @@ def test_registers_in_memory_are_published_by_their_address() -> None:
     assert page.memory_shadow_count == 1
     assert page.memory_shadow[0].gpa == 0xFED00000
     assert page.shadow[page.memory_shadow[0].shadow].value == 0x1122334455667788
+
+
+def ranges(page: VmPage) -> list[tuple[int, int]]:
+    return [(page.device_range[i].start, page.device_range[i].end) for i in range(page.device_range_count)]
+
+
+def test_where_devices_are_in_memory_is_published_now_and_when_it_changes() -> None:
+    memory, page = AddressSpace("memory", 1 << 52), VmPage()
+    memory.map(0xFED00000, region("one"))
+    Publisher(page).publish_memory(memory)
+    assert (ranges(page), page.device_ranges_seq % 2) == ([(0xFED00000, 0xFED00008)], 0)
+    assert page.device_ranges_seq != 0
+    memory.map(0xFE000000, region("bar"))
+    assert ranges(page) == [(0xFE000000, 0xFE000008), (0xFED00000, 0xFED00008)]
+    memory.unmap(0xFE000000)
+    assert ranges(page) == [(0xFED00000, 0xFED00008)]
+
+
+def test_more_devices_than_can_be_told_of_are_looked_for_by_the_coordinator() -> None:
+    memory, page = AddressSpace("memory", 1 << 52), VmPage()
+    Publisher(page).publish_memory(memory)
+    for number in range(MAX_DEVICE_RANGES + 1):
+        memory.map(0xFE000000 + number * 0x1000, region("bar"))
+    assert page.device_ranges_seq % 2 == 1
+    memory.unmap(0xFE000000)
+    assert (page.device_ranges_seq % 2, page.device_range_count) == (0, MAX_DEVICE_RANGES)
+
+
+def test_who_logs_the_guests_errors_hears_of_nobodys_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_mask", int(LogItem.GUEST_ERRORS))
+    memory, page = AddressSpace("memory", 1 << 52), VmPage()
+    Publisher(page).publish_memory(memory)
+    assert page.device_ranges_seq == 0
+
+
+def test_the_io_apics_registers_are_in_the_page() -> None:
+    page = VmPage()
+    window = PublishedWindow(page)
+    assert page.ioapic_base == 0xFEC00000
+    page.ioapic_select = 0x12
+    assert window.select == 0x12
+    window.select = 1
+    window.show(1, 0x170020)
+    assert (page.ioapic_select, page.ioapic_registers[1]) == (1, 0x170020)

@@ -99,6 +99,86 @@ static void test_levels(void)
 	redirect(LINE, REDIRECTION_MASKED);
 }
 
+/* A call and a return are between the OUT and what follows, as in most test suites: what QEMU's translator takes
+ * interrupts at. */
+static __attribute__((noinline)) void drive(uint8_t level)
+{
+	outb(IRQ_LINE + LINE, level);
+}
+
+static __attribute__((noinline)) void mask(uint32_t bits)
+{
+	redirect(LINE, bits | REDIRECTION_LEVEL | VECTOR_LINE);
+}
+
+static void take_masking(struct interrupt_frame *frame)
+{
+	(void)frame;
+	taken++;
+	mask(REDIRECTION_MASKED);
+	apic_eoi();
+}
+
+static void test_at_once(void)
+{
+	uint64_t counts[4];
+
+	topic("interrupts at once");
+	set_handler(VECTOR_LINE, take_edge);
+	redirect(LINE, VECTOR_LINE);
+	taken = 0;
+	interrupts_on();
+	drive(1);
+	counts[0] = taken;
+	drive(0);
+	drive(1);
+	counts[1] = taken;
+	drive(0);
+	interrupts_off();
+	CHECK("an edge is taken when the write returns", counts[0], 1);
+	CHECK("and the next", counts[1], 2);
+
+	set_handler(VECTOR_LINE, take_level);
+	redirect(LINE, REDIRECTION_LEVEL | VECTOR_LINE);
+	taken = 0;
+	lower_in_handler = 1;
+	interrupts_on();
+	drive(1);
+	counts[0] = taken;
+	drive(1);
+	counts[1] = taken;
+	interrupts_off();
+	CHECK("a level that its handler lowers", counts[0], 1);
+	CHECK("and another", counts[1], 2);
+
+	set_handler(VECTOR_LINE, take_masking);
+	taken = 0;
+	interrupts_on();
+	drive(1);
+	counts[0] = taken;
+	mask(0);
+	counts[1] = taken;
+	drive(0);
+	mask(0);
+	counts[2] = taken;
+	interrupts_off();
+	CHECK("a level that its handler masks", counts[0], 1);
+	CHECK("comes when it is unmasked", counts[1], 2);
+	CHECK("but not once it is low", counts[2], 2);
+	redirect(LINE, REDIRECTION_MASKED);
+
+	set_handler(VECTOR_LINE, take_level);
+	redirect(LINE, REDIRECTION_LEVEL | VECTOR_LINE);
+	taken = 0;
+	lower_in_handler = 0;
+	interrupts_on();
+	drive(1);
+	counts[0] = taken;
+	interrupts_off();
+	CHECK("a level that stays comes after each EOI", counts[0], 3);
+	redirect(LINE, REDIRECTION_MASKED);
+}
+
 static void test_above_the_isa(void)
 {
 	topic("lines of the I/O APIC alone");
@@ -144,6 +224,7 @@ void test_lines(void)
 	interrupts_off();
 	test_edges();
 	test_levels();
+	test_at_once();
 	test_above_the_isa();
 	test_pic();
 	interrupts_on();

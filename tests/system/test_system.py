@@ -247,3 +247,16 @@ def test_a_feature_that_can_not_be_had_is_qemus_warning(launch: Launcher, folder
     mpvm, other = on_both(launch, folder, options)
     assert mpvm.status == other.status == 33
     assert mpvm.messages.replace(NAME, reference.PROGRAM) == other.messages
+
+
+def test_with_nographic_ctrl_a_is_ours_and_ctrl_c_the_guests(launch: Launcher, folder: Path) -> None:
+    options = f"-nographic {EXIT} -kernel {folder}/moving.elf -append rounds=0"
+    terminal = launch.terminal([*SYSTEM, *shlex.split(options)], SECONDS)
+    terminal.expect("\n")
+    terminal.send("\x03")
+    terminal.send("\x01h")
+    terminal.expect("quit|exit emulator")
+    terminal.send("\x01x")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0

@@ -149,6 +149,27 @@ def test_an_exit_status_is_qemus(launch: Launcher, folder: Path, options: str, s
     assert mpvm.console == other.console == ""
 
 
+# Options that change the machine or the run, but not how this guest ends.
+TAKEN: Final = [
+    "-machine pit=off,hpet=off,vmport=off",
+    "-M pc,vmport=auto,pit=on,kernel_irqchip=split -no-hpet",
+    "-rtc base=2020-01-01,clock=vm -uuid 12345678-1234-5678-9abc-123456789abc -name x,process=y",
+    "-fw_cfg opt/a,string=b -fw_cfg name=opt/b,file=env -global isa-debug-exit.iosize=4",
+    "-serial none -parallel none -monitor none -debugcon null -no-user-config -vga none -net none",
+    "-chardev file,id=c,path=out -device isa-serial,index=1,chardev=c",
+    "-chardev null,id=d -device isa-debugcon,chardev=d",
+    "-smp 2,sockets=2,maxcpus=4 -m 1.5G -accel tcg,thread=single,tb-size=32",
+    "-action panic=none,shutdown=pause -no-shutdown -d guest_errors,unimp -D log -pidfile pid",
+]
+
+
+@pytest.mark.parametrize("options", TAKEN)
+def test_an_option_that_is_taken_is_taken_silently(launch: Launcher, folder: Path, options: str) -> None:
+    mpvm, other = on_both(launch, folder, f"-nodefaults -display none {EXIT} -kernel multiboot.elf {options}")
+    assert (mpvm.status, mpvm.messages, mpvm.console) == (33, "", "")
+    assert other.status == 33, other
+
+
 def test_a_triple_fault_resets_a_machine_that_may_reboot(launch: Launcher, folder: Path) -> None:
     child = start(launch, folder, f"{EXIT} -serial stdio -kernel triple-fault.elf")
     for _boot in range(3):

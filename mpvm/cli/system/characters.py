@@ -15,9 +15,7 @@ _WINDOWS = ("vc",)
 
 def serial(line: CommandLine, option: str, text: str) -> None:
     """-serial BACKEND: the next serial line."""
-    line.values.setdefault("serial", [])
-    if text != "none":
-        line.add("serial", _backend(text), option, text)
+    line.add("serial", [] if text == "none" else [_backend(text)], option, text)
 
 
 def parallel(_line: CommandLine, option: str, text: str) -> None:
@@ -32,7 +30,7 @@ def chardev(line: CommandLine, option: str, text: str) -> None:
         from mpvm.cli.system import probes
 
         probes.chardev_help()
-    line.add("chardevs", text, option, text)
+    line.add("chardevs", [text], option, text)
 
 
 def debugcon(line: CommandLine, option: str, text: str) -> None:
@@ -42,9 +40,7 @@ def debugcon(line: CommandLine, option: str, text: str) -> None:
 
 def monitor(line: CommandLine, option: str, text: str) -> None:
     """-monitor BACKEND, none for none."""
-    line.values.setdefault("monitor", [])
-    if text not in ("none", "null"):
-        line.add("monitor", _backend(text), option, text)
+    line.add("monitor", [] if text in ("none", "null") else [_backend(text)], option, text)
 
 
 def qmp(line: CommandLine, option: str, text: str) -> None:
@@ -67,7 +63,7 @@ def mon(line: CommandLine, option: str, text: str) -> None:
     if "chardev" not in given or mode not in ("readline", "control"):
         raise opts.wrong(option, text, "chardev=ID with mode=readline or mode=control is right")
     if mode == "readline":
-        line.add("monitor", f"chardev:{given['chardev']}", option, text)
+        line.add("monitor", [f"chardev:{given['chardev']}"], option, text)
         return
     line.set("qmp", _qmp_chardev(line, option, text, given["chardev"]), option, text)
 

@@ -42,12 +42,12 @@ class CommandLine:
         self.values[key] = value
         self._origins[key] = option if text is None else f"{option} {text}"
 
-    def add(self, key: str, value: object, option: str, text: str) -> None:
-        """`value` is one more of the list `key`."""
+    def add(self, key: str, items: Sequence[object], option: str, text: str) -> None:
+        """`items`, which may be none, are more of the list `key`; it is there from now on."""
         known = self.values.setdefault(key, [])
         assert isinstance(known, list)
-        known.append(value)
-        self._origins[key] = f"{option} {text}" if len(known) == 1 else option
+        known += items
+        self._origins[key] = option if key in self._origins else f"{option} {text}"
 
     def put(self, key: str, item: str, value: object, option: str, text: str) -> None:
         """`value` is what `item` of the mapping `key` is."""

@@ -18,7 +18,7 @@ def device(line: CommandLine, option: str, text: str) -> None:
 
         given = dict(opts.pairs(text, "driver"))
         probes.device_help(option, text, given["driver"])
-    line.add("devices", opts.parse(option, text, "driver"), option, text)
+    line.add("devices", [opts.parse(option, text, "driver")], option, text)
 
 
 def global_property(line: CommandLine, option: str, text: str) -> None:
@@ -58,7 +58,7 @@ def fw_cfg(line: CommandLine, option: str, text: str) -> None:
     given = opts.parse(option, text, "name", {"name": None, "file": None, "string": None})
     if "name" not in given or len(given) != 2:
         raise opts.wrong(option, text, "name, plus exactly one of file and string, are needed")
-    line.add("fw_cfg", given, option, text)
+    line.add("fw_cfg", [given], option, text)
 
 
 def rtc(line: CommandLine, option: str, text: str) -> None:

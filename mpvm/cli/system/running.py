@@ -69,7 +69,7 @@ def log(line: CommandLine, option: str, text: str) -> None:
         if word.startswith(_TRACE):
             _trace(line, option, word.removeprefix(_TRACE))
         elif word != "nochain":
-            line.add("log", word, option, text)
+            line.add("log", [word], option, text)
 
 
 def logfile(line: CommandLine, option: str, text: str) -> None:
@@ -99,7 +99,7 @@ def _trace(line: CommandLine, option: str, pattern: str) -> None:
         from mpvm.cli.system import probes
 
         probes.trace_help()
-    line.add("trace", pattern, option, pattern)
+    line.add("trace", [pattern], option, pattern)
 
 
 def nodefaults(line: CommandLine, _option: str, _text: str) -> None:

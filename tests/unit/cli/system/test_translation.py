@@ -18,6 +18,7 @@ def translated(*argv: str) -> CommandLine:
     for option, value in command_line.read([*KERNEL, *argv], OPTIONS):
         option.translate(line, f"-{option.name}", value)
     line.finish()
+    assert {override.key: override.value for override in line.overrides()} == line.values
     return line
 
 

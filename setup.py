@@ -4,6 +4,7 @@ All else is in pyproject.toml. The files land beside their sources for an editab
 wheel for others; `python setup.py build_native --inplace` makes them again during development.
 """
 
+import compileall
 import os
 import shlex
 import shutil
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent
 ENGINE = ROOT / "workers" / "engine"
 LIBRARY = Path("workers", "engine", "libmpvm-engine.so")
 GUESTS = Path("mpvm", "guests")
+PACKAGES = ("mpvm", "workers")
 
 CFLAGS = ("-std=c11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 
@@ -59,6 +61,8 @@ class BuildNative(Command):
         _write_header(ENGINE / "abi.h")
         _compile(sorted(ENGINE.glob("*.c")), Path(self.build_temp or ""), target / LIBRARY)
         _build_guests(target / GUESTS)
+        if target == ROOT:
+            _compile_modules()
 
     def get_source_files(self) -> list[str]:
         """Return what a source distribution must have for this command."""
@@ -102,6 +106,15 @@ def _compile(sources: list[Path], objects: Path, library: Path) -> None:
     linked = library.with_suffix(".tmp")
     _run([*compiler, *CFLAGS, "-shared", "-Wl,-z,defs", *map(str, compiled), "-ldl", "-o", str(linked)])
     linked.replace(library)
+
+
+def _compile_modules() -> None:
+    """Compile every module in place, as pip does with what it copies.
+
+    Where PYTHONDONTWRITEBYTECODE is set no start would keep what it compiles, and each would compile it all.
+    """
+    for package in PACKAGES:
+        compileall.compile_dir(ROOT / package, quiet=2)
 
 
 def _build_guests(folder: Path) -> None:

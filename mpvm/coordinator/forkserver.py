@@ -7,6 +7,7 @@ What the server does, and what is said over its socket, is in `forkserver_main`.
 
 import atexit
 import contextlib
+import importlib
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mpvm.coordinator.runtime_dir import RuntimeDir
 
+# What takes longest to import of what coordinator and workers have in common.
+_SHARED: Final = ("mpvm.abi.layout", "mpvm.abi.messages")
 _REPLY_BYTES: Final = 4096
 # Its imports come before its first answer; more than that and it hangs.
 _LIMIT_SECONDS: Final = 30.0
@@ -128,11 +131,15 @@ def _end(number: int, _frame: object) -> None:
 
 
 def start_early(*, detached: bool = False) -> None:
-    """Fork the server and do not wait for it: for a process of our own that has nothing imported yet.
+    """Fork the server and do not wait for it: for a process of our own that has nothing imported yet but what
+    its workers need as well, which is imported here, once for all.
 
     Calling again, or not at all, is harmless. `detached`: nobody reads what workers say on stderr.
     """
-    _start(detached=detached, fork=len(os.listdir("/proc/self/task")) == 1)  # noqa: PTH208 - of what pathlib is made of
+    for module in _SHARED:
+        importlib.import_module(module)
+    alone = len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - of what pathlib is made of
+    _start(detached=detached, fork=alone)
 
 
 def _start(*, fork: bool, detached: bool = False) -> None:

@@ -8,7 +8,7 @@ import mpvm
 from mpvm.abi.errors import ConfigError, ExitStatus
 from mpvm.abi.layout import ABI_VERSION
 
-PARTS = ("unicorn", "pyzmq", "msgpack", "pydantic", "PyYAML", "rich")
+PARTS = ("unicorn", "msgpack", "pydantic", "PyYAML", "rich")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,31 +1,45 @@
-"""The vCPUs' socket: a ROUTER of libzmq's, which gives each worker's messages the worker's identity.
+"""The vCPUs' socket: a ZeroMQ ROUTER (mpvm/abi/zmtp.py), which gives a message its worker's identity.
 
-In two steps, for `zmq` takes longer to import than a worker to be forked: workers can connect as soon as the
-listening socket is there, and their messages wait until libzmq takes it over.
+Workers can connect as soon as it is made; what they say waits for `open`. A stranger, or who breaks the
+protocol, is disconnected and not told of: whoever can reach the socket is the user.
 """
 
+import contextlib
 import errno
 import os
+import select
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections import deque
+from typing import Final
 
-from mpvm.abi.errors import StartError
-from mpvm.abi.messages import MAX_MESSAGE_BYTES
-
-if TYPE_CHECKING:
-    import zmq
+from mpvm.abi import zmtp
+from mpvm.abi.errors import ProtocolError, StartError
 
 _BACKLOG: Final = 128
+_CHUNK: Final = 65536
+
+
+class _Peer:
+    """A connection. It has an `identity` once its READY is there."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.identity: bytes | None = None
+        self.greeted = False
+        self.received = b""
+        # What the kernel did not take at once.
+        self.unsent = b""
 
 
 class Router:
     """Listens at the `ipc` address `endpoint` from the start; raises `StartError` when it can't."""
 
     def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
-        self._socket: zmq.Socket[bytes] | None = None
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._epoll: select.epoll | None = None
+        self._connections: dict[int, _Peer] = {}
+        self._peers: dict[bytes, _Peer] = {}
+        self._messages: deque[tuple[bytes, bytes]] = deque()
         try:
             self._listener.bind(endpoint.removeprefix("ipc://"))
             self._listener.listen(_BACKLOG)
@@ -34,57 +48,119 @@ class Router:
             raise StartError(f"can't make the socket {endpoint}: {error.strerror or error}") from error
 
     def open(self) -> int:
-        """Have libzmq serve the socket. The descriptor that tells of messages.
-
-        It is readable when there may be news, not for as long as there are messages: before each wait,
-        `receive` must have returned None.
-        """
-        import zmq
-
-        self._events, self._readable, self._no_wait, self._more = (
-            zmq.EVENTS,
-            zmq.POLLIN,
-            zmq.NOBLOCK,
-            zmq.NOBLOCK | zmq.SNDMORE,
-        )
-        self._error: type[zmq.ZMQError] = zmq.ZMQError
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.linger = 0
-        self._socket.maxmsgsize = MAX_MESSAGE_BYTES
-        self._socket.router_mandatory = True
-        self._socket.setsockopt(zmq.USE_FD, self._listener.fileno())
-        self._socket.bind(self._endpoint)
-        # libzmq's from here on.
-        self._listener.detach()
-        # Any: what an option's value is depends on the option.
-        self._option: Callable[[int], Any] = self._socket.getsockopt
-        return int(self._option(zmq.FD))
+        """Serve the socket. The descriptor that is readable while there is news; `receive` takes it."""
+        self._epoll = select.epoll()
+        self._epoll.register(self._listener, select.EPOLLIN)
+        return self._epoll.fileno()
 
     def receive(self) -> tuple[bytes, bytes] | None:
         """The next message's identity and payload; None when there is none."""
-        router = self._socket
-        if router is None or not self._option(self._events) & self._readable:
-            return None
-        # A message's parts arrive together. One part too many is the next message's identity, and one
-        # too few is found here: a stranger's either way.
-        try:
-            return router.recv(self._no_wait), router.recv(self._no_wait)
-        except self._error:
-            return None
+        if not self._messages and self._epoll is not None:
+            for fd, events in self._epoll.poll(0):
+                self._serve(fd, events)
+        return self._messages.popleft() if self._messages else None
 
     def send(self, identity: bytes, payload: bytes) -> None:
         """Send to the worker `identity`; `OSError`, with EHOSTUNREACH when it is not connected."""
-        if self._socket is None:
-            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-        try:
-            self._socket.send(identity, self._more)
-            self._socket.send(payload, self._no_wait)
-        except self._error as error:
-            raise OSError(error.errno, error.strerror) from error
+        peer = self._peers.get(identity)
+        if peer is None:
+            number = errno.ENOTCONN if self._epoll is None else errno.EHOSTUNREACH
+            raise OSError(number, os.strerror(number))
+        self._send(peer, zmtp.frame(0, payload))
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket and all connections."""
+        for peer in [*self._connections.values()]:
+            self._drop(peer)
         self._listener.close()
-        if self._socket is not None:
-            self._context.destroy(linger=0)
+        if self._epoll is not None:
+            self._epoll.close()
+            self._epoll = None
+
+    def _serve(self, fd: int, events: int) -> None:
+        if fd == self._listener.fileno():
+            self._accept()
+            return
+        peer = self._connections.get(fd)
+        if peer is None:
+            return
+        if events & ~select.EPOLLOUT:
+            self._read(peer)
+        elif peer.unsent:
+            with contextlib.suppress(OSError):
+                self._send(peer, b"")
+
+    def _accept(self) -> None:
+        assert self._epoll is not None
+        with contextlib.suppress(OSError):
+            connection, _ = self._listener.accept()
+            connection.setblocking(False)
+            peer = self._connections[connection.fileno()] = _Peer(connection)
+            self._epoll.register(connection, select.EPOLLIN)
+            self._send(peer, zmtp.GREETING + zmtp.ready(Socket_Type=b"ROUTER"))
+
+    def _send(self, peer: _Peer, octets: bytes) -> None:
+        # What is behind unsent octets waits with them.
+        waited, octets = bool(peer.unsent), peer.unsent + octets
+        try:
+            sent = peer.socket.send(octets)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            # It has gone, which is found when all that it has said is read.
+            raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)) from error
+        peer.unsent = octets[sent:]
+        if bool(peer.unsent) is not waited:
+            assert self._epoll is not None
+            self._epoll.modify(peer.socket, select.EPOLLIN | (select.EPOLLOUT if peer.unsent else 0))
+
+    def _read(self, peer: _Peer) -> None:
+        try:
+            octets = peer.socket.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            octets = b""
+        if not octets:
+            self._drop(peer)
+            return
+        peer.received += octets
+        try:
+            self._take(peer)
+        except (ProtocolError, IndexError):
+            self._drop(peer)
+
+    def _take(self, peer: _Peer) -> None:
+        """Take what has arrived whole. Raises `ProtocolError` or IndexError for what no worker says."""
+        if not peer.greeted:
+            if len(peer.received) < len(zmtp.GREETING):
+                return
+            if not zmtp.speaks(peer.received):
+                raise ProtocolError("a greeting of another protocol, ZMTP 3 is right")
+            peer.greeted = True
+            peer.received = peer.received[len(zmtp.GREETING) :]
+        while found := zmtp.first_frame(peer.received):
+            peer.received = peer.received[found.octets :]
+            if peer.identity is None:
+                self._introduce(peer, found)
+            elif found.flags:
+                raise ProtocolError(
+                    f"a frame with the flags {found.flags:#x}, a message of one part is right"
+                )
+            else:
+                self._messages.append((peer.identity, found.body))
+
+    def _introduce(self, peer: _Peer, command: zmtp.Frame) -> None:
+        properties = zmtp.properties_of(command) or {}
+        identity = properties.get(zmtp.IDENTITY, b"")
+        if properties.get(zmtp.SOCKET_TYPE) != b"DEALER" or not identity or identity in self._peers:
+            raise ProtocolError("a worker is a DEALER with an identity of its own")
+        peer.identity = identity
+        self._peers[identity] = peer
+
+    def _drop(self, peer: _Peer) -> None:
+        self._connections.pop(peer.socket.fileno(), None)
+        if peer.identity is not None and self._peers.get(peer.identity) is peer:
+            del self._peers[peer.identity]
+        # Closed, it leaves the epoll set by itself.
+        peer.socket.close()

@@ -53,6 +53,10 @@ def test_the_workers_are_asked_for_before_the_coordinator_imports_what_takes_lon
     assert _imported_by("import mpvm.coordinator.main") & long == set()
 
 
+def test_the_coordinator_does_without_libzmq() -> None:
+    assert "zmq" not in _imported_by("import mpvm.coordinator.vm, mpvm.coordinator.router, mpvm.machine")
+
+
 def test_the_header_of_the_c_core_is_made_without_any_package_that_a_build_lacks() -> None:
     imported = _imported_by("import mpvm.abi.cheader")
     assert imported & {"msgpack", "zmq", "unicorn", *HEAVY} == set()

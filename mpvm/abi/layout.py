@@ -91,11 +91,12 @@ class Startup(IntFlag):
 
 
 class PostedKind(IntEnum):
-    """What a posted-write ring entry carries."""
+    """What a posted-write ring entry carries. FERR: the vCPU's x87 has an error that #MF does not tell of."""
 
     PORT = 0
     MMIO = 1
     EOI = 2
+    FERR = 3
 
 
 class PortWrite(IntEnum):

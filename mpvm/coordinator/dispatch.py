@@ -114,6 +114,8 @@ def deliver_posted(write: Write, machine: Machine) -> None:
         machine.memory.write(write.address, write.size, write.value)
     elif write.kind == PostedKind.EOI:
         machine.end_of_interrupt(write.address & 0xFF)
+    elif write.kind == PostedKind.FERR:
+        machine.floating_point_error()
     else:
         raise ProtocolError(f"vCPU {write.vcpu}: posted write of unknown kind {write.kind}")
 

@@ -263,6 +263,9 @@ class Machine(Object, Resettable, ABC):
     def end_of_interrupt(self, vector: int) -> None:
         """A local APIC has ended the level-triggered interrupt `vector`."""
 
+    def floating_point_error(self) -> None:
+        """A vCPU's FERR#: it has an x87 error, and CR0.NE is clear. Nobody listens, unless a board does."""
+
     @abstractmethod
     def inject_nmi(self) -> None:
         """Drive the board's NMI line; raises `CommandError` where there is none."""

@@ -17,6 +17,7 @@ RTC_IRQ: Final = 8
 SCI_IRQ: Final = 9
 KEYBOARD_IRQ: Final = 1
 MOUSE_IRQ: Final = 12
+FERR_IRQ: Final = 13
 
 
 class IrqRouter:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 from mpvm.hw.acpi.pm import AcpiPm
 from mpvm.hw.char.debugcon import DebugCon
 from mpvm.hw.char.serial import Uart16550A
+from mpvm.hw.misc.ferr import FerrLatch
 from mpvm.hw.misc.i8042 import I8042
 from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
 from mpvm.hw.misc.port92 import Port92
@@ -61,6 +62,7 @@ def pc_basic_device_init(machine: X86Machine) -> None:
     port92 = machine.new(Port92)
     port92.set_a20 = machine.a20.input()
     machine.realize(port92)
+    machine.ferr = machine.add(FerrLatch, irq=irq.FERR_IRQ)
     if spec.debugcon is not None:
         machine.add(DebugCon, chardev=spec.debugcon)
     if machine.has_vmport and spec.vmport:

@@ -15,6 +15,7 @@ from mpvm.hw.device import IrqLine
 from mpvm.hw.intc.i8259 import PicPair
 from mpvm.hw.intc.ioapic import IoApic
 from mpvm.hw.misc.a20 import A20Gate
+from mpvm.hw.misc.ferr import FerrLatch
 from mpvm.hw.system import WakeupReason
 from mpvm.machine import cpus, firmware
 from mpvm.machine.apic_bus import ApicBus
@@ -49,6 +50,7 @@ class X86Machine(Machine):
     pic: PicPair
     ioapic: IoApic
     power_management: AcpiPm
+    ferr: FerrLatch | None = None
 
     def __init__(self, spec: MachineSpec, host: Host) -> None:
         super().__init__(spec, host)
@@ -159,6 +161,11 @@ class X86Machine(Machine):
     def end_of_interrupt(self, vector: int) -> None:
         """The EOI message on the APIC bus."""
         self.ioapic.eoi(vector)
+
+    def floating_point_error(self) -> None:
+        """To the latch that a PC has for it."""
+        if self.ferr is not None:
+            self.ferr.assert_error()
 
     def inject_nmi(self) -> None:
         """An edge at LINT1 of every local APIC (QEMU's x86_nmi)."""

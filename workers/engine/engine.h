@@ -67,6 +67,10 @@ struct answered {
     uint8_t direction;
 };
 
+/* FERR# and IGNNE# (SDM vol. 1, appendix D) */
+enum ferr_state { FERR_NONE, FERR_ASSERTED, FERR_IGNORED };
+#define FERR_PORT 0xf0u
+
 /* What is known of the instruction that is being translated (opcode.c). */
 struct translation_state {
     uint64_t at;              /* the linear address of the instruction that is translated */
@@ -178,6 +182,7 @@ struct vcpu {
 
     bool mmx_entered;                /* by our call before the instruction */
     unsigned deposit_bytes;          /* the operand of PDEP or PEXT */
+    enum ferr_state ferr;            /* of an x87 error that #MF does not tell of */
     int x87_part;                    /* of the instruction being translated: what its next helper goes on with */
     void *x87_operand;
     uintptr_t float_retaddr;         /* where the block goes on after the SSE instruction that may raise #XM */
@@ -493,6 +498,7 @@ bool memory_read_here(struct vcpu *vcpu, uint64_t address, uint64_t *value);
 bool apic_page_write(struct vcpu *vcpu, uint64_t address, unsigned size, uint64_t value);
 #define NO_EOI (-1)
 void post_eoi(struct vcpu *vcpu, int vector);
+bool post_ferr(struct vcpu *vcpu);
 
 /* canonical.c */
 static inline bool is_canonical(CPUX86State *env, uint64_t address)

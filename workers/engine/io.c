@@ -198,6 +198,9 @@ uint64_t port_read(struct vcpu *vcpu, uint32_t port, unsigned size, uintptr_t re
 void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value, uintptr_t retaddr)
 {
     port_check(vcpu, port, size, retaddr);
+    if (vcpu->ferr == FERR_ASSERTED && port == FERR_PORT) {
+        vcpu->ferr = FERR_IGNORED;
+    }
     if (port_exits_with_state(vcpu, port, size)) {
         port_control_exit(vcpu, MPVM_IO_OUT, port, size, value, retaddr);
         return;
@@ -209,6 +212,12 @@ void port_write(struct vcpu *vcpu, uint32_t port, unsigned size, uint64_t value,
     exit_io(vcpu, MPVM_EXIT_IO, MPVM_IO_OUT, port, size, value, retaddr);
     /* The next instruction of this block shall see the gate that this one has moved. */
     a20_update(vcpu);
+}
+
+/* FERR#, which a PC's board makes interrupt 13. False: nobody has heard of it. */
+bool post_ferr(struct vcpu *vcpu)
+{
+    return !vcpu->vm->precise_exits && post(vcpu, MPVM_POSTED_FERR, 0, 1, 0);
 }
 
 /* The end of a level-triggered interrupt: the I/O APICs hear of it. A line that is still up asks again, and the guest

@@ -11,6 +11,7 @@
 #include "instruction.h"
 #include "translate_fix.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,7 @@ void x87_changed(CPUX86State *env)
 {
     ENV_X87_STATE(env) = X87_NOT_LOADED;
     ENV_X87_ABORTED(env) = 0;
+    self->ferr = FERR_NONE;
 }
 
 void REPLACES(update_fp_status)(CPUX86State *env)
@@ -56,12 +58,33 @@ void x87_settle(CPUX86State *env)
     }
 }
 
+/* An error while CR0.NE is clear (SDM vol. 1, 8.7.2 and D.2): FERR# goes out, and the instruction waits for an interrupt,
+ * of which some handler clears the error or has IGNNE# asserted. With interrupts off nothing would end the wait,
+ * so that there is none. */
+static void error_outside(CPUX86State *env, uintptr_t retaddr)
+{
+    struct vcpu *vcpu = self;
+
+    if (vcpu->ferr == FERR_IGNORED || (vcpu->ferr == FERR_NONE && !post_ferr(vcpu))) {
+        return;
+    }
+    vcpu->ferr = FERR_ASSERTED;
+    if (ENV_EFLAGS(env) & EFLAGS_IF) {
+        sched_yield();
+        uc.cpu_restore_state(vcpu->cpu, retaddr, true);
+        uc.cpu_loop_exit_noexc(vcpu->cpu);
+    }
+}
+
 /* What a waiting instruction does first. */
 static void wait(CPUX86State *env, uintptr_t retaddr)
 {
     x87_settle(env);
-    if ((ENV_FPUS(env) & SW_ES) && (ENV_CR(env)[0] & CR0_NE)) {
-        uc.raise_exception_err_ra(env, EXCP_MF, 0, retaddr);
+    if (ENV_FPUS(env) & SW_ES) {
+        if (ENV_CR(env)[0] & CR0_NE) {
+            uc.raise_exception_err_ra(env, EXCP_MF, 0, retaddr);
+        }
+        error_outside(env, retaddr);
     }
 }
 
@@ -817,6 +840,7 @@ static void fldcw(CPUX86State *env, uint32_t control)
 
 static void fclex(CPUX86State *env)
 {
+    self->ferr = FERR_NONE;
     ENV_FPUS(env) &= (uint16_t) ~(SW_EXCEPTIONS | SW_SF | SW_ES | SW_B);
     ENV_X87_STATE(env) = X87_NOT_LOADED;
 }

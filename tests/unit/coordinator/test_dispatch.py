@@ -21,6 +21,7 @@ class BusMachine:
     def __init__(self) -> None:
         self.writes: list[tuple[str, int, int, int]] = []
         self.ended: list[int] = []
+        self.errors = 0
         self.vector: int | None = None
         self.ports = self._space("port", 0x10000, 0, 0x10000)
         self.memory = self._space("memory", 1 << 52, 0xFEC00000, 0x1000)
@@ -38,6 +39,9 @@ class BusMachine:
 
     def end_of_interrupt(self, vector: int) -> None:
         self.ended.append(vector)
+
+    def floating_point_error(self) -> None:
+        self.errors += 1
 
 
 @pytest.fixture
@@ -118,6 +122,8 @@ def test_posted_writes_go_where_their_kind_says(machine: Any) -> None:
     deliver_posted(Write(0x3F8, 0x41, PostedKind.PORT, 1, 0), machine)
     deliver_posted(Write(0xFEC00000, 0x10, PostedKind.MMIO, 4, 0), machine)
     deliver_posted(Write(0x31, 0, PostedKind.EOI, 0, 0), machine)
+    deliver_posted(Write(0, 0, PostedKind.FERR, 1, 0), machine)
+    assert machine.errors == 1
     assert machine.writes == [("port", 0x3F8, 1, 0x41), ("memory", 0xFEC00000, 4, 0x10)]
     assert machine.ended == [0x31]
 

@@ -4,6 +4,8 @@ import struct
 
 import pytest
 
+from mpvm.abi.exits import ExitReason
+from mpvm.abi.layout import PostedKind
 from tests.unit.engine.long_mode import CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, DATA, LongModeMachine
 
 MF = 16
@@ -100,11 +102,69 @@ def test_an_instruction_that_does_not_wait_ends_a_pending_exception(
     assert long_mode.finish().rbx & (SUMMARY | BUSY) == SUMMARY | BUSY
 
 
-def test_without_cr0_ne_nothing_is_raised_and_the_program_goes_on(long_mode: LongModeMachine) -> None:
+def ferrs(machine: LongModeMachine) -> int:
+    """How often FERR# has been asserted."""
+    posted = [machine.vm.posted[i] for i in range(machine.vm.posted_tail)]
+    return sum(write.kind == PostedKind.FERR for write in posted)
+
+
+def test_without_cr0_ne_the_board_hears_of_the_error_once(long_mode: LongModeMachine) -> None:
     boot(long_mode, f"{_DIVIDE_BY_ZERO} {_THIRD}; {_STORE}; done", ZERO_DIVIDE_UNMASKED, cr0=_CR0)
     long_mode.finish()
     assert long_mode.read(DATA + 32, 10) == _UP
     assert status(long_mode) & SUMMARY
+    assert ferrs(long_mode) == 1
+
+
+def test_with_cr0_ne_the_board_hears_nothing(long_mode: LongModeMachine) -> None:
+    boot(long_mode, f"{_DIVIDE_BY_ZERO} fwait; done", ZERO_DIVIDE_UNMASKED, cr0=_CR0 | CR0_NE)
+    assert long_mode.event().vector == MF
+    assert ferrs(long_mode) == 0
+
+
+def test_the_instruction_waits_for_an_interrupt_whose_handler_clears_the_error(
+    long_mode: LongModeMachine,
+) -> None:
+    program = f"""
+        {_DIVIDE_BY_ZERO}
+        sti
+        nop
+        inb $MARK
+    at: fld1
+        {_STORE}
+        done
+    handler:
+        outb %al, $0xf0
+        fnclex
+        iretq
+    """
+    boot(long_mode, program, ZERO_DIVIDE_UNMASKED, cr0=_CR0)
+    long_mode.area.lapic.regs[0xF0 // 4] = 0x1FF
+    long_mode.run_until(ExitReason.IO)
+    for _ in range(3):
+        assert long_mode.pause().rip == long_mode.label("at")
+    long_mode.set_gate(0x40, long_mode.label("handler"))
+    long_mode.interrupt(0x40)
+    assert long_mode.run_to_port(0xF0) == 0
+    long_mode.finish()
+    assert ferrs(long_mode) == 1
+    assert not status(long_mode) & SUMMARY
+
+
+def test_an_error_that_is_ignored_by_the_board_is_ignored(long_mode: LongModeMachine) -> None:
+    program = f"{_DIVIDE_BY_ZERO} fwait; outb %al, $0xf0; sti; fld1; {_STORE}; done"
+    boot(long_mode, program, ZERO_DIVIDE_UNMASKED, cr0=_CR0)
+    assert long_mode.run_to_port(0xF0) == 0
+    long_mode.finish()
+    assert ferrs(long_mode) == 1
+
+
+def test_a_new_error_is_told_anew(long_mode: LongModeMachine) -> None:
+    program = f"{_DIVIDE_BY_ZERO} fwait; outb %al, $0xf0; fnclex; fld1; fldz; fdivrp; fwait; done"
+    boot(long_mode, program, ZERO_DIVIDE_UNMASKED, cr0=_CR0)
+    assert long_mode.run_to_port(0xF0) == 0
+    long_mode.finish()
+    assert ferrs(long_mode) == 2
 
 
 def test_an_exception_that_a_restored_state_has_pending_is_raised(long_mode: LongModeMachine) -> None:

@@ -65,5 +65,6 @@ _Noreturn void guest_main(void)
 	test_alignment();
 	test_canonical();
 	test_units();
+	test_ferr();
 	finish();
 }

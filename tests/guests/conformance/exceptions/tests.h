@@ -15,5 +15,6 @@ void test_lock(void);
 void test_alignment(void);
 void test_canonical(void);
 void test_units(void);
+void test_ferr(void);
 
 #endif

@@ -27,8 +27,16 @@ def machine_spec(config: Config, chardevs: Chardevs, accelerator: Accelerator) -
         devices=[device_spec(device, chardevs) for device in config.devices],
         fw_cfg=[(item.name, _content(item)) for item in config.fw_cfg],
         uuid=bytes.fromhex((config.uuid or "0" * 32).replace("-", "")),
-        globals=[GlobalProperty(each.driver, each.property, each.value) for each in config.globals],
+        globals=_globals(config),
     )
+
+
+def _globals(config: Config) -> list[GlobalProperty]:
+    """Other defaults of devices' properties; those that other keys stand for come first."""
+    found = [GlobalProperty(each.driver, each.property, each.value) for each in config.globals]
+    if config.rtc.driftfix == "slew":
+        found.insert(0, GlobalProperty("mc146818rtc", "lost_tick_policy", "slew"))
+    return found
 
 
 def _content(item: FwCfgItem) -> bytes:

@@ -15,7 +15,7 @@ from mpvm.abi.exits import ExitReason
 from mpvm.abi.layout import ResumeFlag, RunState
 from mpvm.abi.log import LogItem
 from mpvm.accel import Accelerator
-from mpvm.config import Config
+from mpvm.config import Config, Rtc
 from mpvm.coordinator import forkserver, runtime_dir, tsc
 from mpvm.coordinator.chardev.backends import Chardevs
 from mpvm.coordinator.clock import MonotonicClock
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mpvm.coordinator.hotplug import VcpuHotplug
     from mpvm.coordinator.move import Moved
     from mpvm.coordinator.outcome import Outcome
+    from mpvm.coordinator.rtc_clock import RtcClock
     from mpvm.hw.char.chardev import Chardev
     from mpvm.machine import Machine
     from mpvm.qom.object import Object
@@ -128,6 +129,8 @@ class VirtualMachine:
         self._resume_flags = _START_STATE
         self._began_ns = time.monotonic_ns()
         self.clock = MonotonicClock()
+        # The machine's time of day where it is not the host's.
+        self._rtc_clock: RtcClock | None = None
         self.chardevs = Chardevs(self.quit, self.open_monitor)
 
     # What follows is in the order of a run, which is `mpvm.coordinator.main`'s.
@@ -211,6 +214,10 @@ class VirtualMachine:
         from mpvm.machine import Host
 
         self._notifiers.add("closing the chardevs", self.chardevs.close)
+        if self.config.rtc != Rtc():
+            from mpvm.coordinator.rtc_clock import RtcClock
+
+            self._rtc_clock = RtcClock(self.config.rtc)
         memory = self._memory
         dma = DmaEngine(memory.vm, memory.ram, memory.areas, self.vcpus.all_alive, TIME_LIMIT_SECONDS)
         self._notifiers.add("closing the devices' way to guest RAM", dma.close)
@@ -220,7 +227,7 @@ class VirtualMachine:
             areas=memory.areas,
             ram_block=memory.ram,
             dma_store=dma.store,
-            wall_clock=time.time,
+            wall_clock=self._rtc_clock or time.time,
             tsc_khz=tsc.METER.frequency_khz(),
             kick=self.vcpus.kick,
             power_off=self.power_off,
@@ -440,6 +447,8 @@ class VirtualMachine:
         self.vcpus.pause()
         self._ring.drain_through(self.vcpus.all_alive)
         self.state.set(RunState.PAUSED)
+        if self._rtc_clock is not None:
+            self._rtc_clock.stop()
 
     @contextmanager
     def standstill(self) -> Iterator[None]:
@@ -456,6 +465,8 @@ class VirtualMachine:
     def resume(self) -> None:
         """Let a paused VM go on, or start it."""
         self.state.set(RunState.RUNNING)
+        if self._rtc_clock is not None:
+            self._rtc_clock.go()
         flags, self._resume_flags = self._resume_flags, ResumeFlag(0)
         if self._exit_callbacks is not None:
             self._exit_callbacks.write()

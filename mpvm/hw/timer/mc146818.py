@@ -66,6 +66,9 @@ ALARM_DONT_CARE = 0xC0
 # Data sheet, table 5: UIP comes t_BUC before an update cycle, which takes t_UC.
 UIP_NS = 244_000 + 1_984_000
 SECONDS_PER_DAY = 86400
+# With lost_tick_policy=slew: interrupts that are remembered, and how many come without a pause.
+LOST_MAX = 4096
+CAUGHT_UP_IN_A_ROW = 20
 _EPOCH = datetime.date(1970, 1, 1)
 
 A_POWER_ON = 0x26  # 32.768 kHz, periodic rate 1024 Hz
@@ -81,6 +84,9 @@ class Rtc(IsaDevice):
 
     iobase = properties.uint16(RTC_PORT, "index port; the data port follows")
     irq = properties.uint8(8, "ISA interrupt")
+    lost_tick_policy = properties.enum(
+        ("discard", "slew"), "discard", "periodic interrupts that come too fast", name="lost_tick_policy"
+    )
 
     def realize(self) -> None:
         """Take the line, and the time of the wall clock."""
@@ -101,6 +107,9 @@ class Rtc(IsaDevice):
         self._phase = int((wall - int(wall)) * NS_PER_SECOND) - clock.now()
         self._base = self._second
         self._count = self._time_base()
+        # Periodic interrupts that the guest has not seen and shall see yet, and how many it has got of
+        # these in a row.
+        self._lost = self._caught_up = 0
         self._store_time()
 
     def set_cmos_data(self, cmos: Mapping[int, int]) -> None:
@@ -123,6 +132,7 @@ class Rtc(IsaDevice):
         self._index = 0
         self._ram[REGISTER_B] &= ~(B_PIE | B_AIE | B_UIE | B_SQWE) & 0xFF
         self._ram[REGISTER_C] = 0
+        self._lost = self._caught_up = 0
 
     def reset_hold(self) -> None:
         """The line goes low."""
@@ -208,13 +218,29 @@ class Rtc(IsaDevice):
         """Do the periodic edges and update cycles up to now."""
         if not self._divider_reset:
             count, period = self._time_base(), self._period
-            if period and count // period != self._count // period:
+            if period and (edges := count // period - self._count // period):
+                self._note_lost(edges if self._ram[REGISTER_C] & C_PF else edges - 1)
                 self._ram[REGISTER_C] |= C_PF
             self._count = count
         if not self._halted:
             second = self._divider() // NS_PER_SECOND + self._base
             if second != self._second:
                 self._update_cycles(second)
+
+    def _note_lost(self, edges: int) -> None:
+        """So many periods have ended while their flag was set already: one interrupt is seen for all."""
+        if self.lost_tick_policy == "slew" and self._ram[REGISTER_B] & B_PIE:
+            self._lost = min(self._lost + edges, LOST_MAX)
+
+    def _catch_up(self) -> None:
+        """The guest has taken an interrupt: the next one that was lost comes at once, a few in a row."""
+        if self._lost and self._ram[REGISTER_B] & B_PIE and self._caught_up < CAUGHT_UP_IN_A_ROW:
+            self._lost -= 1
+            self._caught_up += 1
+            self._ram[REGISTER_C] |= C_PF
+            self._settle()
+        else:
+            self._caught_up = 0
 
     def _update_cycles(self, second: int) -> None:
         """Count the registers on to `second`, or to where a wall clock that jumped wants them."""
@@ -294,7 +320,10 @@ class Rtc(IsaDevice):
             value |= A_UIP
         elif self._index == REGISTER_C:
             self._ram[REGISTER_C] = 0
+            # The line goes low before it may rise again.
             self._settle()
+            if value & C_PF:
+                self._catch_up()
         return value
 
     def _update_in_progress(self) -> bool:
@@ -353,6 +382,7 @@ class Rtc(IsaDevice):
             "offset": self._offset,
             "divider": self._divider() % NS_PER_SECOND,
             "irq": self._irq.level,
+            "lost": self._lost,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -361,6 +391,7 @@ class Rtc(IsaDevice):
         self._index = state["index"]
         self._second = state["second"]
         self._offset = state["offset"]
+        self._lost = state.get("lost", 0)
         self._phase = state["divider"] - self._clock.now()
         self._count = self._time_base()
         wall = int(self._wall_clock()) + self._offset

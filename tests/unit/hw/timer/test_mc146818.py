@@ -22,13 +22,19 @@ UIP = 0x80
 
 
 class Bench:
-    def __init__(self, start: float = START, cmos: Mapping[int, int] | None = None, boot_ns: int = 0) -> None:
+    def __init__(
+        self,
+        start: float = START,
+        cmos: Mapping[int, int] | None = None,
+        boot_ns: int = 0,
+        **properties: object,
+    ) -> None:
         self.clock = ManualClock(boot_ns)
         self.wall_at_boot = start
         self.boot_ns = boot_ns
         self.edges: list[int] = []
         self.irq = IrqLine(self._irq_changed)
-        self.rtc = plug(Rtc(), FakeSystem(self.clock, self.wall), {8: self.irq})
+        self.rtc = plug(Rtc(**properties), FakeSystem(self.clock, self.wall), {8: self.irq})
         self.rtc.set_cmos_data(cmos or {})
         self.io = AddressSpace("io", 0x10000)
         for base, region in self.rtc.ports():
@@ -505,3 +511,44 @@ def test_state_goes_over_while_the_time_is_being_set(bench: Bench) -> None:
     other.write(0x0B, H24)
     other.seconds(1)
     assert other.time() == [0x19, 0x85, 0x10, 0x26, 7, 0x01, 0x20, 0x31]
+
+
+# -- interrupts that come too fast for the guest
+
+
+def _slow_guest(bench: Bench, periods: int) -> int:
+    """Periodic interrupts at 1024 Hz of which the guest serves none for so long; then how many it gets."""
+    bench.write(0x0B, H24 | PIE)
+    bench.clock.advance(periods * NS_PER_SECOND // 1024)
+    taken = 0
+    while bench.irq.level:
+        assert bench.read(0x0C) & PF
+        taken += 1
+    return taken
+
+
+def test_interrupts_that_the_guest_was_too_slow_for_are_lost(bench: Bench) -> None:
+    assert _slow_guest(bench, 10) == 1
+
+
+def test_with_slew_they_come_later_a_few_at_once() -> None:
+    bench = Bench(lost_tick_policy="slew")
+    assert _slow_guest(bench, 11) in (10, 11)
+    assert _slow_guest(bench, 101) == 21
+    # The next period's brings some more of them.
+    bench.clock.advance(NS_PER_SECOND // 1024)
+    assert _slow_guest(bench, 0) == 21
+
+
+def test_with_slew_interrupts_that_nobody_wants_are_not_kept() -> None:
+    bench = Bench(lost_tick_policy="slew")
+    bench.clock.advance(NS_PER_SECOND)
+    assert _slow_guest(bench, 2) <= 3
+
+
+def test_a_reset_forgets_what_was_lost() -> None:
+    bench = Bench(lost_tick_policy="slew")
+    bench.write(0x0B, H24 | PIE)
+    bench.clock.advance(NS_PER_SECOND)
+    bench.rtc.reset()
+    assert _slow_guest(bench, 2) in (1, 2)

@@ -82,7 +82,11 @@ def test_a_signal_that_comes_too_late_is_forgotten(loop: EventLoop) -> None:
 
 
 def test_a_process_is_named_by_its_first_argument() -> None:
-    with subprocess.Popen(["/bin/sleep", "100"]) as child:
-        assert process_name(child.pid) == "/bin/sleep"
-        child.kill()
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        # It runs when it answers: right after the start, it has no arguments yet.
+        child.stdin.write(b"x")
+        assert child.stdout.read(1) == b"x"
+        assert process_name(child.pid) == "/bin/cat"
     assert process_name(1 << 22) == "<unknown process>"

@@ -139,6 +139,7 @@ struct vcpu {
     uint64_t trap_pc;                /* linear RIP of the instruction that a #DB trap comes after, or NO_TRAP_PC */
     bool int1;                       /* the event is an INT1's */
     uint64_t int_eip;                /* RIP of the INT instruction whose event is being delivered */
+    uint64_t nowhere;                /* where stores go that change nothing */
     uint32_t store_page;             /* the page of the store in progress; NO_PAGE: it keeps asking */
     uint32_t drop_page;              /* its code is dropped at the next block's start; NO_PAGE: none */
     struct tlb_keeper *tlb;

@@ -49,8 +49,24 @@ static inline void *load_host(CPUX86State *env, uint64_t address, unsigned size,
     return tlb_entry_address(entry, access) & TLB_FLAG_BITS ? NULL : (void *)(uintptr_t)(address + entry->addend);
 }
 
-/* The same for a store, after those who hold code of the page have been told. NULL also if that is us. */
-static inline void *store_host(CPUX86State *env, uint64_t address, unsigned size, int mmu_index, uintptr_t retaddr)
+static bool memory_is(const void *host, unsigned size, uint64_t value)
+{
+    switch (size) {
+    case 1:
+        return *(const memory_8 *)host == (uint8_t)value;
+    case 2:
+        return *(const memory_16 *)host == (uint16_t)value;
+    case 4:
+        return *(const memory_32 *)host == (uint32_t)value;
+    default:
+        return *(const memory_64 *)host == value;
+    }
+}
+
+/* The same for a store, after those who hold code of the page have been told. NULL also if that is us, unless the store
+ * changes nothing: then it goes nowhere, and the code stays. */
+static inline void *store_host(CPUX86State *env, uint64_t address, unsigned size, uint64_t value, int mmu_index,
+                               uintptr_t retaddr)
 {
     struct vcpu *vcpu = self;
     struct tlb_entry *entry;
@@ -65,9 +81,11 @@ static inline void *store_host(CPUX86State *env, uint64_t address, unsigned size
     if (entry->addr_write & TLB_FLAG_BITS) {
         uint64_t page = (entry->paddr - ENGINE_RAM_BASE) >> PAGE_SHIFT;
 
-        if ((entry->addr_write & TLB_FLAG_BITS & ~(uint64_t)TLB_NOTDIRTY_BIT) || page >= vcpu->vm->page_count ||
-            !write_claim(vcpu, (uint32_t)page)) {
+        if ((entry->addr_write & TLB_FLAG_BITS & ~(uint64_t)TLB_NOTDIRTY_BIT) || page >= vcpu->vm->page_count) {
             return NULL;
+        }
+        if (!write_claim(vcpu, (uint32_t)page)) {
+            return memory_is(host, size, value) ? &vcpu->nowhere : NULL;
         }
         tlb_let_stores(vcpu, entry, (uint32_t)page, address);
     }
@@ -112,7 +130,7 @@ static inline uint32_t alignment_take(CPUX86State *env, uint64_t address, unsign
         void *host;                                                                                            \
                                                                                                                \
         oi = alignment_take(env, address, (bits) / 8, oi, retaddr);                                            \
-        host = store_host(env, address, (bits) / 8, (int)OI_MMU_INDEX(oi), retaddr);                           \
+        host = store_host(env, address, (bits) / 8, value, (int)OI_MMU_INDEX(oi), retaddr);                    \
         if (host != NULL) {                                                                                    \
             *(memory_##bits *)host = value;                                                                    \
         } else {                                                                                               \
@@ -171,7 +189,7 @@ DEFINE_SWAPPED(64, helper_le_ldq, helper_be_ldq, helper_le_stq, helper_be_stq)
         void *host;                                                                                            \
                                                                                                                \
         mmu_index = mmu_index_of_helper(self, address, mmu_index);                                             \
-        host = store_host(env, address, (bits) / 8, mmu_index, retaddr);                                       \
+        host = store_host(env, address, (bits) / 8, value, mmu_index, retaddr);                                \
         if (host != NULL) {                                                                                    \
             *(memory_##bits *)host = (uint##bits##_t)value;                                                    \
         } else {                                                                                               \

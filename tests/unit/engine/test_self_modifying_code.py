@@ -232,3 +232,30 @@ def test_a_store_through_an_entry_of_before_is_seen_in_the_page_that_it_goes_to(
     long_mode.map(ALIAS, DATA + PAGE_SIZE, P | W | A | D)
     state = long_mode.finish()
     assert (long_mode.load(DATA + 1, 1), state.rax) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("store", "held"),
+    [
+        ("movb $0xb8, (%rsi)", True),
+        ("movw $0x01b8, (%rsi)", True),
+        ("movl $0x1b8, (%rsi)", True),
+        ("movabsq $0xc300000001b8, %rax; movq %rax, (%rsi)", True),
+        ("movl $0x2b8, (%rsi)", False),
+        ("movb $1, 6(%rsi)", False),
+    ],
+)
+def test_a_store_of_what_is_there_leaves_the_code(long_mode: LongModeMachine, store: str, held: bool) -> None:
+    """Its translation stays, which a store of anything else to the page makes go."""
+    long_mode.boot(f"call *%rsi; {store}; jmp 1f; 1: mark; call *%rsi; movl %eax, %ebx; done", rsi=DATA)
+    long_mode.write(DATA, bytes.fromhex("b8 01 00 00 00 c3 00 00"))
+    long_mode.mark()
+    assert (long_mode.holders[DATA // PAGE_SIZE] == 1) is held
+    assert long_mode.finish().rbx == (2 if "2b8" in store else 1)
+
+
+def test_a_store_of_what_is_there_marks_the_page_dirty(long_mode: LongModeMachine) -> None:
+    long_mode.boot("call *%rsi; movb $0xc3, (%rsi); done", rsi=DATA)
+    long_mode.write(DATA, b"\xc3")
+    long_mode.finish()
+    assert long_mode.flags(DATA) & D

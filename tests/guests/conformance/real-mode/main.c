@@ -127,7 +127,7 @@ static void memory(void)
 	CHECK("a segment of 4 GiB is read", event.eax, 0xcafef00d);
 	RUN(r_a20);
 	memcpy(&first, (uint8_t *)0x100000, sizeof first);
-	CHECK("FFFF:0010 is at 1 MiB", event.eax == first, 1);
+	CHECK("FFFF and 0010 lead to 1 MiB", event.eax == first, 1);
 	RUN(r_strings);
 	CHECK("REP STOS and REP MOVS", event.eax & 0xffffff00, 0x11223300);
 	CHECK("REP MOVS moves DI", event.ebx & 0xffff, 0x110);

@@ -20,6 +20,8 @@ _DEFAULTS: dict[str, object] = {
     "cpu.model": "qemu64",
     "action.triple_fault": "reset",
 }
+# Who QEMU's `max` is without KVM, where ours is an Intel CPU. Guests go by the vendor, as SYSCALL does.
+_TCG_MAX = "vendor=AuthenticAMD,family=15,model=107,stepping=1,model-id=QEMU TCG CPU version 2.5+"
 # A terminal without keys of ours, whose Ctrl-C ends the run: what -serial stdio is.
 STDIO: Mapping[str, object] = {"backend": "stdio"}
 
@@ -61,12 +63,19 @@ class CommandLine:
         for key, value in (_DEFAULTS | self._console()).items():
             if key not in self.values:
                 self.set(key, value, "default")
+        self._name_max()
         needs_kernel = {"boot.append": "-append", "boot.initrd": "-initrd"}
         for key, option in needs_kernel.items():
             if "boot.kernel" not in self.values and key in self.values:
                 raise ConfigError(f"{option} only allowed with -kernel option")
         if "boot.kernel" not in self.values and self.values.get("machine.type") != "none":
             raise ConfigError("there is no firmware here that could boot, -kernel FILE is right")
+
+    def _name_max(self) -> None:
+        """`-cpu max` says who QEMU says it is; what the user says of it comes after that, and wins."""
+        name, _, changes = str(self.values["cpu.model"]).partition(",")
+        if name == "max" and str(self.values.get("machine.accel", "unicorn")).startswith("unicorn"):
+            self.values["cpu.model"] = ",".join(part for part in (name, _TCG_MAX, changes) if part)
 
     def _console(self) -> dict[str, object]:
         """Where the first serial line and the monitor are unless it is said."""

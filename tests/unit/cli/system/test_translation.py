@@ -11,6 +11,7 @@ from mpvm.cli.system.command_line import CommandLine
 from mpvm.cli.system.options import OPTIONS
 
 KERNEL = ["-kernel", "builtin:smp"]
+TCG_MAX = "vendor=AuthenticAMD,family=15,model=107,stepping=1,model-id=QEMU TCG CPU version 2.5+"
 
 
 def translated(*argv: str) -> CommandLine:
@@ -39,7 +40,10 @@ TABLE: list[tuple[str, str, Any]] = [
     ("-machine hpet=off", "machine.hpet", False),
     ("-no-hpet", "machine.hpet", False),
     ("-machine kernel=k,append=x=1,,2", "boot.append", "x=1,2"),
-    ("-cpu max,+vmx,-avx,x2apic=off", "cpu.model", "max,+vmx,-avx,x2apic=off"),
+    ("-cpu Haswell,+vmx,-avx,x2apic=off", "cpu.model", "Haswell,+vmx,-avx,x2apic=off"),
+    ("-cpu max", "cpu.model", f"max,{TCG_MAX}"),
+    ("-cpu max,-avx,vendor=GenuineIntel", "cpu.model", f"max,{TCG_MAX},-avx,vendor=GenuineIntel"),
+    ("-accel kvm -cpu max", "cpu.model", "max"),
     ("-nodefaults", "cpu.model", "qemu64"),
     ("-smp 4", "machine.smp", {"cpus": 4}),
     ("-smp cpus=4,sockets=2,cores=2,threads=1,maxcpus=4", "machine.smp", None),

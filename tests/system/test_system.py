@@ -19,6 +19,7 @@ from tests.system.runner import Launcher, Run, read_until
 SYSTEM: Final = (sys.executable, "-m", "mpvm.cli.system")
 NAME: Final = "mpvm-system-x86_64"
 SMP_GUEST: Final = debian.REPOSITORY / "mpvm" / "guests" / "smp.elf"
+KERNELS: Final = Path(__file__).parent / "kernels"
 EXIT: Final = "-device isa-debug-exit,iobase=0xf4,iosize=0x4"
 SECONDS: Final = 120
 
@@ -107,6 +108,25 @@ def test_a_multiboot_kernel_may_be_an_elf64_file(launch: Launcher, folder: Path)
     )
     assert (run.status, run.messages) == (33, "")
     assert "multiboot64.elf x" in run.console
+
+
+@pytest.mark.parametrize("name", ["kludge", "pvh"])
+def test_a_kernels_protocol_is_told_by_its_content(launch: Launcher, folder: Path, name: str) -> None:
+    source, linked, image = KERNELS / f"{name}.S", folder / f"{name}.o", folder / name
+    link = [
+        "-Wl,-Ttext=0x200000,--section-start=.note.xen=0x201000,--build-id=none",
+        "-nostdlib",
+        "-static",
+        "-no-pie",
+    ]
+    subprocess.run(["cc", "-m32", *link, source, "-o", linked], check=True)
+    if name == "kludge":
+        subprocess.run(["objcopy", "-O", "binary", "-j", ".text", linked, image], check=True)
+    else:
+        linked.rename(image)
+    options = f"-nodefaults -display none {EXIT} -kernel {name} -append pvh -initrd env"
+    mpvm, other = on_both(launch, folder, options)
+    assert (mpvm.status, mpvm.messages) == (other.status, other.messages) == (33, "")
 
 
 def test_a_bzimage_boots_with_its_initrd(launch: Launcher) -> None:

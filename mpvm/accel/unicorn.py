@@ -34,7 +34,7 @@ def _named(names: str) -> frozenset[str]:
 ENGINE_FEATURES: Final = _named(
     "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ss"
     " pni pclmulqdq ssse3 cx16 sse4.1 sse4.2 x2apic movbe popcnt tsc-deadline aes xsave rdrand hypervisor"
-    " fsgsbase bmi1 smep bmi2 erms adx smap clflushopt clwb umip pku la57 pks"
+    " fsgsbase bmi1 smep bmi2 erms rdseed adx smap clflushopt clwb umip pku la57 pks"
     " syscall nx mmxext pdpe1gb rdtscp lm 3dnowext 3dnow lahf-lm cr8legacy abm sse4a 3dnowprefetch"
     " tsc-adjust invtsc xsaveopt xgetbv1 arat kvm-steal-time"
     " topoext ht cmp-legacy"

@@ -119,6 +119,7 @@ _OTHERS: Final = """
     xadd 0F C1 Ev Gv f:arith lock
     cmpxchg 0F B0 Eb Gb f:arith lock w:2
     cmpxchg 0F B1 Ev Gv f:arith lock w:2
+    cmpxchg 0F B1 Rd Gd f:arith o64
     cmpxchg8b 0F C7 /1 M8 f:z lock w:2 cx
     bswap 0F C8 +r width:y
     bt 0F A3 Ev Gv f:bt

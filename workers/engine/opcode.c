@@ -212,6 +212,38 @@ static bool movbe_without_memory(const struct head *head)
            MODRM_MOD(head_peek(head)) == 3;
 }
 
+/* --- Instructions that the translator runs without their feature ------------------------------------------------- */
+
+/* RDSEED; EXTRQ, INSERTQ, MOVNTSS and MOVNTSD; and TPAUSE, UMONITOR and UMWAIT, which no model has. */
+static bool feature_missing(const struct head *head)
+{
+    enum { CPUID_7_EBX_RDSEED = 1u << 18, CPUID_EXT3_SSE4A = 1u << 6 };
+    const uint64_t *features = ENV_FEATURES(head->vcpu->env);
+    bool sse4a = (features[MPVM_FEATURE_WORD_CPUID_8000_0001_ECX] & CPUID_EXT3_SSE4A) != 0;
+    uint8_t modrm;
+
+    if (head->map != MAP_0F) {
+        return false;
+    }
+    switch (head->opcode) {
+    case 0x2b:
+        return (head->prefixes & (PREFIX_REP | PREFIX_REPNE)) && !sse4a;
+    case 0x78:
+    case 0x79:
+        return (head->prefixes & (PREFIX_OPERAND | PREFIX_REPNE)) && !sse4a;
+    case 0xae:
+        modrm = head_peek(head);
+        return MODRM_MOD(modrm) == 3 && MODRM_REG(modrm) == 6 &&
+               (head->prefixes & (PREFIX_OPERAND | PREFIX_REP | PREFIX_REPNE));
+    case 0xc7:
+        modrm = head_peek(head);
+        return MODRM_MOD(modrm) == 3 && MODRM_REG(modrm) == 7 &&
+               !(features[MPVM_FEATURE_WORD_CPUID_7_0_EBX] & CPUID_7_EBX_RDSEED);
+    default:
+        return false;
+    }
+}
+
 /* --- CR0.TS and CR0.EM (SDM vol. 3, 2.5 and table 13-1) --------------------------------------------------------- */
 
 /* MMX and SSE, as far as the translator asks TS first; and which of them are SSE's. */
@@ -435,7 +467,7 @@ void opcode_check(const struct head *head, TCGContext *tcg)
         if (!lockable(head)) {
             feed_ud2(head);
         }
-    } else if (head->map != MAP_ONE ? movbe_without_memory(head)
+    } else if (head->map != MAP_ONE ? movbe_without_memory(head) || feature_missing(head)
                                     : head->opcode == OPCODE_POP_MODRM && MODRM_REG(head_peek(head)) != 0) {
         feed_ud2(head);
     } else if (head->map == MAP_ONE && head->opcode == OPCODE_INT1) {

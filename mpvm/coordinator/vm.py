@@ -121,6 +121,8 @@ class VirtualMachine:
         self._bringing_up = True
         self._exit_callbacks: ExitCallbacks | None = None
         self._reset_requested = False
+        # A signal has come after the end.
+        self._hurried = False
         # A vCPU that asks for it is to stop behind its exit.
         self._stop_requested = False
         # What is done at an event: the monitor may change it.
@@ -178,6 +180,8 @@ class VirtualMachine:
             def handle(pid: int) -> None:
                 if self._end is None:
                     self._observer.signalled(number, pid)
+                else:
+                    self._hurried = True
                 self.end(status, f"ended by {number.name}", "host-signal")
 
             return handle
@@ -314,6 +318,9 @@ class VirtualMachine:
         trace("main_step", "outcome")
         assert self._end is not None
         self.vcpus.stop()
+        if self._end.guest:
+            # A reader may take its time for what the guest has said; a signal cuts that short.
+            self.loop.run(lambda: self._hurried or not self.chardevs.pending())
         for vcpu in sorted(self.vcpus.vcpus, key=lambda vcpu: int(vcpu.area.first_entry_ns)):
             if entered_ns := int(vcpu.area.first_entry_ns):
                 trace("vcpu_first_entry", vcpu.index, at_ns=entered_ns)
@@ -370,7 +377,8 @@ class VirtualMachine:
         chardev.connect(session.receive, lambda: _MONITOR_ROOM, None, session.opened)
         if isinstance(chardev, MuxFrontEnd):
             chardev.focused = session.focused
-        elif chardev.is_open:
+            session.has_focus = chardev.has_focus
+        if chardev.is_open:
             session.opened(True)
 
     def power_off(self) -> None:

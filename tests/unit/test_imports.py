@@ -30,6 +30,17 @@ def test_a_vm_without_a_client_imports_no_server_of_qmp() -> None:
     } == set()
 
 
+def test_a_machine_pays_only_for_the_chardevs_monitors_and_clocks_that_it_has() -> None:
+    imported = _imported_by("import mpvm.coordinator.vm")
+    chardevs = {
+        f"mpvm.coordinator.chardev.{name}" for name in ("mux", "socket", "pipe", "pty", "log", "telnet")
+    }
+    others = {f"mpvm.coordinator.{name}" for name in ("daemon", "pidfile", "rtc_clock")}
+    config = {"mpvm.config.chardev_options", "mpvm.config.dates"}
+    assert imported & (chardevs | others | config) == set()
+    assert not any(name.startswith("mpvm.tools") for name in imported)
+
+
 def test_a_worker_imports_of_mpvm_only_its_abi_and_the_trampoline_that_starts_it() -> None:
     ours = {name for name in _imported_by("import workers.vcpu") if name.startswith("mpvm.")}
     assert {name for name in ours if not name.startswith("mpvm.abi")} == set()

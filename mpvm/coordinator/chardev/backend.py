@@ -2,9 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mpvm.hw.char.chardev import Chardev
+
+if TYPE_CHECKING:
+    from mpvm.coordinator.chardev.output import BufferedOutput
 
 
 class Loop(Protocol):
@@ -22,6 +25,8 @@ class Loop(Protocol):
 class Backend(Chardev):
     """Base of them. `start` begins the I/O, `close` ends it."""
 
+    _output: "BufferedOutput | None" = None
+
     @abstractmethod
     def start(self, loop: Loop) -> None:
         """Do I/O in `loop` from now on."""
@@ -34,6 +39,11 @@ class Backend(Chardev):
     def filename(self) -> str:
         """What it is connected to, as the monitor tells it."""
         raise NotImplementedError
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is output that its reader has not taken yet, and that is to be waited for."""
+        return self._output is not None and self._output.pending
 
     def tail(self) -> str:
         """The end of what the guest has written, where it is remembered."""

@@ -113,6 +113,10 @@ class Chardevs:
         for backend in self.backends:
             backend.start(loop)
 
+    def pending(self) -> bool:
+        """Whether there is output that its reader has not taken yet."""
+        return any(backend.pending for backend in self.backends)
+
     def close(self) -> None:
         """End the I/O; a terminal is restored."""
         while self.backends:

@@ -11,6 +11,7 @@ class FileChardev(Backend):
     """Writes to `path`, which is made anew, or with `append` goes on; there is no input."""
 
     filename = "file"
+    _output: BufferedOutput
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         super().__init__()

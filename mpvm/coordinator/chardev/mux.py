@@ -25,6 +25,11 @@ class MuxFrontEnd(Chardev):
         self.focused: Callable[[bool], None] = lambda _focused: None
 
     @property
+    def has_focus(self) -> bool:
+        """Whether the input is its."""
+        return self._mux.is_at(self)
+
+    @property
     def waiting(self) -> int:
         """Bytes of input that have not been taken."""
         return len(self._waiting)
@@ -86,6 +91,10 @@ class Mux:
         if takes_focus or self._focus is None:
             self._focus = made
         return made
+
+    def is_at(self, front_end: MuxFrontEnd) -> bool:
+        """Whether `front_end` gets the input."""
+        return self._focus is front_end
 
     def write(self, data: bytes) -> None:
         """To the backend, with the time before each line if that is wanted."""

@@ -83,6 +83,11 @@ class BufferedOutput:
         if self._buffer:
             self._schedule()
 
+    @property
+    def pending(self) -> bool:
+        """Whether the loop is still to write something that `close` would wait for."""
+        return bool(self._buffer) and self._loop is not None and self._patience > 0
+
     def write(self, data: bytes) -> None:
         """Take `data`."""
         self.tail.add(data)

@@ -14,6 +14,7 @@ class PipeChardev(StreamInput):
     """Both are opened for reading and writing, so that nobody has to be there, and who comes may go again."""
 
     filename = "pipe"
+    _output: BufferedOutput
 
     def __init__(self, path: Path) -> None:
         super().__init__()

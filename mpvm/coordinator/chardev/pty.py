@@ -19,6 +19,8 @@ _OFLAG: Final = 1
 class PtyChardev(StreamInput):
     """Tells its name on stderr, as the line called `label`."""
 
+    _output: BufferedOutput
+
     def __init__(self, label: str) -> None:
         super().__init__()
         try:

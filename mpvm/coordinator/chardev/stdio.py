@@ -13,6 +13,7 @@ class StdioChardev(StreamInput):
     """
 
     filename = "stdio"
+    _output: BufferedOutput
 
     def __init__(self, *, signal: bool = True, input_fd: int = 0, output_fd: int = 1) -> None:
         super().__init__()

@@ -27,7 +27,8 @@ class HmpSession:
         self.format, self.size = "x", 4
         self._to = write
         self._greeted = False
-        self._focused = True
+        # Whether keys are this monitor's; of several at one chardev, they are one's.
+        self.has_focus = True
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._editor = LineEditor(self.write, self._entered, complete)
         self._editor.prompt = PROMPT
@@ -39,13 +40,13 @@ class HmpSession:
         self._editor.feed(self._decoder.decode(data))
 
     def opened(self, is_open: bool) -> None:
-        """Somebody has come, and is greeted, or has gone."""
-        if is_open:
+        """Somebody has come, and is greeted where the keys are this monitor's, or has gone."""
+        if is_open and self.has_focus:
             self._greet()
 
     def focused(self, focused: bool) -> None:
         """The keys are this monitor's from now on, or no more."""
-        self._focused = focused
+        self.has_focus = focused
         if not focused:
             self.write("\n")
         elif self._greeted:
@@ -85,7 +86,7 @@ class HmpSession:
             self.execute(line)
         except MpvmError as error:
             self.line(f"Error: {error}")
-        if self._focused:
+        if self.has_focus:
             self._editor.show()
 
     def execute(self, line: str) -> None:

@@ -1,10 +1,13 @@
 """A whole run with real shared memory, sockets, devices and loop; the workers are threads without a guest."""
 
+import fcntl
 import gc
 import os
 import re
+import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from mpvm.accel.kvm import KvmAccelerator
 from mpvm.config import Action, Boot, ChardevSpec, Config, Machine
 from mpvm.coordinator import forkserver, vm
 from mpvm.coordinator import main as vl
+from mpvm.coordinator.chardev.output import BufferedOutput
 from mpvm.coordinator.launch import endpoint
 from mpvm.coordinator.observer import Observer
 from mpvm.coordinator.outcome import Outcome
@@ -111,7 +115,7 @@ class Bench:
         self.scripts = scripts
         machine = Machine(smp=single_socket(len(scripts)), memory=16 << 20)
         boot = Boot(kernel=self.kernel, protocol="flat")
-        chardev = ChardevSpec("file", self.console)
+        chardev = config.pop("console", ChardevSpec("file", self.console))
         config.setdefault("isa_debug_exit", True)
         self.vm = VirtualMachine(
             Config(machine=machine, boot=boot, serial=(chardev,), **config), self.observer
@@ -192,6 +196,38 @@ def test_a_status_is_cut_to_what_a_process_can_hand_on(bench: Bench) -> None:
 def test_the_console_has_all_that_was_written(bench: Bench) -> None:
     bench.run(does(*(out(0x3F8, byte) for byte in b"hello\n"), POWER_OFF))
     assert bench.console.read_bytes() == b"hello\n"
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+def test_a_reader_may_take_its_time_for_a_guests_last_words_until_a_signal_comes(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: bool
+) -> None:
+    patience = 0.01
+    monkeypatch.setitem(BufferedOutput.__init__.__kwdefaults__ or {}, "patience", patience)
+    for name in ("line.in", "line.out"):
+        os.mkfifo(tmp_path / name)
+    fifo = os.open(tmp_path / "line.out", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.fcntl(fifo, fcntl.F_SETPIPE_SZ, 4096)
+    words, got = os.urandom(20_000), bytearray()
+
+    def reads(worker: FakeWorker) -> None:
+        worker.come_up()
+        bench.vm.call(lambda: bench.vm.chardevs.backends[0].write(words))
+        # Actions run between two events of the loop: after this exit at the latest.
+        worker.exit(*out(0x80, 0))
+        worker.exit(*POWER_OFF)
+        if signalled:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            return
+        time.sleep(10 * patience)
+        while len(got) < len(words):
+            select.select([fifo], [], [])
+            got.extend(os.read(fifo, 1 << 16))
+
+    outcome = bench.run(reads, console=ChardevSpec("pipe", tmp_path / "line"))
+    assert outcome.status == 0
+    assert got == (b"" if signalled else words)
+    os.close(fifo)
 
 
 def test_posted_writes_come_before_the_exit_that_follows_them(bench: Bench) -> None:

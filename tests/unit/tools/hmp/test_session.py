@@ -65,6 +65,9 @@ def test_who_comes_is_greeted_and_who_comes_back_sees_the_line_as_it_was(monitor
 
 
 def test_a_shared_monitor_greets_when_it_is_gone_to(monitor: Monitor) -> None:
+    monitor.session.has_focus = False
+    monitor.session.opened(True)
+    assert monitor.said == b""
     monitor.session.focused(True)
     assert monitor.said.decode() == GREETING
 

@@ -6,6 +6,7 @@ BENCHMARKS_ARGS ?= --quick
 SOAK_BOOTS ?= 20
 SOAK_SECONDS ?= 600
 SOAK_LOAD_SECONDS ?= 5
+SOAK_INSTRUCTIONS ?= 20000000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,6 +41,7 @@ soak: $(DEVELOPMENT) $(COMPILED) ## The long forms of the tests, an hour or more
 	$(BIN)/python -m tests.system.soak --boots 1 --smp 1 2 4 8 --run loads,all,$(SOAK_LOAD_SECONDS) --seconds 1800
 	$(BIN)/python -m tests.system.litmus --seconds $(SOAK_SECONDS)
 	$(BIN)/python -m tests.system.litmus --seconds $(SOAK_SECONDS) --late
+	$(BIN)/python -m tests.fuzz.instructions --count $(SOAK_INSTRUCTIONS)
 	$(BIN)/python -m tests.system.moving --moves 1000 --smp 4
 	$(BIN)/python -m tests.system.moving --moves 200 --smp 2 --linux
 

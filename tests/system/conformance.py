@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mpvm.guests.build import folders
-from tests.system import debian, litmus, reference
+from tests.system import debian, litmus, masked, reference
 from tests.system.runner import Launcher, Run, launcher
 
 SOURCES = litmus.SOURCES / "conformance"
@@ -215,7 +215,7 @@ def main() -> int:
 
 def page(sections: Sequence[str]) -> str:
     """The whole of docs/conformance.md."""
-    return "\n".join([_INTRODUCTION, *sections])
+    return "\n".join([_INTRODUCTION, masked.section(), *sections])
 
 
 _INTRODUCTION = """# Conformance

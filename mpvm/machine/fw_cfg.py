@@ -1,6 +1,7 @@
 """What a board tells firmware and kernels by fw_cfg: its size, its memory map, and what was to be booted."""
 
 import functools
+import struct
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,6 +14,9 @@ from mpvm.hw.nvram.fw_cfg import FwCfg, Item, Key
 from mpvm.machine.base import BootSpec, MachineSpec
 from mpvm.memory.ram import GuestRam
 
+_HPET: Final = struct.Struct("<IQHB")
+_HPETS_MAX: Final = 8
+_NO_HPET: Final = 0xFF
 _SETUP_SECTORS_DEFAULT: Final = 4  # "for backwards compatibility, if the field contains 0" (boot.rst)
 
 
@@ -29,6 +33,17 @@ def add_items(device: FwCfg, spec: MachineSpec, ram: GuestRam) -> None:
         if name in device.files:
             raise ConfigError(f"fw_cfg: the machine has a file {name} itself, another name is right")
         device.files[name] = functools.partial(bytes, content)
+
+
+def hpet_item(block_id: int | None) -> bytes:
+    """QEMU's hpet_fw_config: how many HPETs, and eight places for one; `block_id` None: there is none."""
+    # Imported here: next to no guest asks.
+    from mpvm.hw.acpi.tables import HPET_BASE
+
+    if block_id is None:
+        return bytes([_NO_HPET]) + bytes(_HPETS_MAX * _HPET.size)
+    # No least tick is told, nor a protection of its page.
+    return b"\x01" + _HPET.pack(block_id, HPET_BASE, 0, 0).ljust(_HPETS_MAX * _HPET.size, b"\0")
 
 
 def _e820(ram: GuestRam) -> bytes:

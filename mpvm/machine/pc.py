@@ -1,5 +1,6 @@
 """What boards of the PC kind are made of (QEMU's hw/i386/pc.c)."""
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 from mpvm.hw.acpi.pm import AcpiPm
@@ -9,7 +10,7 @@ from mpvm.hw.misc.ferr import FerrLatch
 from mpvm.hw.misc.i8042 import I8042
 from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
 from mpvm.hw.misc.port92 import Port92
-from mpvm.hw.nvram.fw_cfg import FwCfg
+from mpvm.hw.nvram.fw_cfg import FwCfg, Key
 from mpvm.hw.timer.i8254 import Pit
 from mpvm.hw.timer.mc146818 import Rtc
 from mpvm.machine import cpus, firmware, fw_cfg, irq
@@ -38,8 +39,15 @@ def pc_memory_init(machine: X86Machine) -> None:
     """What says where RAM is: fw_cfg, with the memory map and what is to be booted."""
     device = machine.new(FwCfg)
     fw_cfg.add_items(device, machine.spec, machine.ram)
+    if machine.has_hpet:
+        device.items[Key.HPET] = functools.partial(_hpet_item, machine)
     machine.add_child("fw_cfg", device)
     machine.realize(device)
+
+
+def _hpet_item(machine: X86Machine) -> bytes:
+    # The device comes after fw_cfg.
+    return fw_cfg.hpet_item(None if machine.hpet is None else machine.hpet.block_id)
 
 
 def pc_basic_device_init(machine: X86Machine) -> None:

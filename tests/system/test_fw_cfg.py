@@ -25,7 +25,6 @@ _OTHERS: Final = {
     0x12: "multiboot's information",
     0x14: "QEMU has no command line here for multiboot, mpvm has that of every kernel",
     0x15: "the same",
-    0x8004: "the HPET, for firmware that builds tables; the reference's machine has one",
 }
 # Files for firmware (SeaBIOS, OVMF), which builds the tables and finds the devices that they tell of.
 _FOR_FIRMWARE: Final = {

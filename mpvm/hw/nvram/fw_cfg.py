@@ -61,6 +61,7 @@ class Key(IntEnum):
     FILE_DIR = 0x19
     # The architecture's own (FW_CFG_ARCH_LOCAL).
     IRQ0_OVERRIDE = 0x8002
+    HPET = 0x8004
 
 
 class DmaControl(IntFlag):

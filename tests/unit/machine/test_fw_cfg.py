@@ -11,7 +11,7 @@ from mpvm.boot.e820 import e820_map, encode
 from mpvm.cpu.topology import topology
 from mpvm.hw.nvram.fw_cfg import FwCfg, Key
 from mpvm.machine import BootSpec, MachineSpec
-from mpvm.machine.fw_cfg import add_items
+from mpvm.machine.fw_cfg import add_items, hpet_item
 from mpvm.memory.dma import DmaMemory
 from mpvm.memory.ram import GuestRam, ram_slots
 from tests.unit.hw.plug import plug
@@ -92,6 +92,13 @@ def test_a_file_of_the_machines_own_is_not_the_users(tmp_path: Path) -> None:
 def test_the_uuid_is_in_the_order_of_its_text(tmp_path: Path) -> None:
     assert Told(tmp_path).item(Key.UUID, 16) == bytes(16)
     assert Told(tmp_path, uuid=bytes(range(16))).item(Key.UUID, 17) == bytes(range(16)) + b"\0"
+
+
+def test_an_hpet_is_told_with_its_address_or_that_there_is_none() -> None:
+    told = hpet_item(0x8086A201)
+    assert told[:13] == bytes.fromhex("01 01a28680 0000d0fe00000000")
+    assert len(told) == len(hpet_item(None)) == 121
+    assert hpet_item(None)[:2] == b"\xff\0"
 
 
 def test_the_timers_interrupt_is_said_to_be_at_another_pin(tmp_path: Path) -> None:

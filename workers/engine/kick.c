@@ -206,6 +206,12 @@ static void timer_set(struct vcpu *vcpu, uint64_t deadline_ns)
     if (deadline_ns == vcpu->timer_armed_ns) {
         return;
     }
+    /* One that will come earlier need not be moved, which is a system call: guests push their timers on and on. When
+     * it comes, lapic_timer_check() arms it for what is still to wait for. */
+    if (vcpu->timer_armed_ns != 0 && vcpu->timer_armed_ns < deadline_ns && vcpu->preemption_ns == 0 &&
+        monotonic_ns() < vcpu->timer_armed_ns) {
+        return;
+    }
     vcpu->timer_armed_ns = deadline_ns;
     timer_settime(vcpu->timer, TIMER_ABSTIME, &spec, NULL);
 }

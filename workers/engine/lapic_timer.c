@@ -111,6 +111,7 @@ void lapic_timer_check(struct vcpu *vcpu)
     }
     uint64_t now = monotonic_ns();
     if (now < area->lapic.timer_expiry_ns) {
+        timer_arm(vcpu, area->lapic.timer_expiry_ns);
         return;
     }
     vcpu->steal_due = true;

@@ -1,5 +1,6 @@
 """The local APIC timer: one-shot, periodic and TSC-deadline (SDM vol. 3, 10.5.4)."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +48,48 @@ def test_a_one_shot_timer_interrupts_once_and_stops_at_zero(long_mode: LongModeM
 def test_a_timer_interrupts_a_program_that_never_exits(long_mode: LongModeMachine) -> None:
     long_mode.boot(f"{enable()} {write(LVT_TIMER, VECTOR)} sti; {write(TIMER_INITIAL, 1000)} 1: jmp 1b")
     assert long_mode.event().vector == VECTOR
+
+
+@pytest.mark.parametrize("wait", ["hlt", "1: jmp 1b"])
+def test_a_timer_that_is_pushed_on_interrupts_at_its_new_time(long_mode: LongModeMachine, wait: str) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_TIMER, VECTOR)} {write(TIMER_DIVIDE, 0xB)}
+        {write(TIMER_INITIAL, 2_000_000)}
+        {write(TIMER_INITIAL, 20_000_000)}
+        sti
+        {wait}
+    """)
+    assert long_mode.event().vector == VECTOR
+    assert time.monotonic_ns() - long_mode.area.lapic.timer_start_ns >= 20_000_000
+
+
+@pytest.mark.parametrize("wait", ["hlt", "1: jmp 1b"])
+def test_a_deadline_that_is_pushed_on_interrupts_at_its_new_time(
+    long_mode: LongModeMachine, wait: str
+) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_TIMER, TSC_DEADLINE | VECTOR)}
+        {msr_write(TSC, 0)} {msr_write(TSC_DEADLINE_MSR, 5_000_000)} {msr_write(TSC_DEADLINE_MSR, 50_000_000)}
+        sti
+        {wait}
+    handler:
+        rdtsc
+        done
+    """)
+    long_mode.set_gate(VECTOR, long_mode.label("handler"))
+    state = long_mode.finish()
+    assert state.rdx << 32 | state.rax >= 50_000_000
+
+
+def test_a_timer_that_is_pulled_in_interrupts_at_its_new_time(long_mode: LongModeMachine) -> None:
+    long_mode.boot(f"""
+        {enable()} {write(LVT_TIMER, VECTOR)} {write(TIMER_DIVIDE, 0xB)}
+        {write(TIMER_INITIAL, LONG)} {write(TIMER_INITIAL, 1000)}
+        sti
+        hlt
+    """)
+    assert long_mode.event().vector == VECTOR
+    assert time.monotonic_ns() - long_mode.area.lapic.timer_start_ns < LONG
 
 
 def test_a_periodic_timer_interrupts_again_and_again(long_mode: LongModeMachine) -> None:

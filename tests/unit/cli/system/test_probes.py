@@ -66,8 +66,9 @@ def test_devices_are_listed_by_heading_a_line_each(word: str, ask: Asker) -> Non
 
 def test_the_list_of_devices_is_what_can_be_added() -> None:
     listed = {(name, bus) for devices in device_list.DEVICES.values() for name, bus, _text in devices}
-    there = {(cls.type_name, cls.bus_type) for cls in object_class_get_list("device") if cls.user_creatable}
-    assert listed == there
+    # Other tests of this process may have types of their own.
+    ours = [cls for cls in object_class_get_list("device") if cls.__module__.startswith("mpvm.")]
+    assert listed == {(cls.type_name, cls.bus_type) for cls in ours if cls.user_creatable}
 
 
 def test_a_devices_properties_are_listed(ask: Asker) -> None:

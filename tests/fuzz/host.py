@@ -13,7 +13,8 @@ from typing import Final, Self
 
 from tests.fuzz import layout, runner
 
-_PTRACE_CONT, _PTRACE_GETREGS = 7, 12
+_PTRACE_CONT, _PTRACE_GETREGS, _PTRACE_SETOPTIONS = 7, 12, 0x4200
+_PTRACE_O_EXITKILL: Final = 1 << 20
 _RIP_IN_USER_REGS: Final = 16
 _ALL_THREADS: Final = 0x40000000
 
@@ -56,6 +57,8 @@ class Host:
             at += region.size
         self._offsets = offsets
         self._wait_for_stop()
+        # Else it would go on without us, and never end, should we be killed.
+        self._libc.ptrace(_PTRACE_SETOPTIONS, self._process.pid, None, _PTRACE_O_EXITKILL)
 
     def __enter__(self) -> Self:
         return self

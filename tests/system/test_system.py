@@ -13,7 +13,8 @@ from typing import Final
 import pexpect
 import pytest
 
-from tests.system import debian, linux, reference
+from mpvm.cpu.features import FEATURES, WORD_SOURCES, CpuidRegister
+from tests.system import cpuid, debian, linux, reference
 from tests.system.runner import Launcher, Run, read_until
 
 SYSTEM: Final = (sys.executable, "-m", "mpvm.cli.system")
@@ -288,6 +289,20 @@ def test_a_feature_that_can_not_be_had_is_qemus_warning(launch: Launcher, folder
     mpvm, other = on_both(launch, folder, options)
     assert mpvm.status == other.status == 33
     assert mpvm.messages.replace(NAME, reference.PROGRAM) == other.messages
+
+
+@pytest.mark.parametrize("model", ["qemu64", "kvm64", "Opteron_G1", "Haswell", "EPYC", "max"])
+def test_a_cpu_shows_no_feature_that_qemus_has_not(launch: Launcher, folder: Path, model: str) -> None:
+    options = f"-nodefaults -display none {EXIT} -serial stdio -kernel cpuid.elf -cpu {model}"
+    (mpvm,), (other,) = (cpuid.parse(run.console) for run in on_both(launch, folder, options))
+    shown = {
+        name
+        for name, (word, bit) in FEATURES.items()
+        if isinstance(where := WORD_SOURCES[word], CpuidRegister)
+        and mpvm.register(where) & ~other.register(where) & 1 << bit
+    }
+    # PREFETCHW runs on both; QEMU tells of it by 3DNow! alone.
+    assert shown - {"3dnowprefetch"} == set()
 
 
 def test_with_nographic_ctrl_a_is_ours_and_ctrl_c_the_guests(launch: Launcher, folder: Path) -> None:

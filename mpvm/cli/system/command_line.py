@@ -22,6 +22,9 @@ _DEFAULTS: dict[str, object] = {
 }
 # Who QEMU's `max` is without KVM, where ours is an Intel CPU. Guests go by the vendor, as SYSCALL does.
 _TCG_MAX = "vendor=AuthenticAMD,family=15,model=107,stepping=1,model-id=QEMU TCG CPU version 2.5+"
+# What models have here and under QEMU's TCG none has; `arat` it has in `max` alone. Who asks for one gets it.
+_TCG_LACKS = ("x2apic", "tsc-deadline", "tsc-adjust", "invtsc", "kvm-steal-time", "rdseed", "topoext")
+_TCG_HAS_IN_MAX = "arat"
 # A terminal without keys of ours, whose Ctrl-C ends the run: what -serial stdio is.
 STDIO: Mapping[str, object] = {"backend": "stdio"}
 
@@ -63,7 +66,7 @@ class CommandLine:
         for key, value in (_DEFAULTS | self._console()).items():
             if key not in self.values:
                 self.set(key, value, "default")
-        self._name_max()
+        self._take_tcgs_cpu()
         needs_kernel = {"boot.append": "-append", "boot.initrd": "-initrd"}
         for key, option in needs_kernel.items():
             if "boot.kernel" not in self.values and key in self.values:
@@ -71,11 +74,16 @@ class CommandLine:
         if "boot.kernel" not in self.values and self.values.get("machine.type") != "none":
             raise ConfigError("there is no firmware here that could boot, -kernel FILE is right")
 
-    def _name_max(self) -> None:
-        """`-cpu max` says who QEMU says it is; what the user says of it comes after that, and wins."""
-        name, _, changes = str(self.values["cpu.model"]).partition(",")
-        if name == "max" and str(self.values.get("machine.accel", "unicorn")).startswith("unicorn"):
-            self.values["cpu.model"] = ",".join(part for part in (name, _TCG_MAX, changes) if part)
+    def _take_tcgs_cpu(self) -> None:
+        """A model is what it is under QEMU's TCG; what the user says of it comes after that, and wins."""
+        name, *changes = str(self.values["cpu.model"]).split(",")
+        if not str(self.values.get("machine.accel", "unicorn")).startswith("unicorn"):
+            return
+        said = {change.lstrip("+-").partition("=")[0].lower().replace("_", "-") for change in changes}
+        lacks = _TCG_LACKS if name == "max" else (*_TCG_LACKS, _TCG_HAS_IN_MAX)
+        identity = [_TCG_MAX] if name == "max" else []
+        without = [f"-{feature}" for feature in lacks if feature not in said]
+        self.values["cpu.model"] = ",".join([name, *identity, *without, *changes])
 
     def _console(self) -> dict[str, object]:
         """Where the first serial line and the monitor are unless it is said."""

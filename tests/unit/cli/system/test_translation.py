@@ -12,6 +12,8 @@ from mpvm.cli.system.options import OPTIONS
 
 KERNEL = ["-kernel", "builtin:smp"]
 TCG_MAX = "vendor=AuthenticAMD,family=15,model=107,stepping=1,model-id=QEMU TCG CPU version 2.5+"
+# What QEMU's TCG has in no model.
+LACKS = "-x2apic,-tsc-deadline,-tsc-adjust,-invtsc,-kvm-steal-time,-rdseed,-topoext"
 
 
 def translated(*argv: str) -> CommandLine:
@@ -40,11 +42,16 @@ TABLE: list[tuple[str, str, Any]] = [
     ("-machine hpet=off", "machine.hpet", False),
     ("-no-hpet", "machine.hpet", False),
     ("-machine kernel=k,append=x=1,,2", "boot.append", "x=1,2"),
-    ("-cpu Haswell,+vmx,-avx,x2apic=off", "cpu.model", "Haswell,+vmx,-avx,x2apic=off"),
-    ("-cpu max", "cpu.model", f"max,{TCG_MAX}"),
-    ("-cpu max,-avx,vendor=GenuineIntel", "cpu.model", f"max,{TCG_MAX},-avx,vendor=GenuineIntel"),
+    ("-cpu Haswell,+vmx,-avx", "cpu.model", f"Haswell,{LACKS},-arat,+vmx,-avx"),
+    (
+        "-cpu qemu64,+x2apic,tsc_deadline=on,arat=off",
+        "cpu.model",
+        "qemu64,-tsc-adjust,-invtsc,-kvm-steal-time,-rdseed,-topoext,+x2apic,tsc_deadline=on,arat=off",
+    ),
+    ("-cpu max", "cpu.model", f"max,{TCG_MAX},{LACKS}"),
+    ("-cpu max,-avx,vendor=GenuineIntel", "cpu.model", f"max,{TCG_MAX},{LACKS},-avx,vendor=GenuineIntel"),
     ("-accel kvm -cpu max", "cpu.model", "max"),
-    ("-nodefaults", "cpu.model", "qemu64"),
+    ("-nodefaults", "cpu.model", f"qemu64,{LACKS},-arat"),
     ("-smp 4", "machine.smp", {"cpus": 4}),
     ("-smp cpus=4,sockets=2,cores=2,threads=1,maxcpus=4", "machine.smp", None),
     ("-smp 2,clusters=1", "machine.smp", {"cpus": 2}),

@@ -208,10 +208,12 @@ class Encoder:
         return _Operand(0xC0 | register & 7, b"", _B if register & 8 else 0)
 
     def _target(self, size: int, aligned: bool) -> int:
-        """An address for `size` bytes: in the window, at times across the last page's end."""
+        """An address for `size` bytes: in the window, at times across the data's begin or end."""
         chance = self._random()
         if chance < 0.03:
             target = layout.DATA_END - int(self._random() * (size + 24)) + 4
+        elif chance < 0.05:
+            target = layout.DATA - int(self._random() * (size + 24)) + 4
         elif chance < 0.1:
             target = layout.DATA + layout.PAGE - int(self._random() * (size + 1))
         else:

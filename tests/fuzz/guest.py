@@ -112,10 +112,11 @@ class Guest:
         self._place("runner", layout.RUNNER, layout.PAGE, 0)
         self._place("variables", variables, layout.RUNNER_BYTES - layout.PAGE, W | NX)
         for region in layout.REGIONS:
-            rights = {"code": 0, "records": NX}.get(region.name, W | NX)
+            rights = {"code": 0, "records": NX, "constants": NX}.get(region.name, W | NX)
             self._place(region.name, region.address, region.size, rights)
         machine.write(self._physical["runner"], runner.PROGRAM.code[: layout.PAGE])
         machine.write(self._physical["variables"], runner.PROGRAM.code[layout.PAGE :])
+        machine.write(self._physical["constants"], layout.CONSTANT_BYTES)
         self._dma = DmaEngine(
             memoryview(machine.vm_block), machine.ram, machine.areas, lambda: True, limit_seconds=10
         )

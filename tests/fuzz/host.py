@@ -56,6 +56,7 @@ class Host:
             offsets[region.name] = at
             at += region.size
         self._offsets = offsets
+        self._put("constants", layout.CONSTANT_BYTES)
         self._wait_for_stop()
         # Else it would go on without us, and never end, should we be killed.
         self._libc.ptrace(_PTRACE_SETOPTIONS, self._process.pid, None, _PTRACE_O_EXITKILL)

@@ -18,8 +18,10 @@ RESULTS: Final = RUNNER + 0x2000000
 # A slot a case; in the first is the way from the others to the runner.
 CODE: Final = 0x21000000
 GATE: Final = CODE
-# Two pages that instructions address, and nothing behind them.
+# Two pages that instructions address, nothing behind them, and before them one that is only read.
 DATA: Final = 0x24000000
+CONSTANTS: Final = DATA - PAGE
+CONSTANT_BYTES: Final = bytes(range(1, 256, 2)) * (PAGE // 128)
 DATA_BYTES: Final = 2 * PAGE
 DATA_END: Final = DATA + DATA_BYTES
 
@@ -69,6 +71,7 @@ REGIONS: Final = (
     Region("records", RECORDS, SLOTS * RECORD_BYTES),
     Region("results", RESULTS, SLOTS * RECORD_BYTES),
     Region("data", DATA, DATA_BYTES),
+    Region("constants", CONSTANTS, PAGE),
 )
 REGIONS_BYTES: Final = sum(region.size for region in REGIONS)
 

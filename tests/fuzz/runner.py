@@ -128,7 +128,7 @@ batch_done:
 _SYS_MMAP, _SYS_SIGACTION, _SYS_SIGRETURN, _SYS_GETPID, _SYS_KILL, _SYS_PTRACE, _SYS_SIGALTSTACK = (
     *(9, 13, 15, 39, 62, 101, 131),
 )
-_MAP_SHARED_FIXED, _PROT = 0x11, {"code": 5, "records": 1, "results": 3, "data": 3}
+_MAP_SHARED_FIXED, _PROT = 0x11, {"code": 5, "records": 1, "results": 3, "data": 3, "constants": 1}
 _SA_SIGINFO_ONSTACK_RESTORER_NODEFER = 0x4 | 0x08000000 | 0x04000000 | 0x40000000
 _SIGSTOP = 19
 # What must not be on while the runner goes on.

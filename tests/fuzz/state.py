@@ -65,7 +65,7 @@ class StateSource:
         middle = layout.DATA + layout.PAGE
         bases = []
         for register in (first, RSI, RDI, RSP):
-            address = middle + int(chance() * 256) - 128
+            address = (middle if chance() < 0.98 else layout.DATA) + int(chance() * 256) - 128
             if register == RSP:
                 address &= -8
             registers[register] = address

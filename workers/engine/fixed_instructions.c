@@ -168,34 +168,92 @@ void fixed_lock_neg(CPUX86State *env, uint64_t word, uint64_t displacement)
     set_flags(env, flags_of_neg(seen, result, bytes));
 }
 
+static uint64_t load(CPUX86State *env, uint64_t address, unsigned bytes, uintptr_t retaddr)
+{
+    int mmu_index = mmu_index_now(env);
+
+    check_alignment(env, address, bytes, retaddr);
+    switch (bytes) {
+    case 1:
+        return uc.cpu_ldub_mmuidx_ra(env, address, mmu_index, retaddr);
+    case 2:
+        return uc.cpu_lduw_mmuidx_ra(env, address, mmu_index, retaddr);
+    case 4:
+        return uc.cpu_ldl_mmuidx_ra(env, address, mmu_index, retaddr);
+    default:
+        return uc.cpu_ldq_mmuidx_ra(env, address, mmu_index, retaddr);
+    }
+}
+
+static void store(CPUX86State *env, uint64_t address, uint64_t value, unsigned bytes, uintptr_t retaddr)
+{
+    int mmu_index = mmu_index_now(env);
+
+    switch (bytes) {
+    case 1:
+        uc.cpu_stb_mmuidx_ra(env, address, (uint32_t)value, mmu_index, retaddr);
+        break;
+    case 2:
+        uc.cpu_stw_mmuidx_ra(env, address, (uint32_t)value, mmu_index, retaddr);
+        break;
+    case 4:
+        uc.cpu_stl_mmuidx_ra(env, address, (uint32_t)value, mmu_index, retaddr);
+        break;
+    default:
+        uc.cpu_stq_mmuidx_ra(env, address, value, mmu_index, retaddr);
+        break;
+    }
+}
+
 /* The same while no other CPU runs. */
 void fixed_neg_alone(CPUX86State *env, uint64_t word, uint64_t displacement)
 {
     struct operands operands = unpacked(word);
     unsigned bytes = operands.bytes;
-    int mmu_index = mmu_index_now(env);
-    uint64_t address = address_of(&operands, displacement), seen, result;
+    uint64_t address = address_of(&operands, displacement);
+    uint64_t seen = load(env, address, bytes, RETADDR), result = low_bytes(-seen, bytes);
 
-    check_alignment(env, address, bytes, RETADDR);
-    switch (bytes) {
-    case 1:
-        seen = uc.cpu_ldub_mmuidx_ra(env, address, mmu_index, RETADDR);
-        uc.cpu_stb_mmuidx_ra(env, address, (uint32_t)(result = low_bytes(-seen, bytes)), mmu_index, RETADDR);
-        break;
-    case 2:
-        seen = uc.cpu_lduw_mmuidx_ra(env, address, mmu_index, RETADDR);
-        uc.cpu_stw_mmuidx_ra(env, address, (uint32_t)(result = low_bytes(-seen, bytes)), mmu_index, RETADDR);
-        break;
-    case 4:
-        seen = uc.cpu_ldl_mmuidx_ra(env, address, mmu_index, RETADDR);
-        uc.cpu_stl_mmuidx_ra(env, address, (uint32_t)(result = low_bytes(-seen, bytes)), mmu_index, RETADDR);
-        break;
-    default:
-        seen = uc.cpu_ldq_mmuidx_ra(env, address, mmu_index, RETADDR);
-        uc.cpu_stq_mmuidx_ra(env, address, result = -seen, mmu_index, RETADDR);
-        break;
-    }
+    store(env, address, result, bytes, RETADDR);
     set_flags(env, flags_of_neg(seen, result, bytes));
+}
+
+/* By how many bits `operands` has RCL and RCR rotate, CF among the bits. */
+static unsigned rotation(const CPUX86State *env, const struct operands *operands)
+{
+    unsigned count = operands->other == ROTATE_BY_CL ? ENV_REGS(env)[R_ECX] & 0xff : operands->other;
+
+    count &= operands->bytes == 8 ? 63 : 31;
+    return operands->bytes < 4 ? count % (8 * operands->bytes + 1u) : count;
+}
+
+/* RCL and RCR with memory: the helpers change CF before the store that may fault, and again when it is repeated. */
+static void rotate_with_carry(CPUX86State *env, uint64_t word, uint64_t displacement, bool right, uintptr_t retaddr)
+{
+    struct operands operands = unpacked(word);
+    unsigned top = 8u * operands.bytes - 1, count = rotation(env, &operands);
+    uint64_t address = address_of(&operands, displacement), flags = ENV_CC_SRC(env), carry = flags & CF;
+    uint64_t was = load(env, address, operands.bytes, retaddr), value = was;
+
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t out = right ? value & 1 : value >> top;
+
+        value = right ? value >> 1 | carry << top : low_bytes(value << 1 | carry, operands.bytes);
+        carry = out;
+    }
+    store(env, address, value, operands.bytes, retaddr);
+    if (count != 0) {
+        set_flags(env, (flags & ~(uint64_t)(CF | OF)) | carry | ((was ^ value) >> top != 0 ? OF : 0));
+    }
+}
+
+void fixed_rcl(CPUX86State *env, uint64_t word, uint64_t displacement)
+{
+    rotate_with_carry(env, word, displacement, false, RETADDR);
+}
+
+void fixed_rcr(CPUX86State *env, uint64_t word, uint64_t displacement)
+{
+    rotate_with_carry(env, word, displacement, true, RETADDR);
 }
 
 /* Compute the flags before an instruction that may fault after the translator has computed them: those at its

@@ -61,9 +61,9 @@ static unsigned operand_bytes(const struct head *head)
     return head->rex & REX_W ? 8 : head->code32 != ((head->prefixes & PREFIX_OPERAND) != 0) ? 4 : 2;
 }
 
-/* `function` does the instruction, whose ModRM byte is next and has `immediate` bytes behind its operand. */
+/* `function` does the instruction, whose ModRM byte is next. A byte behind its operand, an `immediate`, is `other`. */
 static void replace(struct vcpu *vcpu, TCGContext *tcg, struct head *head, fixed_instruction *function, unsigned bytes,
-                    uint8_t other, unsigned immediate)
+                    uint8_t other, bool immediate)
 {
     bool address_prefix = (head->prefixes & PREFIX_ADDRESS) != 0;
     struct instruction insn = {
@@ -72,7 +72,7 @@ static void replace(struct vcpu *vcpu, TCGContext *tcg, struct head *head, fixed
         .address_bytes = head->code64 ? (address_prefix ? 4 : 8) : (head->code32 != address_prefix ? 4 : 2),
     };
     unsigned length = instruction_operand(vcpu->env, head->at, &insn);
-    uint64_t end = head->at + length + immediate;
+    uint64_t end = head->at + length + (immediate ? 1 : 0);
     struct operands operands = {
         .reg = insn.extension,
         .other = other,
@@ -89,6 +89,10 @@ static void replace(struct vcpu *vcpu, TCGContext *tcg, struct head *head, fixed
 
     if (end - head->start > MAX_INSTRUCTION_LENGTH) {
         return;
+    }
+    if (immediate) {
+        /* If it faults, then now. */
+        operands.other = (uint8_t)REPLACEMENT(cpu_ldub_code)(vcpu->env, end - 1) & 63;
     }
     if (insn.memory && insn.base != NO_REGISTER && insn.base >= 16) {
         operands.base = NO_REGISTER;
@@ -147,14 +151,14 @@ static void vex(struct vcpu *vcpu, TCGContext *tcg, struct head *head, uint8_t s
     switch (VEX((unsigned)third & 3, second & 31u, head->opcode)) {
     case VEX(VEX_NP, MAP_0F38, 0xf3):
         if ((head_peek(head) >> 3 & 7) == 3) {
-            replace(vcpu, tcg, head, fixed_blsi, bytes, other, 0);
+            replace(vcpu, tcg, head, fixed_blsi, bytes, other, false);
         }
         return;
     case VEX(VEX_NP, MAP_0F38, 0xf5):
-        replace(vcpu, tcg, head, fixed_bzhi, bytes, other, 0);
+        replace(vcpu, tcg, head, fixed_bzhi, bytes, other, false);
         return;
     case VEX(VEX_NP, MAP_0F38, 0xf7):
-        replace(vcpu, tcg, head, fixed_bextr, bytes, other, 0);
+        replace(vcpu, tcg, head, fixed_bextr, bytes, other, false);
         return;
     case VEX(VEX_F2, MAP_0F38, 0xf5):
     case VEX(VEX_F3, MAP_0F38, 0xf5):
@@ -259,7 +263,7 @@ static void two_byte(struct vcpu *vcpu, TCGContext *tcg, struct head *head)
     case 0xb1:
         if (head->code64 && operand_bytes(head) == 4 && !(head->prefixes & PREFIX_LOCK) &&
             head_peek(head) >= 0xc0) {
-            replace(vcpu, tcg, head, fixed_cmpxchg, 4, 0, 0);
+            replace(vcpu, tcg, head, fixed_cmpxchg, 4, 0, false);
         }
         break;
     default:
@@ -270,12 +274,36 @@ static void two_byte(struct vcpu *vcpu, TCGContext *tcg, struct head *head)
     }
 }
 
+/* Of opcodes C0, C1 and D0 to D3 */
+static bool is_rotation_of_memory_with_carry(uint8_t modrm)
+{
+    return modrm < 0xc0 && (modrm >> 4 & 3) == 1;
+}
+
+static void rotate_with_carry(struct vcpu *vcpu, TCGContext *tcg, struct head *head)
+{
+    uint8_t opcode = head->opcode, modrm = head_peek(head);
+
+    if (is_rotation_of_memory_with_carry(modrm)) {
+        replace(vcpu, tcg, head, modrm & 8 ? fixed_rcr : fixed_rcl, opcode & 1 ? operand_bytes(head) : 1,
+                opcode & 2 ? ROTATE_BY_CL : 1, opcode < 0xd0);
+    }
+}
+
 static void one_byte(struct vcpu *vcpu, TCGContext *tcg, struct head *head)
 {
     uint8_t second;
     uint64_t word;
 
     switch (head->opcode) {
+    case 0xc0:
+    case 0xc1:
+    case 0xd0:
+    case 0xd1:
+    case 0xd2:
+    case 0xd3:
+        rotate_with_carry(vcpu, tcg, head);
+        break;
     case 0xc4:
         if (is_vex(head, &second)) {
             vex(vcpu, tcg, head, second);
@@ -297,7 +325,7 @@ static void one_byte(struct vcpu *vcpu, TCGContext *tcg, struct head *head)
                 bool parallel = (TCG_TB_CFLAGS(tcg) & CF_PARALLEL) != 0;
 
                 replace(vcpu, tcg, head, parallel ? fixed_lock_neg : fixed_neg_alone,
-                        head->opcode & 1 ? operand_bytes(head) : 1, 0, 0);
+                        head->opcode & 1 ? operand_bytes(head) : 1, 0, false);
             }
         }
         break;
@@ -314,10 +342,7 @@ static bool needs_settling(const struct vcpu *vcpu, struct head head, uint64_t c
 
     if (head.map == MAP_ONE) {
         if ((opcode & 0xfe) == 0xc0 || (opcode & 0xfc) == 0xd0) {
-            /* RCL and RCR with memory */
-            uint8_t modrm = computed ? 0xff : head_next(&head);
-
-            return modrm < 0xc0 && (modrm >> 4 & 3) == 1;
+            return !known && is_rotation_of_memory_with_carry(head_next(&head));
         }
         /* LOOPcc goes on, if the count is over, without a word of where the flags are. */
         return (opcode & 0xfe) == 0xe0 && !known;

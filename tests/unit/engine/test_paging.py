@@ -33,6 +33,7 @@ PF, GP, SS = 14, 13, 12
 PRESENT, WRITE, USER, RESERVED, FETCH = 1, 2, 4, 8, 16
 LOAD, STORE = f"movl {DATA:#x}, %eax", f"movl %eax, {DATA:#x}"
 USER_LOAD, USER_STORE = f"movl {USER_DATA:#x}, %eax", f"movl %eax, {USER_DATA:#x}"
+CF = 1
 CR4_PSE, CR4_PGE, CR4_SMEP, CR4_SMAP = 1 << 4, 1 << 7, 1 << 20, 1 << 21
 
 
@@ -260,6 +261,33 @@ def test_an_entry_that_allows_more_than_the_tlb_needs_no_flush(long_mode: LongMo
     assert long_mode.event().error_code == PRESENT | WRITE
     remap(long_mode, DATA, P | W)
     long_mode.finish()
+
+
+@pytest.mark.parametrize("before", ["stc", "movl $-1, %edx; addl $2, %edx"], ids=["known", "pending"])
+@pytest.mark.parametrize(
+    ("instruction", "result", "carry"),
+    [
+        ("rcll {at}", 0x22446689, 0),
+        ("rcrl {at}", 0x889119A2, 0),
+        ("rclb $3, {at}", 0x11223325, 0),
+        ("rcrw $17, {at}", 0x11223344, 1),
+        ("rclq %cl, {at}", 0x11223344 << 4 | 8, 0),
+    ],
+)
+def test_a_rotation_through_carry_whose_store_faults_has_changed_nothing(
+    long_mode: LongModeMachine, instruction: str, result: int, carry: int, before: str
+) -> None:
+    """As a kernel sees it that copies on writing: the load is right, the store is not, and then both are."""
+    source = instruction.format(at=f"{DATA:#x}")
+    long_mode.boot(f"movb $4, %cl; {before}; at: {source}; setc %bl; done", rbx=0)
+    long_mode.store(DATA, 0x11223344, 8)
+    remap(long_mode, DATA, P)
+    event = long_mode.event()
+    assert (event.vector, event.error_code, event.rip) == (PF, PRESENT | WRITE, long_mode.label("at"))
+    assert event.rflags & CF
+    remap(long_mode, DATA, P | W)
+    assert long_mode.finish().rbx == carry
+    assert long_mode.load(DATA, 8) & 0xFFFFFFFFFF == result
 
 
 def test_two_addresses_of_one_frame_show_the_same_bytes(long_mode: LongModeMachine) -> None:

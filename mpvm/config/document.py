@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from mpvm.abi.errors import ConfigError
-
-Key = tuple[str | int, ...]
+from mpvm.config.keys import Key, dotted
 
 MAX_NODES = 10_000
 
@@ -92,11 +91,3 @@ class _Reader:
 
     def _error(self, node: yaml.Node, problem: str) -> ConfigError:
         return ConfigError(f"{self._name}:{node.start_mark.line + 1}: {problem}")
-
-
-def dotted(key: Key) -> str:
-    """`key` as a person writes it: ``boot.modules[0].path``."""
-    text = ""
-    for part in key:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")

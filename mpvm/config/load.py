@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mpvm.abi.errors import BootImageError, ConfigError
 from mpvm.config import direct, rules
 from mpvm.config.chardev_table import ChardevTable
+from mpvm.config.keys import Key, dotted
 from mpvm.config.types import BUILTIN, Config, Device, FwCfgItem, Machine
 
 if TYPE_CHECKING:
-    from mpvm.config.document import Document, Key
+    from mpvm.config.document import Document
     from mpvm.config.schema import Problem
 
 MAX_BYTES = 1 << 20
@@ -81,11 +82,11 @@ class _Source:
         return self.document().data if self.text else {}
 
     @property
-    def lines(self) -> "Mapping[Key, int]":
+    def lines(self) -> Mapping[Key, int]:
         """The line of each key of the text."""
         return self.document().lines if self.text else {}
 
-    def origin(self, key: "Key") -> str | None:
+    def origin(self, key: Key) -> str | None:
         """The command-line option that gave the value at `key`."""
         for override in self.overrides:
             path = tuple(override.key.split("."))
@@ -95,16 +96,14 @@ class _Source:
                 return override.origin
         return None
 
-    def line(self, key: "Key") -> int:
+    def line(self, key: Key) -> int:
         """The line of `key`, or of the nearest section around it; 0 where that is the whole text."""
         while key and key not in self.lines:
             key = key[:-1]
         return self.lines[key] if key else 0
 
-    def error(self, key: "Key", text: str, more: int = 0) -> ConfigError:
+    def error(self, key: Key, text: str, more: int = 0) -> ConfigError:
         """The one line for the problem `text` at `key`."""
-        from mpvm.config.document import dotted
-
         rest = f" (and {more} more)" if more else ""
         if origin := self.origin(key):
             return ConfigError(f"{origin}: {text}{rest}")
@@ -112,7 +111,7 @@ class _Source:
         where = f"{self.name}:{line}" if line else self.name
         return ConfigError(f"{where}: {dotted(key)}: {text}{rest}")
 
-    def folder_of(self, key: "Key") -> Path:
+    def folder_of(self, key: Key) -> Path:
         return Path.cwd() if self.origin(key) else self.folder
 
 
@@ -261,7 +260,7 @@ def _kernel(source: _Source, kernel: Path) -> Path:
     return image
 
 
-def _file(source: _Source, key: "Key", path: Path, what: str) -> Path:
+def _file(source: _Source, key: Key, path: Path, what: str) -> Path:
     path = source.folder_of(key) / path
     try:
         mode = path.stat().st_mode
@@ -276,26 +275,26 @@ def _file(source: _Source, key: "Key", path: Path, what: str) -> Path:
     return path
 
 
-def _unusable(source: _Source, key: "Key", path: Path, problem: str, right: str) -> ConfigError:
+def _unusable(source: _Source, key: Key, path: Path, problem: str, right: str) -> ConfigError:
     error = source.error(key, f"{path}: {problem[0].lower()}{problem[1:]}, {right} is right")
     return BootImageError(str(error), str(key[1]), problem) if key[0] == "boot" else error
 
 
-def _socket(source: _Source, key: "Key", path: Path) -> Path:
+def _socket(source: _Source, key: Key, path: Path) -> Path:
     path = source.folder_of(key) / path
     if not os.path.isdir(path.parent):  # noqa: PTH112 -- never raises
         raise source.error(key, f"{path}: can't be made, unix:PATH in a folder that exists is right")
     return path
 
 
-def _new_file(source: _Source, key: "Key", path: Path) -> Path:
+def _new_file(source: _Source, key: Key, path: Path) -> Path:
     path = source.folder_of(key) / path
     if os.path.isdir(path) or not os.path.isdir(path.parent):  # noqa: PTH112 -- never raises
         raise source.error(key, f"{path}: can't be made, a file in a folder that exists is right")
     return path
 
 
-def _device(table: ChardevTable, key: "Key", device: Device) -> Device:
+def _device(table: ChardevTable, key: Key, device: Device) -> Device:
     """`device` with its chardevs looked up."""
     resolved = {name: table.use((*key, name), spec) for name, spec in device.chardevs().items()}
     properties = tuple((name, resolved.get(name, value)) for name, value in device.properties)
@@ -339,7 +338,7 @@ def _check_cputune(source: _Source, config: Config) -> None:
         _check_cpuset(source, (*key, "cpuset"), pin.cpuset)
 
 
-def _check_cpuset(source: _Source, key: "Key", cpus: Sequence[int]) -> None:
+def _check_cpuset(source: _Source, key: Key, cpus: Sequence[int]) -> None:
     allowed = os.sched_getaffinity(0)
     for cpu in cpus:
         if cpu not in allowed:

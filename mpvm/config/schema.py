@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from mpvm.config import types
-from mpvm.config.document import Key
+from mpvm.config.keys import Key
 from mpvm.config.rules import BareError, Section
 
 # What a key takes whose value is not a single one, and what is missing where a key has no default.

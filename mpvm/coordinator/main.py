@@ -4,11 +4,9 @@ QEMU's name of a step stands at its right where it has one. One step comes earli
 processes are asked for as soon as it is known what they run, and come up while the machine is built.
 """
 
-import sys
 from typing import TYPE_CHECKING
 
-from mpvm.abi.errors import StartError
-from mpvm.accel import Accelerator, accelerator
+from mpvm.accel.configure import configure_accelerators
 from mpvm.config import Config
 from mpvm.coordinator.observer import Observer
 from mpvm.coordinator.vm import EndedEarly, VirtualMachine
@@ -38,6 +36,7 @@ def run(vm: VirtualMachine) -> "Outcome":
         try:
             process_log_options(config)  # qemu_process_early_options: -d, -D, --trace
             init_modules(Level.TRACE, Level.BLOCK, Level.OPTS, Level.QOM)  # qemu_init_subsystems
+            step("configure_accelerators")
             accel = configure_accelerators(config.machine.accel)  # configure_accelerators
             vm.create(accel)  # qemu_init_main_loop; memory, sockets, signals
             vm.launch()  # the processes of qemu_init_vcpu, beside all that follows
@@ -73,28 +72,6 @@ def init_modules(*levels: Level) -> None:
     for level in levels:
         step(f"module_call_init({level.name})")
         module_call_init(level)
-
-
-def configure_accelerators(names: str) -> Accelerator:
-    """The first of `names`, which colons part, that this host can run; `StartError` when none can.
-
-    Each that can't is told in one line on stderr, as long as there is another to try.
-    """
-    step("configure_accelerators")
-    tried = names.split(":")
-    for name in tried:
-        found = accelerator(name)
-        try:
-            found.check()
-        except StartError as error:
-            if name == tried[-1]:
-                raise
-            print(f"mpvm: failed to initialize {name}: {error}", file=sys.stderr)
-        else:
-            if name != tried[0]:
-                print(f"mpvm: falling back to {name}", file=sys.stderr)
-            return found
-    raise AssertionError("a list of accelerators is never empty")
 
 
 def select_machine(name: str) -> "type[Machine]":

@@ -62,8 +62,8 @@ def check_without(overrides: Sequence[Override]) -> None:
 
     Scripts ask for a kernel that is not there to learn whether all the rest of a command line is right.
     """
+    from mpvm.accel.configure import configure_accelerators
     from mpvm.config import Override, load_config
-    from mpvm.coordinator.main import configure_accelerators
     from mpvm.cpu.resolve import resolve_model
 
     rest = [each for each in overrides if not each.key.startswith("boot.")]

@@ -70,16 +70,20 @@ def _main(line: CommandLine, argv: Sequence[str]) -> int:
         from mpvm.coordinator.daemon import Daemon
 
         daemon = Daemon(FAILURE)
-    from mpvm.coordinator import forkserver
+    try:
+        if not line.has_kernel():
+            # Nothing is going to run: that there is no kernel is all that a probe wants to hear.
+            return _run(line, daemon, began_ns)
 
-    # Nothing is going to run without a kernel: that there is none is all that a probe wants to hear.
-    if line.has_kernel():
+        from mpvm.coordinator import forkserver
+
         # Its imports take as long as all that follows here, on another CPU.
         forkserver.start_early(detached=daemon is not None)
-    try:
-        return _run(line, daemon, began_ns)
+        try:
+            return _run(line, daemon, began_ns)
+        finally:
+            forkserver.stop()
     finally:
-        forkserver.stop()
         gc.enable()
 
 

@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from mpvm.coordinator.observer import Observer
-from mpvm.coordinator.signals import process_name
 
 if TYPE_CHECKING:
     from mpvm.cpu.models import CpuModel
@@ -33,6 +32,8 @@ class Messages(Observer):
 
     def signalled(self, number: int, pid: int) -> None:
         """One line, by which scripts tell such an end from others: its status is 0."""
+        from mpvm.coordinator.signals import process_name
+
         sender = f" from pid {pid} ({process_name(pid)})" if pid else ""
         print(f"{self._program}: terminating on signal {number}{sender}", file=sys.stderr, flush=True)
 

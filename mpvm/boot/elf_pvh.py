@@ -51,7 +51,7 @@ def load(data: bytes, request: BootRequest, machine: BootMachine) -> CpuState:
             "is an ELF file without the PVH entry note (Xen, type 18); a kernel with CONFIG_PVH is right",
         )
     _, end = image.load(machine.ram)
-    state = protected_mode(entry)
+    state = protected_mode(entry, machine.ram)
     state.rbx = _put_start_info(Arena(machine.ram, max(end, MIB), request.kernel), request, machine)
     return state
 

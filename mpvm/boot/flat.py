@@ -43,7 +43,7 @@ def load(data: bytes, request: BootRequest, machine: BootMachine) -> CpuState:
             "kernel", path, f"its load address {address:#x} is beyond 4 GiB; it starts in 32 bits"
         )
     if address >= MIB:
-        return protected_mode(address)
+        return protected_mode(address, machine.ram)
     if address < REAL_MODE_SEGMENT_LIMIT:
         state = real_mode(0, address)
     else:

@@ -88,7 +88,7 @@ def load(data: bytes, request: BootRequest, machine: BootMachine) -> CpuState:
     # Information behind a kernel in base memory would run into the EBDA and the VGA hole.
     behind = max(start + align_up(end - start, PAGE_SIZE), MIB)
     low_is_free = end <= MMAP_ADDRESS or start >= _LOW_END
-    state = protected_mode(entry)
+    state = protected_mode(entry, machine.ram)
     state.rax = LOADER_MAGIC
     state.rbx = _put_information(Arena(machine.ram, behind, path), request, machine, low_is_free)
     return state

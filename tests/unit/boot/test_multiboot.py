@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpvm.abi.errors import BootImageError
+from mpvm.boot.e820 import E820Type
 from mpvm.boot.headers import find_header
 from mpvm.boot.loader import load
 from mpvm.boot.request import BootMachine, BootRequest
@@ -77,6 +78,10 @@ def test_the_cpu_is_in_the_state_of_chapter_3_2(multiboot_elf32: Path, machine: 
     assert (state.cs.base, state.cs.limit, state.cs.access_rights) == (0, 0xFFFFFFFF, 0xC09B)
     for segment in (state.ds, state.es, state.fs, state.gs, state.ss):
         assert segment == SegmentState(0, 0xFFFFFFFF, 0x10, 0xC093)
+    # Beyond the specification: what the selectors say is in a GDT, out of what the kernel takes for RAM.
+    gdt = struct.unpack("<5Q", machine.ram.read(state.gdtr.base, state.gdtr.limit + 1))
+    assert (gdt[1], gdt[2]) == (0x00CF9B000000FFFF, 0x00CF93000000FFFF)
+    assert any(e.base <= state.gdtr.base < e.end for e in machine.e820 if e.type is E820Type.RESERVED)
     assert state.cr0 & 0x80000001 == 1
     assert state.rflags & (1 << 17 | 1 << 9) == 0
 

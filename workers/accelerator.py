@@ -28,6 +28,10 @@ class Accelerator(Protocol):
         """Write all architectural registers to the control block. Between two instructions only."""
         ...
 
+    def leave_firmware(self) -> None:
+        """After a reset: the local APIC as firmware leaves it, a secondary CPU's MSRs as told."""
+        ...
+
     def load_state(self) -> None:
         """Take over all architectural registers from the control block. Between two instructions only."""
         ...

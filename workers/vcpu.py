@@ -116,6 +116,8 @@ class Worker:
         flags = ResumeFlag(message.fields[0])
         if flags & ResumeFlag.RESET:
             self._accelerator.reset(load_state=bool(flags & ResumeFlag.LOAD_STATE))
+            if flags & ResumeFlag.FIRMWARE:
+                self._accelerator.leave_firmware()
         elif flags & ResumeFlag.LOAD_STATE:
             self._accelerator.load_state()
         if flags & ResumeFlag.CONTROLS:

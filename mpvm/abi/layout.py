@@ -68,11 +68,15 @@ class Request(IntFlag):
 
 
 class ResumeFlag(IntFlag):
-    """How a worker goes on (field of the RESUME message). LOAD_STATE alone: with what another has saved."""
+    """How a worker goes on (field of the RESUME message). LOAD_STATE alone: with what another has saved.
+
+    FIRMWARE, with a RESET: with what firmware has set on each CPU beside the boot processor's state.
+    """
 
     RESET = 1
     LOAD_STATE = 2
     CONTROLS = 4
+    FIRMWARE = 8
 
 
 class MailKind(IntEnum):

@@ -476,6 +476,8 @@ class VirtualMachine:
         if self._rtc_clock is not None:
             self._rtc_clock.go()
         flags, self._resume_flags = self._resume_flags, ResumeFlag(0)
+        if flags & ResumeFlag.RESET and self.machine.leaves_firmware:
+            flags |= ResumeFlag.FIRMWARE
         if self._exit_callbacks is not None:
             self._exit_callbacks.write()
             flags |= ResumeFlag.CONTROLS

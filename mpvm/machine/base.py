@@ -247,6 +247,11 @@ class Machine(Object, Resettable, ABC):
         if hasattr(self, "ram"):
             self.ram.release()
 
+    @property
+    def leaves_firmware(self) -> bool:
+        """Whether CPUs start as firmware leaves them (`ResumeFlag.FIRMWARE`)."""
+        return False
+
     def wake(self, reason: WakeupReason) -> None:
         """After a reset: go on where a guest that has suspended to RAM wants to. Few boards have that."""
         raise DeviceError(f"{self.type}: has no sleeping state to wake from")

@@ -92,10 +92,15 @@ def _assign(functions: Iterable[PciFunction], ram: GuestRam) -> None:
     _assign_memory(kinds[False, False], kinds[False, True], ram)
 
 
+def memory_start(ram: GuestRam) -> int:
+    """Where the memory of PCI below 4 GiB may begin."""
+    low_ram = max(slot.gpa + slot.size for slot in ram.slots if slot.gpa < HIGH_RAM_START)
+    return next((each for each in _LOW_STARTS if low_ram <= each), low_ram)
+
+
 def _assign_memory(plain: list[Claim], prefetchable: list[Claim], ram: GuestRam) -> None:
     """Downwards from the I/O APIC; when that is too little, what can be goes behind the RAM above 4 GiB."""
-    low_ram = max(slot.gpa + slot.size for slot in ram.slots if slot.gpa < HIGH_RAM_START)
-    start = next((each for each in _LOW_STARTS if low_ram <= each), low_ram)
+    start = memory_start(ram)
     bases = _downwards(plain, prefetchable)
     if min(bases) < start:
         high = sorted(

@@ -74,6 +74,11 @@ ENGINE_EXPORT void apic_reset(struct vcpu *vcpu, bool init)
     }
 }
 
+ENGINE_EXPORT void apic_leave_firmware(struct vcpu *vcpu)
+{
+    lapic_leave_firmware(vcpu);
+}
+
 /* INIT is done: whoever sends a SIPI from now on finds us waiting for it. */
 ENGINE_EXPORT void apic_init_done(struct vcpu *vcpu)
 {

@@ -433,6 +433,7 @@ void resume_flag_keep(struct vcpu *vcpu, uintptr_t retaddr);
 
 /* lapic.c, lapic_timer.c, lapic_registers.c */
 void lapic_reset(struct vcpu *vcpu, bool keep_base);
+void lapic_leave_firmware(struct vcpu *vcpu);
 void lapic_init(struct vcpu *vcpu);
 uint32_t lapic_read(struct vcpu *vcpu, uint32_t offset);
 void lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t value);

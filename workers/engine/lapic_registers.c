@@ -72,6 +72,18 @@ void lapic_reset(struct vcpu *vcpu, bool keep_base)
     lapic_timer_stop(vcpu);
 }
 
+/* As SeaBIOS leaves the boot processor: on, and the entries of both pins say "level", which NMI and ExtINT ignore. */
+void lapic_leave_firmware(struct vcpu *vcpu)
+{
+    struct mpvm_vcpu_area *area = vcpu->area;
+
+    if (area->is_bsp) {
+        REG(area, APIC_SVR) |= SVR_ENABLE;
+        REG(area, APIC_LVT_LINT0) |= LVT_LEVEL;
+        REG(area, APIC_LVT_LINT1) |= LVT_LEVEL;
+    }
+}
+
 /* INIT: as a reset, but that the base and the ID stay (SDM vol. 3, 10.4.7.3). */
 void lapic_init(struct vcpu *vcpu)
 {

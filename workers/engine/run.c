@@ -360,6 +360,16 @@ ENGINE_EXPORT void engine_reset(struct vcpu *vcpu, bool load_state)
     }
 }
 
+/* What firmware has set: the local APIC, and of the control block's MSRs, which the BSP has already. */
+ENGINE_EXPORT void engine_leave_firmware(struct vcpu *vcpu)
+{
+    self = vcpu;
+    lapic_leave_firmware(vcpu);
+    if (!vcpu->area->is_bsp) {
+        msr_state_load(vcpu);
+    }
+}
+
 /* Run until the next exit; its reason. What it is about stands in the control block's exit information,
  * and the answer (what was read) goes into its `data` before the next call. */
 ENGINE_EXPORT uint32_t engine_run(struct vcpu *vcpu)

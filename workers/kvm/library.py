@@ -14,6 +14,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "apic_destroy": (None,),
     "apic_set_immediate_exit": (None, ctypes.c_void_p),
     "apic_reset": (None, _bool),
+    "apic_leave_firmware": (None,),
     "apic_init_done": (None,),
     "apic_enter": (None,),
     "apic_leave": (None,),

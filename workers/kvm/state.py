@@ -107,6 +107,17 @@ class Registers:
         """The state after INIT."""
         self._reset.init(apic_base)
 
+    def load_memory_types(self) -> None:
+        """The MTRRs from the control block, which firmware sets on all processors."""
+        guest = self._control.guest
+        self._vcpu.set_msrs(
+            {
+                msr: getattr(guest, name) if index is None else getattr(guest, name)[index]
+                for name, index, msr in self._msrs
+                if name.startswith("mtrr_")
+            }
+        )
+
     def take_back(self) -> tuple[bool, int | None]:
         """What KVM was given and has not delivered: whether an NMI, an external interrupt's vector."""
         events = self._vcpu.get_vcpu_events()

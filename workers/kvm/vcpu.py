@@ -163,6 +163,12 @@ class Vcpu:
             guest.apic_base = apic_base
             self.load_state()
 
+    def leave_firmware(self) -> None:
+        """See `Accelerator`; the MSRs that count are the MTRRs."""
+        _core.apic_leave_firmware(self._apic)
+        if not self._area.is_bsp:
+            self._registers.load_memory_types()
+
     def run(self) -> int:
         """Run the guest until the next exit; its `ExitReason`."""
         if self._failed_check:

@@ -41,6 +41,8 @@ def load() -> ctypes.CDLL:
     core.engine_destroy.restype = None
     core.engine_reset.argtypes = [handle, ctypes.c_bool]
     core.engine_reset.restype = None
+    core.engine_leave_firmware.argtypes = [handle]
+    core.engine_leave_firmware.restype = None
     core.engine_run.argtypes = [handle]
     core.engine_run.restype = ctypes.c_uint32
     core.engine_error.argtypes = [handle]

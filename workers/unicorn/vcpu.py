@@ -51,6 +51,10 @@ class Vcpu:
         """Power-on reset; the boot processor then takes over the control block's guest state if asked."""
         _core.engine_reset(self._handle, load_state and self._admits())
 
+    def leave_firmware(self) -> None:
+        """See `Accelerator`."""
+        _core.engine_leave_firmware(self._handle)
+
     def run(self) -> int:
         """Run the guest until the next exit; its `ExitReason`."""
         if self._failed_check:

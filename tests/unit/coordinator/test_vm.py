@@ -44,7 +44,7 @@ from mpvm.cpu.topology import single_socket
 from tests.unit.coordinator.fake_worker import FakeWorker, Kicks
 
 Script = Callable[[FakeWorker], None]
-START = int(ResumeFlag.RESET | ResumeFlag.LOAD_STATE)
+START = int(ResumeFlag.RESET | ResumeFlag.LOAD_STATE | ResumeFlag.FIRMWARE)
 FDS = Path("/proc/self/fd")
 OUT, IN = int(IoDirection.OUT), int(IoDirection.IN)
 

@@ -5,7 +5,7 @@ import pytest
 from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.layout import Startup, VcpuMode
 from mpvm.cpu.state import SegmentState, reset_state
-from tests.unit.engine.apic import ID, LVT_LINT0, LVT_TIMER, MASKED, SVR
+from tests.unit.engine.apic import ID, LVT_LINT0, LVT_LINT1, LVT_TIMER, MASKED, SVR
 from tests.unit.engine.long_mode import DATA, LongModeMachine
 from tests.unit.engine.machine import DONE_PORT, MMIO_BASE
 from tests.unit.engine.real_mode import RealModeMachine
@@ -201,6 +201,30 @@ def test_a_reset_leaves_the_8259_on_the_boot_processors_lint0(
     real_mode.engine.reset(load_state=False)
     assert real_mode.area.lapic.regs[LVT_LINT0 // 4] == lint0
     assert real_mode.area.control.guest.apic_base == base
+
+
+@pytest.mark.parametrize(
+    ("bsp", "svr", "lint0", "lint1"), [(1, 0x1FF, 0x8700, 0x8400), (0, 0xFF, MASKED, MASKED)]
+)
+def test_firmware_has_enabled_the_boot_processors_apic(
+    real_mode: RealModeMachine, bsp: int, svr: int, lint0: int, lint1: int
+) -> None:
+    real_mode.area.is_bsp = bsp
+    real_mode.engine.reset(load_state=False)
+    real_mode.engine.leave_firmware()
+    regs = real_mode.area.lapic.regs
+    assert (regs[SVR // 4], regs[LVT_LINT0 // 4], regs[LVT_LINT1 // 4]) == (svr, lint0, lint1)
+
+
+def test_a_secondary_processor_has_the_mtrrs_that_firmware_has_set_on_all(real_mode: RealModeMachine) -> None:
+    guest = real_mode.area.control.guest
+    real_mode.area.is_bsp = 0
+    real_mode.engine.reset(load_state=False)
+    guest.mtrr_fixed[10], guest.mtrr_variable[1] = 0x0505050505050505, 0xFF80000800
+    real_mode.engine.leave_firmware()
+    guest.mtrr_fixed[10] = guest.mtrr_variable[1] = 0
+    real_mode.engine.save_state()
+    assert (guest.mtrr_fixed[10], guest.mtrr_variable[1]) == (0x0505050505050505, 0xFF80000800)
 
 
 def test_a_reset_that_comes_late_keeps_what_others_have_sent(real_mode: RealModeMachine) -> None:

@@ -226,6 +226,37 @@ def test_the_boot_image_and_the_tables_are_in_ram(board: Board) -> None:
     assert firmware.count(b"APIC") >= 1
 
 
+def pit_mode(board: Board) -> int:
+    """Of counter 0, by the read-back command's status."""
+    board.out(0x43, 1, 0xE2)
+    return int(board.read(0x40, 1)) & 0x3F
+
+
+def test_firmware_has_set_up_interrupts_memory_types_and_its_data_area(make: Callable[..., Board]) -> None:
+    board = make("pc")
+    board.machine.load_boot_image()
+    assert board.machine.leaves_firmware
+    assert (board.read(0x21, 1), board.read(0xA1, 1), pit_mode(board)) == (0xB8, 0x8E, 0x34)
+    for area in board.areas:
+        guest = area.control.guest
+        assert guest.mtrr_fixed[0] == 0x0606060606060606
+        assert guest.mtrr_variable[0] == 0x80000000
+        assert guest.mtrr_variable[1] & 0xFFFFFFFFF == 0xF80000800
+    ram = board.machine.ram
+    assert [int.from_bytes(ram.read(at, 2), "little") for at in (0x400, 0x402, 0x40E, 0x410, 0x413)] == [
+        *(0x3F8, 0x3E8, 0x9FC0, 0x406, 639)
+    ]
+
+
+def test_an_older_version_is_as_it_was_without_what_firmware_sets(make: Callable[..., Board]) -> None:
+    board = make("pc-i440fx-1.0")
+    board.machine.load_boot_image()
+    assert not board.machine.leaves_firmware
+    assert (board.read(0x21, 1), board.read(0xA1, 1), pit_mode(board)) == (0, 0, 0x36)
+    assert board.areas[0].control.guest.mtrr_fixed[0] == 0
+    assert board.machine.ram.read(0x40E, 2) == bytes(2)
+
+
 def test_fw_cfg_stores_into_ram_by_the_hosts_hand(board: Board) -> None:
     board.machine.ram.write(0x1000, struct.pack(">IIQ", SELECT | READ, 4, 0x2000))
     board.out(0x518, 4, 0x00100000)

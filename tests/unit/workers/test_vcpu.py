@@ -21,6 +21,7 @@ class Script:
         self._exits = deque(exits)
         self._answers = deque(answers)
         self.resets: list[bool] = []
+        self.firmware = 0
         self.sent: list[tuple[int | str, ...]] = []
         self.data_at_entry: list[int] = []
 
@@ -30,6 +31,10 @@ class Script:
 
     def reset(self, *, load_state: bool) -> None:
         self.resets.append(load_state)
+
+    def leave_firmware(self) -> None:
+        assert self.resets
+        self.firmware += 1
 
     def error(self) -> str:
         return "unicorn: it broke"
@@ -69,7 +74,14 @@ def test_a_reset_comes_before_the_first_entry_and_only_when_asked() -> None:
     ):
         script = Script([ExitReason.SHUTDOWN], [(Kind.RESUME, int(flags)), STOP])
         script.serve()
-        assert script.resets == resets
+        assert (script.resets, script.firmware) == (resets, 0)
+
+
+def test_what_firmware_has_set_comes_after_the_reset() -> None:
+    flags = ResumeFlag.RESET | ResumeFlag.LOAD_STATE | ResumeFlag.FIRMWARE
+    script = Script([ExitReason.SHUTDOWN], [(Kind.RESUME, int(flags)), STOP])
+    script.serve()
+    assert (script.resets, script.firmware) == ([True], 1)
 
 
 @pytest.mark.parametrize(

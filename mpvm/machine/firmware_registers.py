@@ -1,0 +1,77 @@
+"""What firmware leaves in registers and the BIOS data area: SeaBIOS's values, which kernels find under QEMU.
+
+A kernel by Multiboot or PVH may not rely on them, and some do: on interrupts of the 8254 that nobody has
+programmed, on the 8259s' vectors, on caches that are on.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from mpvm.abi.layout import VcpuArea
+from mpvm.boot.e820 import EBDA_START
+from mpvm.machine.pci_setup import memory_start
+from mpvm.memory.address_space import AddressSpace
+from mpvm.memory.ram import GuestRam
+
+_PIC_MASTER, _PIC_SLAVE, _PIT, _PIT_CONTROL = 0x20, 0xA0, 0x40, 0x43
+_ICW1_WITH_ICW4, _ICW4_8086 = 0x11, 0x01
+# ICW1 to ICW4 and the mask (8259A data sheet): the AT's vectors; timer, keyboard, slave, floppy disk, and of
+# the slave clock, mouse, FPU, first disk.
+_PIC: Final = {
+    _PIC_MASTER: (_ICW1_WITH_ICW4, 0x08, 0x04, _ICW4_8086, 0xB8),
+    _PIC_SLAVE: (_ICW1_WITH_ICW4, 0x70, 0x02, _ICW4_8086, 0x8E),
+}
+# Counter 0: both bytes, mode 2, 65536 pulses; 18.2 Hz.
+_PIT_COUNTER_0: Final = ((_PIT_CONTROL, 0x34), (_PIT, 0), (_PIT, 0))
+
+# The fixed ranges (SDM vol. 3, 12.11.2.2): RAM, ROMs from 0xc0000 on, and between them uncached video memory.
+_WRITE_BACK, _UNCACHED, _WRITE_PROTECTED = 6, 0, 5
+_FIXED_TYPES: Final = (
+    *(_WRITE_BACK, _WRITE_BACK, _UNCACHED),
+    *(_WRITE_PROTECTED,) * 8,
+)
+_MTRR_VALID: Final = 1 << 11
+_CPUID_MTRR: Final = 1 << 12
+
+# The BIOS data area: ports of COM1 to COM4, the EBDA's segment, equipment (FPU, mouse, serial lines) and
+# KiB of base memory.
+_BDA_COM_PORTS, _BDA_EBDA, _BDA_EQUIPMENT, _BDA_BASE_MEMORY = 0x400, 0x40E, 0x410, 0x413
+_EQUIPMENT, _EQUIPMENT_COM_SHIFT = 0x6, 9
+_COM_PORTS: Final = (0x3F8, 0x2F8, 0x3E8, 0x2E8)
+
+
+def program_timers_and_interrupts(ports: AddressSpace) -> None:
+    """Set up the 8259s and counter 0 of the 8254, where there is one, as for real mode."""
+    for base, (icw1, *rest) in _PIC.items():
+        ports.write(base, 1, icw1)
+        for value in rest:
+            ports.write(base + 1, 1, value)
+    for port, value in _PIT_COUNTER_0:
+        ports.write(port, 1, value)
+
+
+def set_mtrrs(areas: Iterable[VcpuArea], ram: GuestRam, features: int, physical_bits: int) -> None:
+    """Set the MTRRs of all `areas`: memory is write-back, what is from the PCI window to 4 GiB uncached.
+
+    `features` is EDX of CPUID leaf 1.
+    """
+    if not features & _CPUID_MTRR:
+        return
+    start = memory_start(ram)
+    mask = (1 << physical_bits) - start
+    for area in areas:
+        guest = area.control.guest
+        for index, kind in enumerate(_FIXED_TYPES):
+            guest.mtrr_fixed[index] = int.from_bytes(bytes((kind,)) * 8, "little")
+        guest.mtrr_variable[0], guest.mtrr_variable[1] = start | _UNCACHED, mask | _MTRR_VALID
+
+
+def bios_data_area(serial: Sequence[int]) -> Mapping[int, int]:
+    """The words of the BIOS data area by address; `serial` are the base ports of the UARTs that are there."""
+    found = [port for port in _COM_PORTS if port in serial]
+    return {
+        **{_BDA_COM_PORTS + 2 * index: port for index, port in enumerate(found)},
+        _BDA_EBDA: EBDA_START >> 4,
+        _BDA_EQUIPMENT: _EQUIPMENT | len(found) << _EQUIPMENT_COM_SHIFT,
+        _BDA_BASE_MEMORY: EBDA_START >> 10,
+    }

@@ -144,8 +144,8 @@ class Encoder:
         if form.shift in ("shldc", "shrdc"):
             # With 2 bytes a count beyond the width leaves an undefined result.
             return (8, _W, False) if chance > 0.5 and self._long_mode else (4, 0, False)
-        if self._long_mode and (form.name in ("bsf", "bsr") or (form.name, rule) == ("cmpxchg", "v")):
-            # BSF and BSR leave an undefined upper half, and the engine's CMPXCHG clears that of RAX.
+        if self._long_mode and form.name in ("bsf", "bsr"):
+            # They leave an undefined upper half.
             return (8, _W, False) if chance > 0.4 else (2, 0, True)
         if form.name == "enter":
             return (8, 0, False) if self._long_mode else (4, 0, False)

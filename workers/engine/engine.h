@@ -183,6 +183,7 @@ struct vcpu {
 
     bool mmx_entered;                /* by our call before the instruction */
     unsigned deposit_bytes;          /* the operand of PDEP or PEXT */
+    bool accumulator_compared;       /* by CMPXCHG of 32 bits of memory in 64-bit mode, which writes it next */
     enum ferr_state ferr;            /* of an x87 error that #MF does not tell of */
     int x87_part;                    /* of the instruction being translated: what its next helper goes on with */
     void *x87_operand;
@@ -414,6 +415,7 @@ void translate_call(TCGContext *tcg, void *function, uint64_t effect, void *resu
 
 /* translate_fix.c: instructions that the engine's translator gets wrong */
 void translate_instruction(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear, uint64_t cc_op);
+void translate_accumulator(struct vcpu *vcpu, TCGContext *tcg, uint64_t found);
 
 /* debug.c */
 #define NO_TRAP_PC UINT64_MAX

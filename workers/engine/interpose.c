@@ -193,6 +193,9 @@ void REPLACES(tcg_gen_op2)(TCGContext *tcg, int opcode, uint64_t a, uint64_t b)
 {
     if (opcode == INDEX_OP_INSN_START) {
         translate_instruction(self, tcg, a, b);
+    } else if (self->accumulator_compared && opcode == INDEX_OP_EXT32U_I64 &&
+               a == TCG_TEMP(tcg, TCG_CPU_REGS(tcg, R_EAX))) {
+        translate_accumulator(self, tcg, b);
     } else {
         uc.tcg_gen_op2(tcg, opcode, a, b);
     }

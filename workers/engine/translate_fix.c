@@ -261,9 +261,12 @@ static void two_byte(struct vcpu *vcpu, TCGContext *tcg, struct head *head)
         relative_with_immediate(vcpu, head);
         break;
     case 0xb1:
-        if (head->code64 && operand_bytes(head) == 4 && !(head->prefixes & PREFIX_LOCK) &&
-            head_peek(head) >= 0xc0) {
-            replace(vcpu, tcg, head, fixed_cmpxchg, 4, 0, false);
+        if (head->code64 && operand_bytes(head) == 4) {
+            if (head_peek(head) < 0xc0) {
+                vcpu->accumulator_compared = true;
+            } else if (!(head->prefixes & PREFIX_LOCK)) {
+                replace(vcpu, tcg, head, fixed_cmpxchg, 4, 0, false);
+            }
         }
         break;
     default:
@@ -357,6 +360,22 @@ static bool needs_settling(const struct vcpu *vcpu, struct head head, uint64_t c
     return opcode == 0xc7 && !known && (head_next(&head) >> 3 & 7) == 1;
 }
 
+/* CMPXCHG has found `found` in memory, and RAX gets it. Where they are equal RAX is not written, not even zeros above
+ * its lower half: there the translator forgets to ask. */
+void translate_accumulator(struct vcpu *vcpu, TCGContext *tcg, uint64_t found)
+{
+    uint64_t rax = TCG_TEMP(tcg, TCG_CPU_REGS(tcg, R_EAX));
+    uint64_t seen = (uint64_t)(uintptr_t)uc.tcg_temp_new_internal(tcg, TCG_TYPE_I64, false);
+    uint64_t expected = (uint64_t)(uintptr_t)uc.tcg_temp_new_internal(tcg, TCG_TYPE_I64, false);
+
+    vcpu->accumulator_compared = false;
+    uc.tcg_gen_op2(tcg, INDEX_OP_EXT32U_I64, seen, found);
+    uc.tcg_gen_op2(tcg, INDEX_OP_EXT32U_I64, expected, rax);
+    uc.tcg_gen_op6(tcg, INDEX_OP_MOVCOND_I64, rax, seen, expected, rax, seen, TCG_COND_EQ);
+    uc.tcg_temp_free_internal(tcg, (void *)(uintptr_t)expected);
+    uc.tcg_temp_free_internal(tcg, (void *)(uintptr_t)seen);
+}
+
 /* The code of the instruction at `linear` begins, with the flags as `cc_op` says. */
 void translate_instruction(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear, uint64_t cc_op)
 {
@@ -366,6 +385,7 @@ void translate_instruction(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear, 
     opcode_begin(vcpu);
     vcpu->mmx_entered = false;
     vcpu->deposit_bytes = 8;
+    vcpu->accumulator_compared = false;
     looked_at = !opcode_plain(vcpu, linear) && head_take(&head, vcpu, linear);
     if (looked_at && needs_settling(vcpu, head, cc_op)) {
         cc_op = settle(vcpu, tcg, cc_op);

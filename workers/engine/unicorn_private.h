@@ -70,16 +70,19 @@ enum { DISAS_TOO_MANY = 1 };
 #define CF_CLUSTER_SHIFT 24
 #define TB_EXIT_REQUESTED 3u
 #define TCG_CPU_ENV(tcg) FIELD(tcg, uintptr_t, 39152) /* a temporary is an offset in the context */
+#define TCG_CPU_REGS(tcg, n) FIELD(tcg, uintptr_t, 39320 + 8 * (n)) /* the general registers' */
 #define TCG_TEMP(tcg, value) ((uint64_t)(uintptr_t)(tcg) + (value))
 #define TCG_LABEL_PRESENT(label) FIELD(label, uint32_t, 0)
 #define TCG_LABEL_PRESENT_BIT 1u
-enum { TCG_TYPE_I32 = 0, TCG_TYPE_V64 = 2, TCG_COND_EQ = 8, TCG_COND_NE = 9, TCG_COND_GT = 11 };
+enum { TCG_TYPE_I32 = 0, TCG_TYPE_I64 = 1, TCG_TYPE_V64 = 2, TCG_COND_EQ = 8, TCG_COND_NE = 9, TCG_COND_GT = 11 };
 enum {
     INDEX_OP_SET_LABEL = 1,
     INDEX_OP_CALL = 2,
     INDEX_OP_LD_I32 = 13,
+    INDEX_OP_MOVCOND_I64 = 66,
     INDEX_OP_LD32U_I64 = 71,
     INDEX_OP_LD_I64 = 73,
+    INDEX_OP_EXT32U_I64 = 109,
     INDEX_OP_INSN_START = 129,
 };
 enum { INDEX_OP_QEMU_LD_I32 = 133, INDEX_OP_QEMU_LD_I64 = 135, INDEX_OP_QEMU_ST_I64 = 136 };
@@ -307,6 +310,8 @@ _Static_assert(sizeof(struct tlb_entry) == 64 && sizeof(struct tlb_desc) == 696,
     X(void, tcg_gen_op1, "_x86_64", (TCGContext *, int, uint64_t))                                      \
     X(void, tcg_gen_op2, "_x86_64", (TCGContext *, int, uint64_t, uint64_t))                            \
     X(void, tcg_gen_op3, "_x86_64", (TCGContext *, int, uint64_t, uint64_t, uint64_t))                  \
+    X(void, tcg_gen_op6, "_x86_64",                                                                     \
+      (TCGContext *, int, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))                  \
     X(void *, tcg_emit_op, "_x86_64", (TCGContext *, int))                                              \
     X(uintptr_t, tcg_temp_new_vec, "_x86_64", (TCGContext *, int))                                      \
     X(void, tcg_gen_ld_vec, "_x86_64", (TCGContext *, uintptr_t, uintptr_t, uint64_t))                  \

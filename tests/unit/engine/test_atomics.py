@@ -246,3 +246,27 @@ def test_a_reset_of_one_who_has_lent_the_lock_frees_it(long_mode: LongModeMachin
     long_mode.run_until(ExitReason.MMIO)
     long_mode.engine.reset(load_state=False)
     assert (long_mode.vm.exclusive, long_mode.vm.coherence_lock) == (0, LOCK_FREE)
+
+
+@pytest.mark.parametrize("lock", ["", "lock "], ids=["plain", "locked"])
+@pytest.mark.parametrize(
+    ("found", "rax", "stored"),
+    [(0x11223344, 0xDEADBEEF11223344, 0x55667788), (0x99, 0x99, 0x99)],
+    ids=["equal", "different"],
+)
+@pytest.mark.parametrize("place", [DATA, CROSSING], ids=["in place", "alone"])
+def test_a_comparison_of_32_bits_writes_the_accumulator_only_where_they_differ(
+    long_mode: LongModeMachine, lock: str, found: int, rax: int, stored: int, place: int
+) -> None:
+    """SDM vol. 2, CMPXCHG: RAX's upper half is cleared with a value from memory, and else stays."""
+    long_mode.boot(
+        f"{lock}cmpxchgl %edx, (%rsi); setz %bl; done",
+        rsi=place,
+        rdx=0x55667788,
+        rax=0xDEADBEEF11223344,
+        rbx=0,
+    )
+    long_mode.store(place, found, 4)
+    state = long_mode.finish()
+    assert (state.rax, long_mode.load(place, 4)) == (rax, stored)
+    assert state.rbx == (found == 0x11223344)

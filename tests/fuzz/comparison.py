@@ -13,7 +13,8 @@ from tests.fuzz.layout import field
 
 _AC_VECTOR: Final = 17
 _SS_VECTOR, _GP_VECTOR, _PF_VECTOR, _MF_VECTOR, _XM_VECTOR = 12, 13, 14, 16, 19
-_AROUND_4_GIB: Final = (*range(16), *range(0xFFFFFFF0, 0x100000010))
+# As far as PUSHA reaches down.
+_AROUND_4_GIB: Final = (*range(16), *range(0xFFFFFFE0, 0x100000010))
 # More than one operand faults, and CPUs differ in which one comes first.
 _ORDER_IS_FREE: Final = frozenset(("cmps", "cmpsb", "pusha", "fbstp", "fstp"))
 _MASKED_STORES: Final = frozenset(("maskmovdqu", "maskmovq"))

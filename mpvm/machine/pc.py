@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from mpvm.hw.acpi.pm import AcpiPm
 from mpvm.hw.char.debugcon import DebugCon
 from mpvm.hw.char.serial import Uart16550A
+from mpvm.hw.intc.message import msi_message
 from mpvm.hw.misc.ferr import FerrLatch
 from mpvm.hw.misc.i8042 import I8042
 from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
@@ -18,6 +19,7 @@ from mpvm.machine.x86 import X86Machine
 from mpvm.memory.region import Region
 
 if TYPE_CHECKING:
+    from mpvm.hw.pci.bus import PciBus
     from mpvm.hw.timer.hpet import Hpet
 
 # Where test guests expect `isa_debug_exit`, which is not where the device is by itself.
@@ -77,6 +79,12 @@ def pc_basic_device_init(machine: X86Machine) -> None:
         vmport_init(machine)
     if spec.isa_debug_exit:
         machine.add(IsaDebugExit, iobase=DEBUG_EXIT_PORT, iosize=DEBUG_EXIT_PORTS)
+
+
+def pci_bus_init(machine: X86Machine, bus: "PciBus") -> None:
+    """The board's PCI bus: its interrupt messages go to the local APICs."""
+    machine.pci_bus = bus
+    bus.deliver = lambda requester, address, data: machine.apic_bus.send(msi_message(address, data))
 
 
 def hpet_init(machine: X86Machine) -> "Hpet":

@@ -10,13 +10,12 @@ from typing import ClassVar, Final
 
 from mpvm.hw.acpi.pm import ResetControl
 from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
-from mpvm.hw.pci.bus import PciBus
 from mpvm.hw.pci.host import PciHost
 from mpvm.hw.pci.i440fx import I440fx
 from mpvm.hw.system import WakeupReason
 from mpvm.machine import cpus, firmware_registers
 from mpvm.machine.base import register_machine
-from mpvm.machine.pc import pc_basic_device_init, pc_memory_init
+from mpvm.machine.pc import pc_basic_device_init, pc_memory_init, pci_bus_init
 from mpvm.machine.pci_setup import pci_setup
 from mpvm.machine.x86 import X86Machine, gsi_init, x86_cpus_init
 from mpvm.qom.globals import GlobalProperty
@@ -49,8 +48,6 @@ class PcI440fxMachine(X86Machine):
     has_piix: ClassVar[bool] = True
     # Whether firmware has set up the 8259s, the 8254, the MTRRs and the BIOS data area.
     has_firmware_registers: ClassVar[bool] = True
-
-    pci_bus: PciBus
 
     def init(self) -> None:
         """See `pc_init1`."""
@@ -107,7 +104,7 @@ def i440fx_init(machine: PcI440fxMachine) -> None:
     bridge = machine.new(I440fx)
     machine.place(bridge)
     host.bus.add(bridge, 0)
-    machine.pci_bus = host.bus
+    pci_bus_init(machine, host.bus)
     if machine.has_piix:
         # Imported here, as older versions do without.
         from mpvm.hw.pci.piix import PIIX_DEVICE, PM_FUNCTION, Piix3, Piix4Pm

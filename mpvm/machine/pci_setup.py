@@ -11,6 +11,7 @@ from mpvm.hw.intc.i8259 import ELCR_PORT
 from mpvm.hw.pci.bar import Bar
 from mpvm.hw.pci.bus import PciBus
 from mpvm.hw.pci.function import Command, Header, PciFunction
+from mpvm.hw.pci.pirq import PirqBridge
 from mpvm.memory.address_space import AddressSpace
 from mpvm.memory.ram import HIGH_RAM_START, GuestRam
 
@@ -23,9 +24,9 @@ _PAGE: Final = 0x1000
 _HIGH_ALIGN: Final = 1 << 30
 _LOW_STARTS: Final = (0x80000000, 0xC0000000)
 
-# ISA interrupts of PIRQA# to PIRQD#, level triggered; and the SCI's, of function 3 of the PIIX.
+# ISA interrupts of PIRQA# to PIRQD#, and of PIRQE# to PIRQH#, level triggered; and the SCI's, of function 3
+# of the PIIX.
 PIRQ_IRQS: Final = (10, 10, 11, 11)
-_PIIX3_ID: Final = 0x70008086
 _PIIX4_PM_ID: Final = 0x71138086
 _SCI_IRQ: Final = 9
 _HOST_BRIDGE_DEVICE: Final = 0
@@ -51,26 +52,22 @@ def pci_setup(bus: PciBus, ports: AddressSpace, ram: GuestRam) -> None:
     if not functions:
         return
     _assign(functions, ram)
-    routed = False
-    for function in functions:
-        if function.read(Header.VENDOR_ID, 4) == _PIIX3_ID:
-            _route(function, ports)
-            routed = True
+    bridge = next((each for each in functions if isinstance(each, PirqBridge)), None)
+    if bridge is not None:
+        _route(bridge, ports)
     for function in functions:
         command = function.read(Header.COMMAND, 2)
         function.write(Header.COMMAND, 2, command | Command.IO | Command.MEMORY | Command.SERR)
         pin = function.read(Header.INTERRUPT_PIN, 1)
-        if pin and routed:
-            line = PIRQ_IRQS[(function.device - 1 + pin - 1) % len(PIRQ_IRQS)]
+        if pin and bridge is not None:
+            line = PIRQ_IRQS[bridge.pirq_of(function.device, pin - 1) % len(PIRQ_IRQS)]
             is_sci = function.read(Header.VENDOR_ID, 4) == _PIIX4_PM_ID
             function.write(Header.INTERRUPT_LINE, 1, _SCI_IRQ if is_sci else line)
 
 
-def _route(bridge: PciFunction, ports: AddressSpace) -> None:
-    from mpvm.hw.pci.piix import PIRQ_ROUTE
-
-    for pirq, irq in enumerate(PIRQ_IRQS):
-        bridge.write(PIRQ_ROUTE + pirq, 1, irq)
+def _route(bridge: PirqBridge, ports: AddressSpace) -> None:
+    for pirq, route in enumerate(bridge.routes):
+        bridge.write(route, 1, PIRQ_IRQS[pirq % len(PIRQ_IRQS)])
     levels = sum({1 << irq for irq in PIRQ_IRQS})
     for chip in range(2):
         ports.write(ELCR_PORT + chip, 1, levels >> 8 * chip & 0xFF)

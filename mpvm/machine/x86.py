@@ -31,6 +31,7 @@ from mpvm.qom.type_info import register_type
 
 if TYPE_CHECKING:
     from mpvm.hw.acpi.cpu_hotplug import CpuHotplug
+    from mpvm.hw.pci.bus import PciBus
     from mpvm.hw.timer.hpet import Hpet
 
 D = TypeVar("D", bound=Device)
@@ -51,6 +52,8 @@ class X86Machine(Machine):
     ioapic: IoApic
     power_management: AcpiPm
     ferr: FerrLatch | None = None
+    # Of a board with PCI.
+    pci_bus: "PciBus"
 
     def __init__(self, spec: MachineSpec, host: Host) -> None:
         super().__init__(spec, host)

@@ -1,10 +1,23 @@
 """Guest memory as a device sees it: loads and stores of a bus master, while vCPUs run."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from mpvm.abi.log import LogItem
 from mpvm.memory.ram import GuestRam
 from mpvm.trace.log import log_mask
+
+
+class BusMemory(Protocol):
+    """Memory as a bus master sees it."""
+
+    def read(self, address: int, size: int, /) -> bytes | None:
+        """`size` bytes at `address`; None when not all of them are memory."""
+        ...
+
+    def write(self, address: int, data: bytes, /) -> bool:
+        """Store `data` at `address`; False when not all of it would go to memory."""
+        ...
 
 
 class DmaMemory:

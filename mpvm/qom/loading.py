@@ -19,6 +19,7 @@ _MODULES: Final = ("mpvm.coordinator.main_loop",)
 # Which module has a type that a user adds to a machine whose own modules do not have it, so that adding one
 # does not import them all (QEMU's qemu_load_module_for, util/module.c).
 _MODULE_OF: Final = {
+    "edu": "mpvm.hw.misc.edu",
     "pc-testdev": "mpvm.hw.misc.pc_testdev",
     "pci-testdev": "mpvm.hw.misc.pci_testdev",
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DEVICES: dict[str, tuple[Listed, ...]] = {
     "Input": (("isa-debugcon", "ISA", ""), ("isa-serial", "ISA", "")),
     "Misc": (
+        ("edu", "PCI", ""),
         ("isa-debug-exit", "ISA", ""),
         ("pc-testdev", "ISA", ""),
         ("pci-testdev", "PCI", "PCI Test Device"),

@@ -29,6 +29,10 @@ class InterruptMessage(NamedTuple):
     level_triggered: bool
 
 
+# Where writes are messages (SDM vol. 3, 10.11.1).
+MESSAGE_BASE = 0xFEE00000
+MESSAGE_MASK = 0x000FFFFF
+
 _MSI_DESTINATION_SHIFT = 12
 _MSI_REDIRECTION_HINT = 1 << 3
 _MSI_LOGICAL = 1 << 2

@@ -14,6 +14,7 @@ from mpvm.hw.pci.function import (
     Header,
     PciFunction,
 )
+from mpvm.memory.dma import BusMemory
 from mpvm.qom.object import cast
 from mpvm.qom.qdev import Bus, Device, qdev_realize
 from mpvm.qom.type_info import register_type
@@ -24,17 +25,24 @@ class PciBus(Bus):
     """Functions by (device, function). Whoever is not there is a master abort: ones, and lost writes.
 
     Base address registers map into the address spaces of `wiring`, which is the host bridge's. `intx` gives a
-    line to interrupt pin 0 to 3 of a device number; what routes PCI interrupts sets it.
+    line to interrupt pin 0 to 3 of a device number; what routes PCI interrupts sets it. `deliver` takes the
+    interrupt messages: requester, address and data. `remap` gives a requester its own view of memory.
     """
 
     number = 0
     wiring: Wiring
     intx: Callable[[int, int], IrqLine]
+    deliver: Callable[[int, int, int], None]
+    remap: Callable[[int], BusMemory] | None = None
 
     def instance_init(self) -> None:
         """No function yet."""
         super().instance_init()
         self._functions: dict[tuple[int, int], PciFunction] = {}
+
+    def dma(self, requester: int) -> BusMemory | None:
+        """Memory as the function `requester` sees it; None where the board gives its buses none."""
+        return self.wiring.dma if self.remap is None else self.remap(requester)
 
     def add(self, pci_function: PciFunction, device: int, function: int = 0) -> None:
         """Realize `pci_function` here; raises `DeviceError` where that is impossible."""

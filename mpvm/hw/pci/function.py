@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from mpvm.abi.errors import DeviceError
 from mpvm.hw.device import IrqLine
+from mpvm.hw.intc.message import MESSAGE_BASE, MESSAGE_MASK
 from mpvm.hw.pci.bar import BAR0, Bar
 from mpvm.memory.address_space import PCI_PRIORITY, AddressSpace
+from mpvm.memory.dma import BusMemory
 from mpvm.memory.region import Region
 from mpvm.qom import properties
 from mpvm.qom.qdev import Device
@@ -53,6 +55,12 @@ class Command:
     MASTER: Final = 0x0004
     SERR: Final = 0x0100
     INTX_DISABLE: Final = 0x0400
+
+
+class Status:
+    """The status register (table 6-2)."""
+
+    CAPABILITIES: Final = 0x0010
 
 
 # Red Hat's vendor ID and the ID by which QEMU marks its devices (QEMU's docs/specs/pci-ids.rst).
@@ -233,6 +241,38 @@ class PciFunction(Device):
             self._intx = self.parent_bus.intx(self.device, self.read(Header.INTERRUPT_PIN, 1) - 1)
         self._intx_level = level
         self._update()
+
+    # -- bus mastering -----------------------------------------------------------------------------
+
+    @property
+    def requester(self) -> int:
+        """Who it says it is on the bus: bus, device and function number."""
+        number: int = self.parent_bus.number
+        return number << 8 | self.devfn
+
+    def _dma(self) -> BusMemory | None:
+        if not self.read(Header.COMMAND, 2) & Command.MASTER:
+            return None
+        bus: PciBus = self.parent_bus
+        return bus.dma(self.requester)
+
+    def dma_read(self, address: int, size: int) -> bytes | None:
+        """`size` bytes of memory; None where it is none, or while the function may not ask."""
+        memory = self._dma()
+        return None if memory is None else memory.read(address, size)
+
+    def dma_write(self, address: int, data: bytes) -> bool:
+        """Store `data`; False, and nothing is stored, where `dma_read` would get nothing."""
+        memory = self._dma()
+        return memory is not None and memory.write(address, data)
+
+    def store_message(self, address: int, data: int) -> None:
+        """Write 4 bytes to an address of the guest's choice; at FEExxxxxh that is an interrupt."""
+        if address & ~MESSAGE_MASK != MESSAGE_BASE:
+            self.dma_write(address, data.to_bytes(4, "little"))
+        elif self.read(Header.COMMAND, 2) & Command.MASTER:
+            bus: PciBus = self.parent_bus
+            bus.deliver(self.requester, address, data)
 
     # -- life --------------------------------------------------------------------------------------
 

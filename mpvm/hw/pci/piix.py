@@ -6,13 +6,13 @@ not model is not there or read-only: there is no IDE function and no SMBus, and 
 the board has them.
 """
 
-from functools import partial
-from typing import Final
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
 from mpvm.hw.acpi.pm import PM_BASE
-from mpvm.hw.device import IrqLine, SharedWire
 from mpvm.hw.pci.function import MULTI_FUNCTION, Header, PciFunction, Register, header
 from mpvm.hw.pci.i440fx import VENDOR_INTEL
+from mpvm.hw.pci.pirq import PirqBridge
 from mpvm.qom.type_info import register_type
 
 # Where they are on bus 0.
@@ -28,12 +28,8 @@ PM_REVISION: Final = 3
 _STATUS_PIIX3: Final = 0x0200
 _STATUS_PIIX4: Final = 0x0280
 
-# PIRQRC[A:D]: which ISA interrupt a PCI interrupt goes to, and none while bit 7 is set.
-PIRQ_ROUTE: Final = 0x60
-PIRQS: Final = 4
-PIRQ_OFF: Final = 0x80
-_PIRQ_WRITABLE: Final = 0x8F
-_PIRQ_IRQ: Final = 0x0F
+# PIRQRC[A:D].
+PIRQ_ROUTES: Final = (0x60, 0x61, 0x62, 0x63)
 # X-bus chip select, top of memory, and miscellaneous registers, as they are after reset.
 _FIXED: Final = (
     (0x4C, 0x4D),
@@ -52,55 +48,26 @@ _SPACE_IO: Final = 1
 
 
 @register_type("PIIX3", description="PIIX3 ISA bridge, which routes PCI interrupts")
-class Piix3(PciFunction):
+class Piix3(PirqBridge):
     """The bridge. INTA# to INTD# of each device number are wired to its PIRQs, those to ISA interrupts."""
+
+    routes: ClassVar[Sequence[int]] = PIRQ_ROUTES
 
     def realize(self) -> None:
         """Lay out configuration space; no PCI interrupt goes anywhere."""
-        self._wires = [SharedWire(partial(self._drive, pirq)) for pirq in range(PIRQS)]
-        self._levels = [0] * PIRQS
-        self._lines: dict[tuple[int, int], IrqLine] = {}
         self.set_registers(
             (
                 *header(VENDOR_INTEL, DEVICE_PIIX3, CLASS_ISA_BRIDGE, status=_STATUS_PIIX3),
                 Register(Header.HEADER_TYPE, 1, MULTI_FUNCTION),
-                *(Register(PIRQ_ROUTE + n, 1, PIRQ_OFF, writable=_PIRQ_WRITABLE) for n in range(PIRQS)),
+                *self.route_registers(),
                 *(Register(offset, 1, value) for offset, value in _FIXED),
             )
         )
         self.parent_bus.intx = self.intx
 
-    def intx(self, device: int, pin: int) -> IrqLine:
-        """A line to interrupt `pin`, 0 to 3, of device number `device`: neighbours start at other PIRQs."""
-        return self._wires[(device - 1 + pin) % PIRQS].input()
-
-    def _drive(self, pirq: int, level: int) -> None:
-        self._levels[pirq] = level
-        self._route(pirq)
-
-    def _route(self, pirq: int) -> None:
-        """Drive the ISA interrupt that `pirq` goes to, and let go of any other."""
-        route = self.config[PIRQ_ROUTE + pirq]
-        irq = None if route & PIRQ_OFF else route & _PIRQ_IRQ
-        for (which, number), line in self._lines.items():
-            if which == pirq and number != irq:
-                line.lower()
-        if irq is not None:
-            if (pirq, irq) not in self._lines:
-                self._lines[pirq, irq] = self.parent_bus.wiring.line(irq)
-            self._lines[pirq, irq].set(self._levels[pirq])
-
-    def config_changed(self, offset: int, size: int) -> None:
-        """A PCI interrupt may go elsewhere."""
-        super().config_changed(offset, size)
-        for pirq in range(PIRQS):
-            self._route(pirq)
-
-    def reset_enter(self) -> None:
-        """No PCI interrupt goes anywhere."""
-        super().reset_enter()
-        for pirq in range(PIRQS):
-            self._route(pirq)
+    def pirq_of(self, device: int, pin: int) -> int:
+        """Neighbours start at other PIRQs."""
+        return (device - 1 + pin) % len(self.routes)
 
 
 @register_type("piix4-pm-function", description="PIIX4 power management: where the ACPI registers are")

@@ -117,6 +117,6 @@ def test_ram_above_4_gib_comes_before_what_is_behind_it(make: Make) -> None:
     board = boot(make, testdev(membar="8G"))
     machine = board.machine
     slots = [Slot(0, 0x1000, 0), Slot(4 << 30, 0x1000, 0)]
-    bus = machine.pci_bus  # type: ignore[attr-defined]
+    bus = machine.pci_bus
     pci_setup.pci_setup(bus, machine.ports, GuestRam(memoryview(bytearray(0x1000)), slots))
     assert (config(board, 2, BAR2), config(board, 2, BAR2 + 4)) == (0xC, 2)

@@ -1,5 +1,6 @@
 """What every machine class is made of, and what it asks of whoever runs it."""
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from mpvm.machine.x86_cpu import X86Cpu
 
 C = TypeVar("C", bound=type[Any])
+
+# Machine classes that most runs do without, by the names and aliases that there are of them.
+_MODULE_OF: Final = {"q35": "mpvm.machine.pc_q35", "pc-q35-1.1": "mpvm.machine.pc_q35"}
 
 # The machine class NAME is the type NAME-machine (QEMU's TYPE_MACHINE_SUFFIX).
 MACHINE_SUFFIX: Final = "-machine"
@@ -209,11 +213,15 @@ class Machine(Object, Resettable, ABC):
                 self.container("peripheral-anon").add_child("device[*]", device)
             else:
                 self.container("peripheral").add_child(spec.id, device)
+            self.pre_plug(device)
             qdev_realize(device, self.bus_for(device) if bus is None else self._bus_named(str(bus)))
         except (ConfigError, DeviceError) as error:
             device.unparent()
             raise ConfigError(f"device {spec.id or spec.driver}: {error}") from error
         return device
+
+    def pre_plug(self, device: Device) -> None:
+        """Before a device of the user's is realized: what this board has for it, beside a bus."""
 
     def bus_for(self, device: Device) -> Bus | None:
         """The bus of this board that `device` goes on, None when there is none of its kind."""
@@ -295,6 +303,8 @@ def machine_class(name: str) -> type[Machine]:
 
     "" is the default class (find_default_machine).
     """
+    if name in _MODULE_OF:
+        importlib.import_module(_MODULE_OF[name])
     for types in (registered_types, object_class_get_list):
         cls: type[Machine]
         for cls in types(Machine.type_name):

@@ -1,7 +1,7 @@
 """What boards of the PC kind are made of (QEMU's hw/i386/pc.c)."""
 
 import functools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mpvm.hw.acpi.pm import AcpiPm
 from mpvm.hw.char.debugcon import DebugCon
@@ -12,11 +12,14 @@ from mpvm.hw.misc.i8042 import I8042
 from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
 from mpvm.hw.misc.port92 import Port92
 from mpvm.hw.nvram.fw_cfg import FwCfg, Key
+from mpvm.hw.system import WakeupReason
 from mpvm.hw.timer.i8254 import Pit
 from mpvm.hw.timer.mc146818 import Rtc
-from mpvm.machine import cpus, firmware, fw_cfg, irq
+from mpvm.machine import cpus, firmware, firmware_registers, fw_cfg, irq
+from mpvm.machine.pci_setup import pci_setup
 from mpvm.machine.x86 import X86Machine
 from mpvm.memory.region import Region
+from mpvm.qom.type_info import register_type
 
 if TYPE_CHECKING:
     from mpvm.hw.pci.bus import PciBus
@@ -33,8 +36,48 @@ HPET_ROUTES: Final = 1 << irq.PIT_GSI
 APIC_BUS_HZ: Final = 1_000_000_000
 CPUID_X2APIC: Final = 1 << 21
 
+# Of a CPU that does not say (SDM vol. 3, 4.1.4).
+PHYSICAL_BITS: Final = 36
+
 # Kernels write here to wait the time of a bus cycle; on a PC it shows firmware's progress.
 POST_CODE_PORT: Final = 0x80
+
+
+@register_type("generic-pc-machine", abstract=True, description="PC with PCI")
+class PcMachine(X86Machine):
+    """The x86 board with PCI, which firmware has set up."""
+
+    has_pci: ClassVar[bool] = True
+    has_hpet: ClassVar[bool] = True
+    has_vmport: ClassVar[bool] = True
+    # Whether firmware has set up the 8259s, the 8254, the MTRRs and the BIOS data area.
+    has_firmware_registers: ClassVar[bool] = True
+
+    def load_boot_image(self) -> None:
+        """What firmware does before it boots: it sets PCI up, and what every x86 board's does."""
+        pci_setup(self.pci_bus, self.ports, self.ram)
+        super().load_boot_image()
+        self._leave_registers()
+
+    @property
+    def leaves_firmware(self) -> bool:
+        """In the versions that have it."""
+        return self.has_firmware_registers
+
+    def wake(self, reason: WakeupReason) -> None:
+        """See X86Machine.wake: firmware sets up again what a reset has undone."""
+        super().wake(reason)
+        self._leave_registers()
+
+    def _leave_registers(self) -> None:
+        if not self.has_firmware_registers:
+            return
+        features, sizes = cpus.leaf(self.bsp, 1).edx, cpus.leaf(self.bsp, 0x80000008).eax
+        firmware_registers.program_timers_and_interrupts(self.ports)
+        firmware_registers.set_mtrrs(self.host.areas, self.ram, features, sizes & 0xFF or PHYSICAL_BITS)
+        words = firmware_registers.bios_data_area([uart.iobase for uart in self.uarts()])
+        for address, word in words.items():
+            self.ram.write(address, word.to_bytes(2, "little"))
 
 
 def pc_memory_init(machine: X86Machine) -> None:

@@ -12,17 +12,11 @@ from mpvm.hw.acpi.pm import ResetControl
 from mpvm.hw.misc.isa_debug_exit import IsaDebugExit
 from mpvm.hw.pci.host import PciHost
 from mpvm.hw.pci.i440fx import I440fx
-from mpvm.hw.system import WakeupReason
-from mpvm.machine import cpus, firmware_registers
 from mpvm.machine.base import register_machine
-from mpvm.machine.pc import pc_basic_device_init, pc_memory_init, pci_bus_init
-from mpvm.machine.pci_setup import pci_setup
-from mpvm.machine.x86 import X86Machine, gsi_init, x86_cpus_init
+from mpvm.machine.pc import PcMachine, pc_basic_device_init, pc_memory_init, pci_bus_init
+from mpvm.machine.x86 import gsi_init, x86_cpus_init
 from mpvm.qom.globals import GlobalProperty
 from mpvm.qom.type_info import register_type
-
-# Of a CPU that does not say (SDM vol. 3, 4.1.4).
-PHYSICAL_BITS: Final = 36
 
 # Version 1.1 has the PIIX's functions, an HPET and VMware's port, and puts isa-debug-exit where QEMU has it.
 PC_COMPAT_1_0: Final = (
@@ -36,48 +30,19 @@ PC_COMPAT_0_1: Final = (
 )
 
 
-@register_type("generic-pc-machine", abstract=True, description="PC with an i440FX host bridge, any version")
-class PcI440fxMachine(X86Machine):
-    """The x86 board with an i440FX host bridge."""
+@register_type(
+    "generic-pc-i440fx-machine", abstract=True, description="PC with an i440FX host bridge, any version"
+)
+class PcI440fxMachine(PcMachine):
+    """The PC with an i440FX host bridge."""
 
-    has_pci: ClassVar[bool] = True
     has_hotpluggable_cpus: ClassVar[bool] = True
-    has_hpet: ClassVar[bool] = True
-    has_vmport: ClassVar[bool] = True
     # Whether the PIIX's functions are there.
     has_piix: ClassVar[bool] = True
-    # Whether firmware has set up the 8259s, the 8254, the MTRRs and the BIOS data area.
-    has_firmware_registers: ClassVar[bool] = True
 
     def init(self) -> None:
         """See `pc_init1`."""
         pc_init1(self)
-
-    def load_boot_image(self) -> None:
-        """What firmware does before it boots: it sets PCI up, and what every x86 board's does."""
-        pci_setup(self.pci_bus, self.ports, self.ram)
-        super().load_boot_image()
-        self._leave_registers()
-
-    @property
-    def leaves_firmware(self) -> bool:
-        """In the versions that have it."""
-        return self.has_firmware_registers
-
-    def wake(self, reason: WakeupReason) -> None:
-        """See X86Machine.wake: firmware sets up again what a reset has undone."""
-        super().wake(reason)
-        self._leave_registers()
-
-    def _leave_registers(self) -> None:
-        if not self.has_firmware_registers:
-            return
-        features, sizes = cpus.leaf(self.bsp, 1).edx, cpus.leaf(self.bsp, 0x80000008).eax
-        firmware_registers.program_timers_and_interrupts(self.ports)
-        firmware_registers.set_mtrrs(self.host.areas, self.ram, features, sizes & 0xFF or PHYSICAL_BITS)
-        words = firmware_registers.bios_data_area([uart.iobase for uart in self.uarts()])
-        for address, word in words.items():
-            self.ram.write(address, word.to_bytes(2, "little"))
 
 
 def pc_init1(machine: PcI440fxMachine) -> None:

@@ -20,6 +20,7 @@ _MODULES: Final = ("mpvm.coordinator.main_loop",)
 # does not import them all (QEMU's qemu_load_module_for, util/module.c).
 _MODULE_OF: Final = {
     "edu": "mpvm.hw.misc.edu",
+    "intel-iommu": "mpvm.hw.iommu.intel_iommu",
     "pc-testdev": "mpvm.hw.misc.pc_testdev",
     "pci-testdev": "mpvm.hw.misc.pci_testdev",
 }

@@ -5,7 +5,7 @@
 
 What a guest prints is told in tests/guests/conformance/conformance.h. A guest's folder may have a
 `guest.toml` that says on what it runs: `cpu` (a model, as of -cpu), `smp` (a list of numbers of CPUs),
-`memory`, `append`, `options` (of QEMU's command line, as `["-device", "pc-testdev"]`, on both).
+`memory`, `machine`, `append`, `options` (of QEMU's command line, as `["-device", "pc-testdev"]`, on both).
 
 Ends with status 1 if a check failed on mpvm, or on the reference without the guest saying so.
 """
@@ -37,6 +37,7 @@ class Setup(NamedTuple):
     cpu: str = "max"
     smp: Sequence[int] = (1,)
     memory: str = "128M"
+    machine: str = "pc"
     append: str = ""
     options: Sequence[str] = ()
 
@@ -132,7 +133,16 @@ def on_mpvm(launch: Launcher, guest: str, image: Path, smp: int) -> Told:
     """Run `guest` on mpvm."""
     on = setup(guest)
     options = ["--quiet", "--isa-debug-exit", "--smp", str(smp), "--cpu", on.cpu, "--memory", on.memory]
-    options += ["--timeout", str(_SECONDS), "--kernel", str(image), "--append", on.append]
+    options += [
+        "--machine",
+        on.machine,
+        "--timeout",
+        str(_SECONDS),
+        "--kernel",
+        str(image),
+        "--append",
+        on.append,
+    ]
     for name, value in zip(on.options[::2], on.options[1::2], strict=True):
         options += [f"-{name}", value]
     return told(launch.run("run", *options))
@@ -142,7 +152,8 @@ def on_reference(guest: str, image: Path, smp: int) -> Told:
     """Run `guest` on the reference."""
     on = setup(guest)
     options = (*reference.ISA_DEBUG_EXIT, *reference.image(image, append=f"{on.append} qemu=1".strip()))
-    return told(reference.run(smp, on.memory, "-cpu", on.cpu, *options, *on.options, seconds=_SECONDS))
+    options += ("-machine", on.machine, "-cpu", on.cpu, *on.options)
+    return told(reference.run(smp, on.memory, *options, seconds=_SECONDS))
 
 
 def compare(launch: Launcher, guest: str, image: Path, smp: int) -> Comparison:

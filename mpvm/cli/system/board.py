@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # QEMU's names of accelerators, and ours.
 ACCELERATORS = {"tcg": "unicorn", "kvm": "kvm", "unicorn": "unicorn"}
-# QEMU's versions of its PC are all our newest one; ours are older than the first of these.
-_PC = "pc-i440fx-"
+# QEMU's versions of its PCs are all our newest one; ours are older than the first of these.
+_PCS = {"pc-i440fx-": "pc", "pc-q35-": "q35"}
 _PC_VERSIONS = ((1, 4), (7, 2))
 _SHIFTS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 _RAM_UNIT = 8192
@@ -29,7 +29,7 @@ def machine(line: CommandLine, option: str, text: str) -> None:
     for key, value in opts.parse(option, text, "type").items():
         key = key.replace("_", "-")
         if key == "type":
-            line.set("machine.type", "pc" if _is_pc_of_qemu(value) else value, option, text)
+            line.set("machine.type", _of_qemu(value), option, text)
         elif key in _MACHINE_KEYS:
             _MACHINE_KEYS[key](line, option, text, value)
         elif key in _FIXED:
@@ -40,11 +40,13 @@ def machine(line: CommandLine, option: str, text: str) -> None:
             raise opts.wrong(option, text, f"Property 'machine.{key}' not found")
 
 
-def _is_pc_of_qemu(name: str) -> bool:
-    major, _, minor = name.removeprefix(_PC).partition(".")
-    if not name.startswith(_PC) or not (major.isdecimal() and minor.isdecimal()):
-        return False
-    return _PC_VERSIONS[0] <= (int(major), int(minor)) <= _PC_VERSIONS[1]
+def _of_qemu(name: str) -> str:
+    """Our name of a machine of QEMU's, or `name`."""
+    for prefix, ours in _PCS.items():
+        major, _, minor = name.removeprefix(prefix).partition(".")
+        if name.startswith(prefix) and major.isdecimal() and minor.isdecimal():
+            return ours if _PC_VERSIONS[0] <= (int(major), int(minor)) <= _PC_VERSIONS[1] else name
+    return name
 
 
 def _accel(line: CommandLine, option: str, text: str, value: str) -> None:

@@ -18,6 +18,7 @@ DEVICES: dict[str, tuple[Listed, ...]] = {
     "Input": (("isa-debugcon", "ISA", ""), ("isa-serial", "ISA", "")),
     "Misc": (
         ("edu", "PCI", ""),
+        ("intel-iommu", "System", "Intel IOMMU (VT-d) DMA Remapping device"),
         ("isa-debug-exit", "ISA", ""),
         ("pc-testdev", "ISA", ""),
         ("pci-testdev", "PCI", "PCI Test Device"),

@@ -41,6 +41,9 @@ REDIR_MASK = 1 << 16
 REDIR_DEST_SHIFT = 56
 REDIR_READ_ONLY = REDIR_DELIVS | REDIR_REMOTE_IRR
 REDIR_WRITABLE = 0xFF << REDIR_DEST_SHIFT | 0x1FFFF & ~REDIR_READ_ONLY
+# Behind an IOMMU, the format and the index of a remappable entry, too (Intel's VT-d specification, D51397,
+# 5.1.5.1).
+REDIR_REMAPPABLE = 0xFFFF << 48
 
 DELIVERY_MODES = frozenset(DeliveryMode)
 # Only these can be level triggered; the others are edges whatever the entry says.
@@ -71,6 +74,8 @@ class IoApic(SysBusDevice):
 
     # Where its messages go: the local APICs' bus.
     deliver: Callable[[InterruptMessage], None]
+    # An IOMMU that makes the messages of entries; None for one that it refuses.
+    remap: Callable[[int], InterruptMessage | None] | None = None
 
     def instance_init(self) -> None:
         """Nobody reads its registers but by itself."""
@@ -133,20 +138,10 @@ class IoApic(SysBusDevice):
         self._send(entry)
 
     def _send(self, entry: int) -> None:
-        """Send the message of `entry`; a reserved delivery mode sends none."""
-        mode = entry >> REDIR_DELMOD_SHIFT & 7
-        if mode not in DELIVERY_MODES:
-            log_mask(LogItem.GUEST_ERRORS, "I/O APIC: reserved delivery mode %d", mode)
-            return
-        self.deliver(
-            InterruptMessage(
-                vector=entry & REDIR_VECTOR,
-                delivery_mode=DeliveryMode(mode),
-                destination=entry >> REDIR_DEST_SHIFT,
-                logical=bool(entry & REDIR_DESTMOD),
-                level_triggered=_is_level(entry),
-            )
-        )
+        """Send the message of `entry`, if there is one."""
+        message = message_of(entry) if self.remap is None else self.remap(entry)
+        if message is not None:
+            self.deliver(message)
 
     def _read(self, offset: int, size: int) -> int:
         if offset == IOREGSEL:
@@ -186,7 +181,7 @@ class IoApic(SysBusDevice):
             self._write_entry(pin, value << 32 * high, 0xFFFF_FFFF << 32 * high)
 
     def _write_entry(self, pin: int, value: int, half: int) -> None:
-        writable = REDIR_WRITABLE & half
+        writable = (REDIR_WRITABLE if self.remap is None else REDIR_WRITABLE | REDIR_REMAPPABLE) & half
         entry = self._table[pin] & ~writable | value & writable
         # Remote IRR means nothing for an edge; software without an EOI register clears it this way.
         if not _is_level(entry):
@@ -212,6 +207,21 @@ class IoApic(SysBusDevice):
         self._table = list(state["table"])
         self._lines = state["lines"]
         self._show_all()
+
+
+def message_of(entry: int) -> InterruptMessage | None:
+    """The message of a redirection entry; None for a reserved delivery mode."""
+    mode = entry >> REDIR_DELMOD_SHIFT & 7
+    if mode not in DELIVERY_MODES:
+        log_mask(LogItem.GUEST_ERRORS, "I/O APIC: reserved delivery mode %d", mode)
+        return None
+    return InterruptMessage(
+        vector=entry & REDIR_VECTOR,
+        delivery_mode=DeliveryMode(mode),
+        destination=entry >> REDIR_DEST_SHIFT,
+        logical=bool(entry & REDIR_DESTMOD),
+        level_triggered=_is_level(entry),
+    )
 
 
 def _is_level(entry: int) -> bool:

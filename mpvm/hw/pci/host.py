@@ -1,7 +1,7 @@
 """Access to PCI configuration space by mechanism #1 (PCI Local Bus Specification 3.0, 3.2.2.3.2)."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from mpvm.hw.acpi.pm import RESET_PORT, ResetControl
 from mpvm.hw.bus import SysBusDevice
@@ -27,13 +27,16 @@ class PciHost(SysBusDevice):
     `reset_control` answers at 0xcf9. No write is posted: a read of CONFIG_DATA depends on it.
     """
 
+    # What its bus is called.
+    bus_name: ClassVar[str] = "pci.0"
+
     reset_control = properties.link("reset-control", "what answers at port 0xcf9")
 
     def instance_init(self) -> None:
         """With an empty bus."""
         super().instance_init()
         self.bus = PciBus()
-        self.add_child("pci.0", self.bus)
+        self.add_child(self.bus_name, self.bus)
 
     def realize(self) -> None:
         """Power on. The bus is wired as the board's are."""

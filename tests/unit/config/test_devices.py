@@ -44,7 +44,10 @@ def test_globals_are_by_driver_and_property(machine_config: MakeConfig) -> None:
     ("devices", "text"),
     [
         ([{"driver": "isa-serail"}], "devices[0]: device 'isa-serail' is unknown, isa-serial is right"),
-        ([COM2, {"driver": "isa-pit"}], "devices[1]: device 'isa-pit' is for boards alone, edu or isa-"),
+        (
+            [COM2, {"driver": "isa-pit"}],
+            "devices[1]: device 'isa-pit' is for boards alone, edu or intel-iommu or isa-",
+        ),
         ([{"driver": "isa-device"}], "devices[0]: device 'isa-device' is for boards alone, isa-"),
         ([{"driver": "container"}], "devices[0]: device 'container' is unknown"),
         (

@@ -151,7 +151,7 @@ WRONG = [
         "a size from 1M to 512G such as 512M or 2G is right",
     ),
     ("machine: {memory: -1}", ":1: machine.memory: -1 is too small"),
-    ("machine: {type: q35}", ":1: machine.type: q35 is not accepted, microvm or "),
+    ("machine: {type: isapc}", ":1: machine.type: isapc is not accepted, microvm or "),
     (
         "machine: {accel: tcg}",
         ":1: machine.accel: tcg is not accepted, unicorn or kvm, or several as kvm:unicorn, is right",

@@ -113,7 +113,7 @@ def test_an_option_that_is_none_is_one_line_before_any_process(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["-machine", "q35"], "mpvm-system-x86_64: -machine q35: q35 is not accepted, "),
+        (["-machine", "isapc"], "mpvm-system-x86_64: -machine isapc: isapc is not accepted, "),
         (["-cpu", "bogus"], "mpvm-system-x86_64: -cpu bogus: 'bogus' is no CPU model"),
         (["-smp", "65"], "mpvm-system-x86_64: -smp 65: "),
         (["-device", "bogus"], "mpvm-system-x86_64: -device bogus: "),

@@ -91,7 +91,7 @@ def test_machines_are_listed_with_alias_and_default(word: str, ask: Asker) -> No
     first, *lines = ask("-machine", word)
     assert first == "Supported machines are:"
     names = [line.split()[0] for line in lines]
-    assert {"pc", "pc-i440fx-7.2", "microvm", "none"} <= set(names)
+    assert {"pc", "pc-i440fx-7.2", "q35", "microvm", "none"} <= set(names)
     assert [line.endswith(" (default)") for line in lines].count(True) == 1
     assert all(re.match(r"\S{1,20} +\S", line) for line in lines)
 

@@ -30,6 +30,8 @@ TABLE: list[tuple[str, str, Any]] = [
     ("-M microvm", "machine.type", "microvm"),
     ("-machine type=pc-i440fx-7.2", "machine.type", "pc"),
     ("-machine pc-i440fx-2.12", "machine.type", "pc"),
+    ("-machine q35", "machine.type", "q35"),
+    ("-M pc-q35-6.0,kernel-irqchip=split", "machine.type", "q35"),
     ("-machine pc-i440fx-0.1", "machine.type", "pc-i440fx-0.1"),
     ("-machine pc-i440fx-8.0", "machine.type", "pc-i440fx-8.0"),
     ("-machine accel=tcg", "machine.accel", "unicorn"),

@@ -76,8 +76,16 @@ def _on_or_off(change: str, value: str) -> bool:
     return _SWITCHES[value]
 
 
-# QEMU's properties of how much of its host's KVM shows through, of which there is nothing here.
-_WITHOUT_EFFECT: Final = ("host-phys-bits", "kvm", "migratable")
+# QEMU's properties of how much of its host's KVM shows through, of which there is nothing here; and the
+# switches of Hyper-V's interface that its TCG takes and does not have.
+_HYPER_V: Final = (
+    "apicv avic crash emsr-bitmap enforce-cpuid evmcs frequencies ipi passthrough reenlightenment relaxed "
+    "reset runtime stimer stimer-direct syndbg synic time tlbflush tlbflush-direct tlbflush-ext vapic "
+    "xmm-input"
+)
+_WITHOUT_EFFECT: Final = frozenset(
+    ("host-phys-bits", "kvm", "migratable", *(f"hv-{name}" for name in _HYPER_V.split()))
+)
 
 
 def _number(low: int, high: int) -> Callable[[str, str], int]:

@@ -302,11 +302,15 @@ def test_properties_are_set() -> None:
     assert (model.phys_bits, model.l3_cache) == (40, False)
 
 
-@pytest.mark.parametrize("text", ["host-phys-bits", "host-phys-bits=off", "migratable=no", "kvm=off"])
+@pytest.mark.parametrize(
+    "text", ["host-phys-bits", "host-phys-bits=off", "migratable=no", "kvm=off", "hv_time", "hv-synic=on"]
+)
 def test_qemus_properties_of_its_own_host_change_nothing(text: str) -> None:
     assert resolve(f"max,{text}") == resolve("max")
     with pytest.raises(ConfigError, match="is no switch; on or off is right"):
         resolve("max,host-phys-bits=40")
+    with pytest.raises(ConfigError, match="'hv_vpindex' is no CPU feature or property"):
+        resolve("max,hv_vpindex")
 
 
 def test_the_width_of_addresses_is_the_accelerators() -> None:

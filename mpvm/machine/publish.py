@@ -1,10 +1,12 @@
-"""Publishes what devices declare about their ports in the VM page, where workers look first.
+"""Publishes what devices declare about their ports and memory in the VM page, where workers look first.
 
 Posted ports go to the ring of posted writes, what is written to ignored ones goes nowhere, and shadowed
 registers are read by the workers themselves, as are ports where nobody answers.
 """
 
 import ctypes
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from mpvm.abi.errors import DeviceError
@@ -12,7 +14,9 @@ from mpvm.abi.layout import (
     IO_PORTS,
     MAX_DEVICE_RANGES,
     MAX_MEMORY_SHADOWS,
+    MAX_MEMORY_SLOTS,
     MAX_SHADOWS,
+    MemorySlot,
     PortWrite,
     ShadowKind,
     VmPage,
@@ -20,7 +24,8 @@ from mpvm.abi.layout import (
 from mpvm.abi.log import LogItem
 from mpvm.hw.intc.ioapic import BASE_ADDRESS, Window
 from mpvm.memory.address_space import AddressSpace
-from mpvm.memory.region import ShadowRegister
+from mpvm.memory.ram import VGA_HOLE_END, VGA_HOLE_START
+from mpvm.memory.region import RamRegion, ShadowRegister
 from mpvm.trace.log import log_enabled
 
 _SEQUENCE_MASK: Final = 0xFFFFFFFF
@@ -72,6 +77,27 @@ class Publisher:
                 at = self._page.memory_shadow[count]
                 at.gpa, at.shadow = base + offset, self._slot(register)
                 self._page.memory_shadow_count = count + 1
+
+    def publish_ram(
+        self, memory: AddressSpace, block: memoryview, store: Callable[[int, bytes], None]
+    ) -> None:
+        """Make memory slots of the regions of `memory` that are memory, so that nobody hears of an access.
+
+        They lie in the part of the RAM block that no RAM slot shows, as long as there is room; `store` is
+        `Host.dma_store`. To be called while no vCPU runs.
+        """
+        page, offset = self._page, VGA_HOLE_START
+        for start, end, base, region in memory.ranges():
+            if not isinstance(region, RamRegion) or end - start != region.size:
+                continue
+            if offset + region.size > VGA_HOLE_END or page.slot_count == MAX_MEMORY_SLOTS:
+                return
+            region.bind(block[offset : offset + region.size], partial(_store_at, store, offset))
+            # The count and the generation come last, for workers that look meanwhile.
+            page.slot[page.slot_count] = MemorySlot(base, region.size, offset)
+            page.slot_count += 1
+            page.memory_generation += 1
+            offset += region.size
 
     def _publish_ranges(self, memory: AddressSpace) -> None:
         page, ranges = self._page, memory.ranges()
@@ -141,3 +167,7 @@ class Publisher:
             shadow.kind = ShadowKind.COUNTER
             shadow.value, shadow.base_ns, shadow.hz, shadow.mask = register.counter
         shadow.seq = (shadow.seq + 1) & _SEQUENCE_MASK
+
+
+def _store_at(store: Callable[[int, bytes], None], base: int, offset: int, data: bytes) -> None:
+    store(base + offset, data)

@@ -102,6 +102,7 @@ class X86Machine(Machine):
         publisher = Publisher(self.host.page)
         publisher.publish(self.ports)
         publisher.publish_memory(self.memory)
+        publisher.publish_ram(self.memory, self.host.ram_block, self.host.dma_store)
 
     def reset_children(self) -> Iterable[Resettable]:
         """Both buses with their devices."""

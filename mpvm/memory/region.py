@@ -1,4 +1,4 @@
-"""Regions of registers, and registers that are published for workers to answer."""
+"""Regions of registers and of memory, and registers that are published for workers to answer."""
 
 from collections.abc import Callable
 
@@ -88,3 +88,36 @@ class Region:
         self.ignored = ignored
         self.shadows = shadows or {}
         self.strings = strings or {}
+
+
+class RamRegion(Region):
+    """A region of memory: what is written to it is read back, by accesses of any size.
+
+    `contents` is its own until a machine binds it to memory that guests reach without the device.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        super().__init__(name, size, self._read, self._write)
+        self.contents = memoryview(bytearray(size))
+        self._store: Callable[[int, bytes], None] = self._store_here
+
+    def bind(self, contents: memoryview, store: Callable[[int, bytes], None]) -> None:
+        """Be the memory `contents` of the same size, which gets what this has had.
+
+        `store(offset, data)` is how others than vCPUs store there from now on.
+        """
+        contents[:] = self.contents
+        self.contents, self._store = contents, store
+
+    def load(self, data: bytes) -> None:
+        """Have the contents `data`."""
+        self._store(0, data)
+
+    def _read(self, offset: int, size: int) -> int:
+        return int.from_bytes(self.contents[offset : offset + size], "little")
+
+    def _write(self, offset: int, size: int, value: int) -> None:
+        self._store(offset, value.to_bytes(size, "little"))
+
+    def _store_here(self, offset: int, data: bytes) -> None:
+        self.contents[offset : offset + len(data)] = data

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mpvm.hw.bus import IsaDevice
 from mpvm.memory.address_space import BEHIND_PRIORITY
-from mpvm.memory.region import Region
+from mpvm.memory.region import RamRegion, Region, ShadowRegister
 from mpvm.qom.type_info import register_type
 
 ECHO_PORT: Final = 0xE0
@@ -43,7 +43,8 @@ class PcTestdev(IsaDevice):
         """Take the interrupt lines."""
         self._lines = [self.wiring.gsi(n) for n in range(IRQ_LINES)]
         self._echo = bytearray(_WORD)
-        self._memory = bytearray(MEMORY_SIZE)
+        self._echo_bytes = {offset: ShadowRegister() for offset in range(_WORD)}
+        self._memory = RamRegion("pc-testdev-iomem", MEMORY_SIZE)
 
     def unrealize(self) -> None:
         """Let go of the lines."""
@@ -53,20 +54,15 @@ class PcTestdev(IsaDevice):
     def ports(self) -> list[tuple[int, Region]]:
         """The lines, both echoes, and the flush port."""
         return [
-            (ECHO_PORT, Region("pc-testdev-ioport", _WORD, self._read_echo, self._write_echo)),
+            (ECHO_PORT, self._echo_region("pc-testdev-ioport")),
             (FLUSH_PORT, Region("pc-testdev-flush-page", _WORD, _read_zero, _ignore)),
-            (
-                BYTE_ECHO_PORT,
-                Region("pc-testdev-ioport-byte", _WORD, self._read_echo, self._write_echo),
-            ),
+            (BYTE_ECHO_PORT, self._echo_region("pc-testdev-ioport-byte")),
             (IRQ_PORT, Region("pc-testdev-irq-line", IRQ_LINES, _read_zero, self._write_line)),
         ]
 
     def memory(self) -> list[tuple[int, Region]]:
         """The memory that is read back."""
-        return [
-            (MEMORY_BASE, Region("pc-testdev-iomem", MEMORY_SIZE, self._read_memory, self._write_memory)),
-        ]
+        return [(MEMORY_BASE, self._memory)]
 
     def reset_enter(self) -> None:
         """Memory and ports keep what they have, as QEMU's do; nobody drives a line any more."""
@@ -78,6 +74,9 @@ class PcTestdev(IsaDevice):
         if size == 1:
             self._lines[offset].set(int(value != 0))
 
+    def _echo_region(self, name: str) -> Region:
+        return Region(name, _WORD, self._read_echo, self._write_echo, shadows=self._echo_bytes)
+
     def _read_echo(self, offset: int, size: int) -> int:
         if offset % size:
             return 0
@@ -85,26 +84,25 @@ class PcTestdev(IsaDevice):
 
     def _write_echo(self, offset: int, size: int, value: int) -> None:
         if offset % size == 0:
-            self._echo[offset : offset + size] = value.to_bytes(size, "little")
+            self._set_echo(offset, value.to_bytes(size, "little"))
 
-    def _read_memory(self, offset: int, size: int) -> int:
-        return int.from_bytes(self._memory[offset : offset + size], "little")
-
-    def _write_memory(self, offset: int, size: int, value: int) -> None:
-        self._memory[offset : offset + size] = value.to_bytes(size, "little")
+    def _set_echo(self, offset: int, data: bytes) -> None:
+        self._echo[offset : offset + len(data)] = data
+        for at, value in enumerate(data, offset):
+            self._echo_bytes[at].set_constant(value)
 
     def state(self) -> dict[str, Any]:
         """What is read back, and the levels of the lines."""
         return {
             "echo": bytes(self._echo),
-            "memory": bytes(self._memory),
+            "memory": bytes(self._memory.contents),
             "lines": [line.level for line in self._lines],
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over `state`; the lines are driven to match."""
-        self._echo[:] = state["echo"]
-        self._memory[:] = state["memory"]
+        self._set_echo(0, state["echo"])
+        self._memory.load(state["memory"])
         for line, level in zip(self._lines, state["lines"], strict=True):
             line.set(level)
 

@@ -3,11 +3,19 @@
 import pytest
 
 from mpvm.abi.errors import DeviceError
-from mpvm.abi.layout import MAX_DEVICE_RANGES, MAX_SHADOWS, PortWrite, ShadowKind, VmPage
+from mpvm.abi.layout import (
+    MAX_DEVICE_RANGES,
+    MAX_MEMORY_SLOTS,
+    MAX_SHADOWS,
+    PortWrite,
+    ShadowKind,
+    VmPage,
+)
 from mpvm.abi.log import LogItem
 from mpvm.machine.publish import PublishedWindow, Publisher
 from mpvm.memory.address_space import BEHIND_PRIORITY, AddressSpace
-from mpvm.memory.region import Region, ShadowRegister
+from mpvm.memory.ram import VGA_HOLE_END, VGA_HOLE_START
+from mpvm.memory.region import RamRegion, Region, ShadowRegister
 from mpvm.trace import log
 
 
@@ -166,6 +174,54 @@ def test_who_logs_the_guests_errors_hears_of_nobodys_memory(monkeypatch: pytest.
     memory, page = AddressSpace("memory", 1 << 52), VmPage()
     Publisher(page).publish_memory(memory)
     assert page.device_ranges_seq == 0
+
+
+def publish_ram(*mapped: tuple[int, Region], slots: int = 2) -> tuple[VmPage, bytearray]:
+    memory, page, block = AddressSpace("memory", 1 << 52), VmPage(slot_count=slots), bytearray(1 << 20)
+    for base, each in mapped:
+        memory.map(base, each, BEHIND_PRIORITY)
+
+    def store(offset: int, data: bytes) -> None:
+        block[offset : offset + len(data)] = data
+
+    Publisher(page).publish_ram(memory, memoryview(block), store)
+    return page, block
+
+
+def slots(page: VmPage) -> list[tuple[int, int, int]]:
+    return [(each.gpa, each.size, each.offset) for each in page.slot[2 : page.slot_count]]
+
+
+def test_a_devices_memory_is_a_slot_behind_the_rams_own() -> None:
+    one, other = RamRegion("one", 0x1000), RamRegion("other", 0x2000)
+    one.write(8, 2, 0x2211)
+    page, block = publish_ram((0xFF000000, one), (0xFE000000, other), (0xFD000000, region("registers")))
+    assert slots(page) == [
+        (0xFE000000, 0x2000, VGA_HOLE_START),
+        (0xFF000000, 0x1000, VGA_HOLE_START + 0x2000),
+    ]
+    assert page.memory_generation == 2
+    assert block[VGA_HOLE_START + 0x2008 : VGA_HOLE_START + 0x200A] == b"\x11\x22"
+    one.write(0, 4, 0x44332211)
+    assert block[VGA_HOLE_START + 0x2000 : VGA_HOLE_START + 0x2004] == b"\x11\x22\x33\x44"
+    block[VGA_HOLE_START + 0x2001] = 0xEE
+    assert one.read(0, 2) == 0xEE11
+
+
+def test_memory_of_which_another_device_has_a_part_is_no_slot() -> None:
+    whole, hidden = RamRegion("whole", 0x2000), RamRegion("hidden", 0x2000)
+    page, _ = publish_ram((0xFF001000, hidden), (0xFF000000, whole))
+    assert slots(page) == [(0xFF000000, 0x2000, VGA_HOLE_START)]
+
+
+@pytest.mark.parametrize("taken", [2, MAX_MEMORY_SLOTS - 1])
+def test_memory_without_room_is_the_devices_own(taken: int) -> None:
+    fits = RamRegion("fits", VGA_HOLE_END - VGA_HOLE_START)
+    last = RamRegion("last", 0x1000)
+    page, block = publish_ram((0xFE000000, fits), (0xFF000000, last), slots=taken)
+    assert page.slot_count == taken + 1
+    last.write(0, 1, 5)
+    assert (last.read(0, 1), any(block)) == (5, False)
 
 
 def test_the_io_apics_registers_are_in_the_page() -> None:

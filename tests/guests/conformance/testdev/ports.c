@@ -9,6 +9,10 @@
 #define MEMORY 0xff000000
 #define MEMORY_BYTES 0x10000
 
+/* mov eax, imm32; ret */
+#define OPCODE_MOV_EAX 0xb8
+#define OPCODE_RET 0xc3
+
 static uint8_t page[4096] __attribute__((aligned(4096)));
 
 static void outl(uint16_t port, uint32_t value)
@@ -69,4 +73,10 @@ void test_memory(void)
 	wide = 0;
 	__asm__ volatile("cld; rep movsb" : : "S"(byte + 0x100), "D"(&wide), "c"(8) : "memory");
 	CHECK("rep movsb out of it", wide, 0x1122334455667788);
+	byte[0] = OPCODE_MOV_EAX;
+	*(volatile uint32_t *)(byte + 1) = 0x1234;
+	byte[5] = OPCODE_RET;
+	CHECK("code in it runs", ((uint32_t(*)(void))(uintptr_t)byte)(), 0x1234);
+	*(volatile uint32_t *)(byte + 1) = 0x4321;
+	CHECK("and runs as it is changed", ((uint32_t(*)(void))(uintptr_t)byte)(), 0x4321);
 }

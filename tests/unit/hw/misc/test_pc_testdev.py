@@ -80,6 +80,13 @@ def test_an_access_off_its_own_multiple_is_none(bench: Bench) -> None:
     assert bench.ports.read(ECHO_PORT, 4) == 0x04030201
 
 
+def test_each_byte_of_an_echo_is_published(bench: Bench) -> None:
+    echoes = [region for _, region in bench.device.ports() if region.shadows]
+    bench.ports.write(BYTE_ECHO_PORT, 4, 0x44332211)
+    bench.ports.write(ECHO_PORT + 1, 1, 0x99)
+    assert [[echo.shadows[n].read(0) for n in range(4)] for echo in echoes] == [[0x11, 0x99, 0x33, 0x44]] * 2
+
+
 def test_the_flush_port_reads_as_zero(bench: Bench) -> None:
     bench.ports.write(FLUSH_PORT, 4, 0x1000)
     assert bench.ports.read(FLUSH_PORT, 4) == 0

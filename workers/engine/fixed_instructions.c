@@ -265,3 +265,15 @@ void fixed_settle_flags(CPUX86State *env, uint64_t cc_op)
     }
     set_flags(env, uc.cpu_cc_compute_all(env, (int)ENV_CC_OP(env)));
 }
+
+/* All of CR0; the translator stores 16 bits. Before it the flags are settled. */
+void fixed_smsw(CPUX86State *env, uint64_t word, uint64_t displacement)
+{
+    struct operands operands = unpacked(word);
+
+    (void)displacement;
+    if ((ENV_HFLAGS(env) & HF_CPL_MASK) != 0 && (ENV_CR(env)[4] & CR4_UMIP)) {
+        uc.raise_exception_err_ra(env, EXCP_GP, 0, RETADDR);
+    }
+    ENV_REGS(env)[operands.rm] = (uint32_t)ENV_CR(env)[0];
+}

@@ -251,11 +251,23 @@ static void mmx(struct vcpu *vcpu, TCGContext *tcg, struct head *head)
     }
 }
 
+/* SMSW of a 32-bit register; in 64-bit code the translator has it right. */
+static bool is_smsw_of_32_bits(const struct head *head)
+{
+    return head->map == MAP_0F && head->opcode == 0x01 && !head->code64 && operand_bytes(head) == 4 &&
+           (head_peek(head) & 0xf8) == 0xe0;
+}
+
 static void two_byte(struct vcpu *vcpu, TCGContext *tcg, struct head *head)
 {
     uint8_t opcode = head->opcode;
 
     switch (opcode) {
+    case 0x01:
+        if (is_smsw_of_32_bits(head)) {
+            replace(vcpu, tcg, head, fixed_smsw, 4, 0, false);
+        }
+        break;
     case 0xa4:
     case 0xac:
         relative_with_immediate(vcpu, head);
@@ -352,6 +364,9 @@ static bool needs_settling(const struct vcpu *vcpu, struct head head, uint64_t c
     }
     if (head.map != MAP_0F) {
         return false;
+    }
+    if (opcode == 0x01) {
+        return !known && is_smsw_of_32_bits(&head); /* it leaves them as they are */
     }
     if ((opcode & 0xf0) == 0x90) {
         return !computed && condition_computes(opcode & 15, cc_op) && head_next(&head) < 0xc0; /* SETcc */

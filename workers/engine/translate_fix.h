@@ -22,7 +22,7 @@ typedef void fixed_instruction(CPUX86State *env, uint64_t operands, uint64_t dis
 
 /* fixed_instructions.c: called by translated code */
 fixed_instruction fixed_blsi, fixed_bzhi, fixed_bextr, fixed_cmpxchg, fixed_lock_neg,
-    fixed_neg_alone, fixed_rcl, fixed_rcr;
+    fixed_neg_alone, fixed_rcl, fixed_rcr, fixed_smsw;
 void fixed_settle_flags(CPUX86State *env, uint64_t cc_op);
 
 /* x87.c: before an MMX instruction that writes register `reg`; before FCMOV from ST(`n`) */

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.engine.long_mode import ORIGIN, USER_DATA, LongModeMachine
 from tests.unit.engine.protected_mode import DATA, ProtectedModeMachine
+from tests.unit.engine.real_mode import RealModeMachine
 
 GP = 13
 UMIP, PAE = 1 << 11, 1 << 5
@@ -52,6 +53,39 @@ def test_32_bit_code_has_it_too(protected_mode: ProtectedModeMachine, instructio
     protected_mode.boot(f"{instruction} {DATA}", cpl=3, cr4=UMIP)
     event = protected_mode.event()
     assert (event.vector, event.error_code) == (GP, 0)
+
+
+# CR0 with AM, which is above the 16 bits that a store to memory has.
+CR0 = 0x40011
+
+
+@pytest.mark.parametrize(("cpl", "cr4"), [(0, UMIP), (0, 0), (3, 0)])
+def test_a_register_of_32_bits_gets_all_of_cr0_and_flags_stay(
+    protected_mode: ProtectedModeMachine, cpl: int, cr4: int
+) -> None:
+    protected_mode.boot(
+        "stc; decb %dl; smswl %ecx; setb %al; setz %ah; smsww %bx; done",
+        cpl=cpl,
+        cr0=CR0,
+        cr4=cr4,
+        rflags=0x3002,
+        rbx=0x1234_5678,
+        rdx=1,
+    )
+    state = protected_mode.finish()
+    assert (state.rcx, state.rax & 0xFFFF, state.rbx) == (CR0, 0x0101, 0x1234_0011)
+
+
+def test_a_register_of_32_bits_gets_nothing_with_umip(protected_mode: ProtectedModeMachine) -> None:
+    protected_mode.boot("nop; at: smswl %ecx", cpl=3, cr4=UMIP)
+    event = protected_mode.event()
+    assert (event.vector, event.error_code, event.rip) == (GP, 0, protected_mode.label("at"))
+
+
+def test_real_mode_has_it_too(real_mode: RealModeMachine) -> None:
+    real_mode.boot("smswl %edi; .byte 0x66; smswl %ebx; done", cr0=CR0 & ~1, rdi=0, rbx=0x1234_0000)
+    state = real_mode.finish()
+    assert (state.rdi, state.rbx) == (CR0 & ~1, CR0 & ~1)
 
 
 def test_a_model_without_it_has_no_such_bit(make_long_mode: Callable[..., LongModeMachine]) -> None:

@@ -144,6 +144,7 @@ static void system(void)
 	CHECK("LMSW", event.vector, DONE);
 	CHECK("SMSW in real mode", event.ebx & 1, 0);
 	CHECK("LMSW does not clear PE", event.ecx & 1, 1);
+	CHECK("SMSW of 32 bits is CR0", event.esi == event.edi, 1);
 	RUN(r_lgdt);
 	CHECK("the base of LGDT of 16 bits", event.eax, 0x123456);
 	CHECK("the limit of LGDT of 16 bits", event.ebx & 0xffff, 0x1234);

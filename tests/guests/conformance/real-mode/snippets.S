@@ -228,6 +228,8 @@ snippet r_lmsw
 	lmsw %ax
 	smsw %cx
 	movl %cr0, %edx
+	smswl %esi
+	movl %edx, %edi
 	andb $0xfe, %dl
 	movl %edx, %cr0
 	ljmpw $(SNIPPET_BASE / 16), $(1f - r_lmsw)

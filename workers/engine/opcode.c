@@ -246,12 +246,14 @@ static bool feature_missing(const struct head *head)
 
 /* --- CR0.TS and CR0.EM (SDM vol. 3, 2.5 and table 13-1) --------------------------------------------------------- */
 
-/* MMX and SSE, as far as the translator asks TS first; and which of them are SSE's. */
+/* MMX and SSE, as far as the translator asks TS first; and which of them are SSE's. Others have the prefixes, too. */
 static bool is_simd(uint8_t opcode, unsigned prefixes, bool *sse)
 {
-    *sse = (prefixes & (PREFIX_OPERAND | PREFIX_REP | PREFIX_REPNE)) || (opcode >= 0x10 && opcode <= 0x17) ||
+    bool mmx = (opcode >= 0x60 && opcode <= 0x7f) || opcode == 0xc4 || opcode == 0xc5 || opcode >= 0xd0;
+
+    *sse = (mmx && (prefixes & (PREFIX_OPERAND | PREFIX_REP | PREFIX_REPNE))) || (opcode >= 0x10 && opcode <= 0x17) ||
            (opcode >= 0x28 && opcode <= 0x2f) || (opcode >= 0x50 && opcode <= 0x5f) || opcode == 0xc2 || opcode == 0xc6;
-    return *sse || (opcode >= 0x60 && opcode <= 0x7f) || opcode == 0xc4 || opcode == 0xc5 || opcode >= 0xd0;
+    return *sse || mmx;
 }
 
 /* With TS set: what is #UD all the same, and XSAVE and XRSTOR, which are #NM. */
@@ -274,7 +276,7 @@ static void task_switched(const struct head *head)
         }
         return;
     }
-    simd = (head->opcode < 0x80 || head->opcode >= 0xc0) && is_simd(head->opcode, head->prefixes, &sse);
+    simd = is_simd(head->opcode, head->prefixes, &sse);
     if (simd && ((vcpu->translating_flags & HF_EM_MASK) || (sse && !(vcpu->translating_flags & HF_OSFXSR_MASK)))) {
         feed_ud2(head);
     }

@@ -461,3 +461,33 @@ def test_sse_without_osfxsr_is_ud_whatever_ts_is(long_mode: LongModeMachine, cr0
     base = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG
     long_mode.boot("addps %xmm0, %xmm1; done", cr0=base | cr0, cr4=CR4_PAE)
     assert long_mode.event().vector == UD
+
+
+@pytest.mark.parametrize(("cr0", "cr4"), [(_TS, CR4_PAE), (_TS | _EM, CR4_PAE | CR4_OSFXSR)])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "str %ax",
+        "smsww %ax",
+        "cmovew %ax, %bx",
+        "movswl 0x30000, %ecx; movzbw %al, %bx",
+        "rep; bsrl %eax, %ebx",
+        "endbr64",
+        "nopw (%rsp)",
+        "data16; cpuid",
+        "xaddw %ax, %bx",
+    ],
+)
+def test_a_prefix_makes_no_sse_of_what_is_none_with_ts(
+    long_mode: LongModeMachine, cr0: int, cr4: int, source: str
+) -> None:
+    base = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG
+    long_mode.boot(f"{source}; done", cr0=base | cr0, cr4=cr4)
+    long_mode.finish()
+
+
+@pytest.mark.parametrize("source", ["paddb %xmm0, %xmm1", "movq2dq %mm0, %xmm0", "cvtsi2ss %eax, %xmm0"])
+def test_a_prefix_makes_sse_of_mmx_with_ts(long_mode: LongModeMachine, source: str) -> None:
+    base = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG
+    long_mode.boot(f"{source}; done", cr0=base | _TS, cr4=CR4_PAE)
+    assert long_mode.event().vector == UD

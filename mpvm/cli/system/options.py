@@ -81,6 +81,12 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
             "don't load default user-provided config files: there are none",
         ),
         Option("no-fd-bootchk", "", running.nothing, "accepted: there is no floppy disk"),
+        Option(
+            "overcommit",
+            "[mem-lock=off][,cpu-pm=on|off]",
+            running.overcommit,
+            "accepted: as with TCG, a vCPU that halts leaves its core",
+        ),
     ),
     "Boot options": (
         Option(

@@ -16,7 +16,7 @@ _GROUPS = {
     "there is no table for it here": "smbios acpitable dtb",
     "there is no debugger's stub here": "gdb s",
     "is not there in mpvm": (
-        "object set readconfig sandbox runas chroot overcommit icount plugin L virtfs fsdev tpmdev compat "
+        "object set readconfig sandbox runas chroot icount plugin L virtfs fsdev tpmdev compat "
         "preconfig add-fd singlestep seed semihosting semihosting-config dfilter echr msg xen-domid "
         "xen-attach xen-domid-restrict enable-sync-profile async-teardown watchdog-action qmp-pretty"
     ),

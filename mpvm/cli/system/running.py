@@ -111,6 +111,13 @@ def nothing(_line: CommandLine, _option: str, _text: str) -> None:
     """An option that changes nothing here."""
 
 
+def overcommit(_line: CommandLine, option: str, text: str) -> None:
+    """-overcommit [mem-lock=off][,cpu-pm=on|off]: what KVM does with a core that the guest lets go."""
+    for key, value in opts.parse(option, text, known=dict.fromkeys(("mem-lock", "cpu-pm"))).items():
+        if opts.switch(option, text, key, value) and key == "mem-lock":
+            raise opts.wrong(option, text, "mem-lock=on is not there in mpvm, mem-lock=off is right")
+
+
 def print_config(line: CommandLine, _option: str, _text: str) -> None:
     """--print-config: the configuration as YAML, and no run."""
     line.print_config = True

@@ -128,6 +128,7 @@ ACCEPTED = [
     "-machine usb=off,graphics=off,smm=auto,vmport=auto,dump-guest-core=off,mem-merge=off",
     "-no-user-config -no-fd-bootchk -bios none -vga none -vnc none -net none -nic none -parallel none",
     "-display none -monitor null -qmp none -d nochain",
+    "-overcommit cpu-pm=on -overcommit mem-lock=off,cpu-pm=off",
 ]
 
 
@@ -149,6 +150,11 @@ REFUSED = [
     ("-smp", "-smp: requires an argument"),
     ("-machine pc,bogus=1", "-machine pc,bogus=1: Property 'machine.bogus' not found"),
     ("-machine smm=on", "-machine smm=on: smm=on is not there in mpvm, smm=off or smm=auto is right"),
+    (
+        "-overcommit mem-lock=on",
+        "-overcommit mem-lock=on: mem-lock=on is not there in mpvm, mem-lock=off is right",
+    ),
+    ("-overcommit cpu-pm=5", "-overcommit cpu-pm=5: Parameter 'cpu-pm' expects 'on' or 'off'"),
     ("-machine pit=2", "-machine pit=2: Parameter 'pit' expects 'on' or 'off'"),
     ("-machine accel=xen", "-machine accel=xen: invalid accelerator xen"),
     ("-accel tcg,thread=all", "-accel tcg,thread=all: Invalid 'thread' setting all"),

@@ -538,7 +538,7 @@ void cpu_sipi(struct vcpu *vcpu, uint32_t vector);
 void xstate_save(struct vcpu *vcpu);
 void xstate_load(struct vcpu *vcpu);
 
-/* fpu_state.c, fpu_translate.c */
+/* fpu_state.c, fpu_translate.c, x87.c */
 void x87_changed(CPUX86State *env);
 void mxcsr_set(CPUX86State *env, uint32_t value);
 void mxcsr_take_flags(CPUX86State *env);

@@ -36,7 +36,8 @@ struct helper_call {
 
 /* Each ends with a name of NULL. */
 extern const struct helper_call fpu_state_calls[], sse_float_calls[], sse_integer_calls[], sse_immediate_calls[];
-extern const struct helper_call x87_calls[];
+extern const struct helper_call x87_arithmetic_calls[], x87_compare_calls[], x87_control_calls[];
+extern const struct helper_call x87_functions_calls[], x87_memory_calls[], x87_stack_calls[];
 
 /* MXCSR (SDM vol. 1, 10.2.3) */
 #define MXCSR_FLAGS 0x3fu
@@ -54,6 +55,8 @@ enum x87_state { X87_NOT_LOADED, X87_ALL_MASKED };
 
 /* x87.c */
 void x87_settle(CPUX86State *env);
+
+/* x87_control.c */
 void x87_use_mmx(CPUX86State *env);
 
 /* A register of the guest is two 8-byte halves: the translator moves it so, and a 16-byte load of what two stores

@@ -105,8 +105,10 @@ static struct known_helper *find(void *library, const char *name, const char *su
 /* The name of a helper that the engine lacks, or NULL. */
 const char *fpu_translate_init(void *library)
 {
-    const struct helper_call *const tables[] = {fpu_state_calls, sse_float_calls, sse_integer_calls,
-                                                sse_immediate_calls, x87_calls};
+    const struct helper_call *const tables[] = {
+        fpu_state_calls,   sse_float_calls,   sse_integer_calls,   sse_immediate_calls, x87_arithmetic_calls,
+        x87_compare_calls, x87_control_calls, x87_functions_calls, x87_memory_calls,    x87_stack_calls,
+    };
     const enum { XMM = 16, MMX = 8 } sizes[] = {XMM, MMX};
 
     static const char *const parts[X87_PARTS] = {

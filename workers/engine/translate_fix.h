@@ -25,8 +25,10 @@ fixed_instruction fixed_blsi, fixed_bzhi, fixed_bextr, fixed_cmpxchg, fixed_lock
     fixed_neg_alone, fixed_rcl, fixed_rcr, fixed_smsw;
 void fixed_settle_flags(CPUX86State *env, uint64_t cc_op);
 
-/* x87.c: before an MMX instruction that writes register `reg`; before FCMOV from ST(`n`) */
+/* x87_control.c: before an MMX instruction that writes register `reg` */
 void x87_enter_mmx(CPUX86State *env, uint64_t reg);
+
+/* x87_stack.c: before FCMOV from ST(`n`) */
 void x87_before_fcmov(CPUX86State *env, uint64_t n);
 
 #endif

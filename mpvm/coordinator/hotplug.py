@@ -4,11 +4,13 @@
 and its answer, _EJ0, ends the worker. What the guest sees of it is `mpvm.hw.acpi.cpu_hotplug`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from mpvm.abi.errors import CommandError, DeviceNotFoundError, MpvmError, WorkerError
+from mpvm.coordinator.exit_server import ExitServer
 from mpvm.coordinator.launch import Launcher, wait_for_process
+from mpvm.coordinator.run_control import RunControl
 from mpvm.coordinator.run_state import RunStateMachine
 from mpvm.coordinator.shm import VmMemory
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
@@ -18,7 +20,6 @@ from mpvm.machine.cpu_hotplug import cpu_plug, cpu_reset, cpu_unplug, cpu_unplug
 from mpvm.machine.x86 import X86Machine
 
 if TYPE_CHECKING:
-    from mpvm.abi.control_block import ControlBlock
     from mpvm.hw.acpi.cpu_hotplug import Ost
 
 
@@ -26,12 +27,10 @@ class _Vm(Protocol):
     """What of the VM (`mpvm.coordinator.vm.VirtualMachine`) is needed here."""
 
     machine: Machine
-    state: RunStateMachine
+    run_state: RunStateMachine
+    run_control: RunControl
+    exits: ExitServer
 
-    def call(self, action: Callable[[], None]) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def write_controls(self, control: "ControlBlock") -> None: ...
     def emit(self, event: str, data: Mapping[str, object] | None = None) -> None: ...
 
 
@@ -61,11 +60,11 @@ class VcpuHotplug:
             raise CommandError(f"Duplicate device ID '{identity}', one that no device has is right")
         self._memory.renew_area(index)
         cpu_reset(machine, index)
-        self._vm.write_controls(vcpu.area.control)
+        self._vm.exits.write_controls(vcpu.area.control)
         new = self._bring_up(vcpu)
         self._ids[index] = identity
         self._memory.set_present(index, True)
-        self._vcpus.plug(new, self._vm.state.running)
+        self._vcpus.plug(new, self._vm.run_state.running)
         cpu_plug(machine, index, identity)
 
     def request_remove(self, index: int) -> None:
@@ -91,7 +90,7 @@ class VcpuHotplug:
 
     def ejected(self, index: int) -> None:
         """The guest has let go of vCPU `index`: its worker ends before anything else is done."""
-        self._vm.call(lambda: self._take_down(index))
+        self._vm.run_control.call(lambda: self._take_down(index))
 
     def report_ost(self, ost: "Ost") -> None:
         """The guest has said what became of an event: ACPI_DEVICE_OST (QEMU's qapi/acpi.json)."""
@@ -122,8 +121,8 @@ class VcpuHotplug:
     def _take_down(self, index: int) -> None:
         """With everybody paused: no interrupt is on its way to it, and it has no lock and waits for none."""
         machine = self._machine()
-        was_running = self._vm.state.running
-        self._vm.pause()
+        was_running = self._vm.run_state.running
+        self._vm.run_control.pause()
         self._memory.set_present(index, False)
         path = machine.cpus[index].canonical_path()
         cpu_unplug(machine, index)
@@ -135,7 +134,7 @@ class VcpuHotplug:
         identity = self._ids.pop(index, None)
         self._vm.emit("DEVICE_DELETED", {"path": path, **({"device": identity} if identity else {})})
         if was_running:
-            self._vm.resume()
+            self._vm.run_control.resume()
 
     def _check(self, index: int) -> int:
         count = len(self._vcpus.vcpus)

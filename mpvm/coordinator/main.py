@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from mpvm.accel.configure import configure_accelerators
 from mpvm.config import Config
+from mpvm.coordinator.ending import EndedEarly
 from mpvm.coordinator.observer import Observer
-from mpvm.coordinator.vm import EndedEarly, VirtualMachine
+from mpvm.coordinator.vm import VirtualMachine
 from mpvm.qom.module import Level, module_call_init
 from mpvm.trace import control, log
 from mpvm.trace.control import trace

@@ -1,5 +1,6 @@
 """How a run ended, and what each vCPU did in it."""
 
+import sys
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -86,6 +87,13 @@ _COPIED = (
     "run_ns",
     "stolen_ns",
 )
+
+
+def relay_stderr(vcpus: Iterable[Vcpu]) -> None:
+    """What workers had to say although nothing failed; it would go with the runtime directory."""
+    for vcpu in vcpus:
+        for line in vcpu.stderr().splitlines():
+            print(f"mpvm: vCPU {vcpu.index}: {line}", file=sys.stderr)
 
 
 def summarize(vcpus: Iterable[Vcpu]) -> list[VcpuSummary]:

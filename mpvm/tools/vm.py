@@ -86,39 +86,18 @@ class Chardevs(Protocol):
         ...
 
 
-class Vm(Protocol):
-    """What a tool may ask for in an action of the main loop (`call`), never in a callback of it."""
-
-    @property
-    def config(self) -> Config: ...  # noqa: D102
-    @property
-    def machine(self) -> Machine: ...  # noqa: D102
-    @property
-    def qom_root(self) -> Object: ...  # noqa: D102
-    @property
-    def run_state(self) -> RunStatus: ...  # noqa: D102
-    @property
-    def accelerator(self) -> Accelerator: ...  # noqa: D102
+class RunControl(Protocol):
+    """What stops the VM and lets it go on (`mpvm.coordinator.run_control.RunControl`)."""
 
     # What is done at an event.
     actions: Action
-
-    @property
-    def chardevs(self) -> Chardevs: ...  # noqa: D102
-    def standstill(self) -> AbstractContextManager[None]:
-        """No vCPU runs as long as it is entered: their registers can be looked at."""
-        ...
-
-    def list_vcpus(self) -> Sequence[Vcpu]: ...  # noqa: D102
-    @property
-    def hotplug(self) -> Hotplug: ...  # noqa: D102
 
     def call(self, action: Callable[[], None]) -> None:
         """Have the main loop call `action` next."""
         ...
 
-    def emit(self, event: str, data: Mapping[str, object] | None = None) -> None:
-        """Tell every client of the monitor of `event`."""
+    def standstill(self) -> AbstractContextManager[None]:
+        """No vCPU runs as long as it is entered: their registers can be looked at."""
         ...
 
     def stop(self) -> None:
@@ -129,16 +108,42 @@ class Vm(Protocol):
         """Let a stopped VM go on."""
         ...
 
-    def move_vcpu(self, index: int | None, accel: str | None = None) -> Moved:
-        """Have a vCPU, or every one, go on in a new worker. Raises `CommandError` for what can't be."""
-        ...
-
     def system_reset(self) -> None:
         """Restart the machine from its power-on state; a stopped one stays stopped."""
         ...
 
     def system_wakeup(self) -> None:
         """Wake a guest that sleeps. Raises `CommandError` where none does."""
+        ...
+
+
+class Vm(Protocol):
+    """What a tool may ask for in an action of the main loop (`run_control.call`), never in its callbacks."""
+
+    @property
+    def config(self) -> Config: ...  # noqa: D102
+    @property
+    def machine(self) -> Machine: ...  # noqa: D102
+    @property
+    def qom_root(self) -> Object: ...  # noqa: D102
+    @property
+    def run_state(self) -> RunStatus: ...  # noqa: D102
+    @property
+    def run_control(self) -> RunControl: ...  # noqa: D102
+    @property
+    def accelerator(self) -> Accelerator: ...  # noqa: D102
+    @property
+    def chardevs(self) -> Chardevs: ...  # noqa: D102
+    @property
+    def hotplug(self) -> Hotplug: ...  # noqa: D102
+    def list_vcpus(self) -> Sequence[Vcpu]: ...  # noqa: D102
+
+    def emit(self, event: str, data: Mapping[str, object] | None = None) -> None:
+        """Tell every client of the monitor of `event`."""
+        ...
+
+    def move_vcpu(self, index: int | None, accel: str | None = None) -> Moved:
+        """Have a vCPU, or every one, go on in a new worker. Raises `CommandError` for what can't be."""
         ...
 
     def system_powerdown(self) -> None:

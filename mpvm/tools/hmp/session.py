@@ -78,7 +78,7 @@ class HmpSession:
 
     def _entered(self, line: str) -> None:
         # A command may pause the VM, which a callback of the loop must not.
-        self.vm.call(partial(self._execute, line))
+        self.vm.run_control.call(partial(self._execute, line))
 
     def _execute(self, line: str) -> None:
         trace("handle_hmp_command", line)

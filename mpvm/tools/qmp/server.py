@@ -92,7 +92,7 @@ class _Client:
             data = b""
         for request in self._input.feed(data):
             # A command may pause the VM, which a callback of the loop must not.
-            self._vm.call(partial(self._execute, request))
+            self._vm.run_control.call(partial(self._execute, request))
         if not data or len(self._input) > _REQUEST_LIMIT:
             self.close()
 

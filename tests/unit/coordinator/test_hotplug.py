@@ -62,7 +62,7 @@ class Bench(FakeLauncher):
         self.actions: list[Callable[[], None]] = []
         self.events: list[tuple[str, Mapping[str, object] | None]] = []
         self.present = {0}
-        self.state = SimpleNamespace(running=True)
+        self.run_state = SimpleNamespace(running=True)
         areas = [VcpuArea(index=index) for index in range(3)]
         self.vcpus = VcpuSet(self.loop, areas, self.endpoint, lambda exit_: None, limit_seconds=10, smp=1)
         self.vcpus.serve()
@@ -71,6 +71,7 @@ class Bench(FakeLauncher):
         self.vcpus.watch(self.vcpus.vcpus[0])
         self.vcpus.wait_for(VcpuState.READY)
         self.vcpus.resume()
+        self.run_control = self.exits = self
         self.hotplug = VcpuHotplug(self, self.vcpus, self, self)  # type: ignore[arg-type]
 
     def _note(self, name: str) -> Callable[..., None]:
@@ -97,10 +98,10 @@ class Bench(FakeLauncher):
 
     def pause(self) -> None:
         self.vcpus.pause()
-        self.state.running = False
+        self.run_state.running = False
 
     def resume(self) -> None:
-        self.state.running = True
+        self.run_state.running = True
         self.vcpus.resume()
 
     def emit(self, event: str, data: Mapping[str, object] | None = None) -> None:

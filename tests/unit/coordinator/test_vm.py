@@ -212,7 +212,7 @@ def test_a_reader_may_take_its_time_for_a_guests_last_words_until_a_signal_comes
 
     def reads(worker: FakeWorker) -> None:
         worker.come_up()
-        bench.vm.call(lambda: bench.vm.chardevs.backends[0].write(words))
+        bench.vm.run_control.call(lambda: bench.vm.chardevs.backends[0].write(words))
         # Actions run between two events of the loop: after this exit at the latest.
         worker.exit(*out(0x80, 0))
         worker.exit(*POWER_OFF)
@@ -349,17 +349,17 @@ def test_a_machine_that_is_to_pause_when_it_is_off_goes_on_only_from_a_reset(ben
     def looks() -> None:
         seen.append(bench.vm.run_state.status)
         with pytest.raises(CommandError, match="Resetting the Virtual Machine is required"):
-            bench.vm.cont()
-        bench.vm.system_reset()
+            bench.vm.run_control.cont()
+        bench.vm.run_control.system_reset()
         seen.append(bench.vm.run_state.status)
-        bench.vm.actions = bench.vm.actions._replace(shutdown="poweroff")
-        bench.vm.cont()
+        bench.vm.run_control.actions = bench.vm.run_control.actions._replace(shutdown="poweroff")
+        bench.vm.run_control.cont()
         seen.append(bench.vm.run_state.status)
 
     def script(worker: FakeWorker) -> None:
         worker.come_up()
         assert worker.exit(*POWER_OFF).kind is Kind.REPLY
-        bench.vm.call(looks)
+        bench.vm.run_control.call(looks)
         worker.send(Kind.PAUSED)
         assert worker.receive() == Message(Kind.RESUME, (START,))
         worker.exit(*POWER_OFF)
@@ -379,7 +379,7 @@ def test_a_guest_that_panics_waits_for_the_monitor_where_that_is_wanted(bench: B
     def script(worker: FakeWorker) -> None:
         worker.come_up()
         worker.exit(*TRIPLE_FAULT)
-        bench.vm.call(looks)
+        bench.vm.run_control.call(looks)
         worker.send(Kind.PAUSED)
         assert worker.receive().kind is Kind.STOP
 
@@ -399,16 +399,16 @@ def test_a_machine_that_starts_paused_runs_when_it_is_let_go(bench: Bench) -> No
 
     def lets_go() -> None:
         seen.append(bench.vm.run_state.status)
-        bench.vm.stop()
-        bench.vm.system_reset()
+        bench.vm.run_control.stop()
+        bench.vm.run_control.system_reset()
         seen.append(bench.vm.run_state.status)
-        bench.vm.cont()
+        bench.vm.run_control.cont()
 
     monkeypatch_started = bench.observer.machine_started
 
     def started(ns: int) -> None:
         monkeypatch_started(ns)
-        bench.vm.call(lets_go)
+        bench.vm.run_control.call(lets_go)
 
     bench.observer.machine_started = started  # type: ignore[method-assign]
     outcome = bench.run(does(POWER_OFF), paused=True)
@@ -511,7 +511,7 @@ def test_actions_from_the_loop_may_pause_and_resume(bench: Bench) -> None:
 
     def acts(worker: FakeWorker) -> None:
         worker.come_up()
-        bench.vm.call(look)
+        bench.vm.run_control.call(look)
         worker.exit(ExitReason.IO, IN, 0x3FD, 1, 0)
         worker.send(Kind.PAUSED)
         assert worker.receive() == Message(Kind.RESUME, (0,))
@@ -519,10 +519,10 @@ def test_actions_from_the_loop_may_pause_and_resume(bench: Bench) -> None:
         worker.exit(*POWER_OFF)
 
     def look() -> None:
-        bench.vm.pause()
-        states.append(bench.vm.state.state)
-        bench.vm.resume()
-        states.append(bench.vm.state.state)
+        bench.vm.run_control.pause()
+        states.append(bench.vm.run_state.state)
+        bench.vm.run_control.resume()
+        states.append(bench.vm.run_state.state)
 
     bench.run(acts)
     assert states == [RunState.PAUSED, RunState.RUNNING]
@@ -534,18 +534,18 @@ def test_a_stopped_vm_that_is_reset_stays_stopped_until_it_goes_on(bench: Bench)
 
     def acts(worker: FakeWorker) -> None:
         worker.come_up()
-        bench.vm.call(look)
+        bench.vm.run_control.call(look)
         worker.send(Kind.PAUSED)
         assert worker.receive() == Message(Kind.RESUME, (START,))
         worker.exit(*POWER_OFF)
 
     def look() -> None:
-        bench.vm.stop()
-        bench.vm.stop()
-        bench.vm.system_reset()
+        bench.vm.run_control.stop()
+        bench.vm.run_control.stop()
+        bench.vm.run_control.system_reset()
         states.append(bench.vm.run_state.status)
-        bench.vm.cont()
-        bench.vm.cont()
+        bench.vm.run_control.cont()
+        bench.vm.run_control.cont()
         states.append(bench.vm.run_state.status)
 
     bench.run(acts)
@@ -557,7 +557,7 @@ def test_a_query_of_the_monitor_pauses_no_vcpu(bench: Bench) -> None:
 
     def acts(worker: FakeWorker) -> None:
         worker.come_up()
-        bench.vm.call(lambda: requests.append(len(bench.vm.list_vcpus())))
+        bench.vm.run_control.call(lambda: requests.append(len(bench.vm.list_vcpus())))
         # Actions run between two events of the loop: after the first of these exits at the latest.
         worker.exit(*out(0x80, 0))
         worker.exit(*out(0x80, 0))
@@ -571,7 +571,7 @@ def test_a_query_of_the_monitor_pauses_no_vcpu(bench: Bench) -> None:
 def test_a_reset_by_the_monitor_ends_the_run_where_there_is_to_be_no_reboot(bench: Bench) -> None:
     def acts(worker: FakeWorker) -> None:
         worker.come_up()
-        bench.vm.call(bench.vm.system_reset)
+        bench.vm.run_control.call(bench.vm.run_control.system_reset)
         worker.exit(*out(0x80, 0))
 
     outcome = bench.run(acts, no_reboot=True)
@@ -583,7 +583,7 @@ def test_the_power_button_is_pressed_by_the_monitor(bench: Bench) -> None:
 
     def acts(worker: FakeWorker) -> None:
         worker.come_up()
-        bench.vm.call(bench.vm.system_powerdown)
+        bench.vm.run_control.call(bench.vm.system_powerdown)
         worker.exit(*out(0x80, 0))
         status.append(worker.exit(ExitReason.IO, IN, 0x600, 2, 0).fields[0])
         worker.exit(*POWER_OFF)

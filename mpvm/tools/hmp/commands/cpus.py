@@ -61,7 +61,7 @@ def info_registers(session: HmpSession, rest: str) -> None:
         wanted = list(vcpus)
     else:
         wanted = [_expression(session, None, rest)] if rest else [_vcpu(session).index]
-    with session.vm.standstill():
+    with session.vm.run_control.standstill():
         for index in wanted:
             if index not in vcpus:
                 session.line(f"CPU#{index} not available")
@@ -76,7 +76,7 @@ def info_registers(session: HmpSession, rest: str) -> None:
 def print_(session: HmpSession, rest: str) -> None:
     """The value of an expression."""
     format_, text = formats.read_format(session, rest)
-    with session.vm.standstill():
+    with session.vm.run_control.standstill():
         guest = _vcpu(session).area.control.guest if session.vm.list_vcpus() else None
         value = _expression(session, guest, text)
     # Not cut to the size: that is the memory dumps'.
@@ -103,7 +103,7 @@ def _dump(session: HmpSession, rest: str, *, physical: bool) -> None:
     size = format_.items * format_.size
     if size > _DUMP_LIMIT:
         raise UsageError(f"{size} bytes are too many, {_DUMP_LIMIT} are right")
-    with session.vm.standstill():
+    with session.vm.run_control.standstill():
         guest = _vcpu(session).area.control.guest
         address = _expression(session, guest, text)
         data = _read(session, None if physical else guest, address, size)
@@ -133,7 +133,7 @@ def _read(session: HmpSession, guest: GuestState | None, address: int, size: int
 @command("gva2gpa", "addr", "print the guest physical address corresponding to a guest virtual address")
 def gva2gpa(session: HmpSession, rest: str) -> None:
     """Where a virtual address is."""
-    with session.vm.standstill():
+    with session.vm.run_control.standstill():
         guest = _vcpu(session).area.control.guest
         address = _expression(session, guest, rest)
         where = translate(guest, session.vm.machine.ram, address)

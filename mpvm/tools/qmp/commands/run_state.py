@@ -21,25 +21,25 @@ def query_name(vm: Vm) -> dict[str, object]:
 @command("stop")
 def stop(vm: Vm) -> None:
     """Pause every vCPU; no change where they are."""
-    vm.stop()
+    vm.run_control.stop()
 
 
 @command("cont")
 def cont(vm: Vm) -> None:
     """Let a stopped VM go on; no change where it runs."""
-    vm.cont()
+    vm.run_control.cont()
 
 
 @command("system_reset")
 def system_reset(vm: Vm) -> None:
     """Restart the machine."""
-    vm.system_reset()
+    vm.run_control.system_reset()
 
 
 @command("system_wakeup")
 def system_wakeup(vm: Vm) -> None:
     """Wake a guest that has suspended to RAM."""
-    vm.system_wakeup()
+    vm.run_control.system_wakeup()
 
 
 @command("system_powerdown")
@@ -55,7 +55,7 @@ def set_action(vm: Vm, **actions: str) -> None:
         if action not in ACTIONS[event]:
             right = " or ".join(ACTIONS[event])
             raise CommandError(f"set-action: {event}: {action} is unknown, {right} is right")
-    vm.actions = vm.actions._replace(**actions)
+    vm.run_control.actions = vm.run_control.actions._replace(**actions)
 
 
 @command("query-uuid")

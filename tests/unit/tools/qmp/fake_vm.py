@@ -14,16 +14,17 @@ from mpvm.coordinator.move import Moved
 from mpvm.coordinator.run_state import RunStateMachine
 from mpvm.qom.container import Container
 from mpvm.qom.object import Object
-from mpvm.tools.vm import Vcpu
+from mpvm.tools.vm import RunControl, Vcpu
 
 
 class FakeVm:
-    """Actions are carried out at once; `asked` has what else was called."""
+    """Actions are carried out at once; `asked` has what else was called. It is its own run control."""
 
     def __init__(self, **config: Any) -> None:
         self.config = Config(boot=Boot(kernel=Path("kernel")), **config)
         self.machine: Any = None
         self.run_state = RunStateMachine(VmPage(run_state=RunState.RUNNING))
+        self.run_control: RunControl = self
         self.actions: Action = self.config.action
         self.qom_root: Object = Container()
         self.accelerator: Accelerator = UnicornAccelerator()

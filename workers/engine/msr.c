@@ -29,7 +29,9 @@ enum {
     MSR_PKRS = 0x6e1,
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
+    MSR_KVM_FIRST = 0x4b564d00,
     MSR_KVM_STEAL_TIME = 0x4b564d03,
+    MSR_KVM_LAST = 0x4b564d08,
 };
 #define MSR_EFER 0xc0000080u
 /* AMD's (APM vol. 2, appendix A): kernels for its CPUs take them for there. */
@@ -81,6 +83,13 @@ static bool engine_has(uint32_t msr)
     default:
         return false;
     }
+}
+
+/* KVM's (Linux's Documentation/virt/kvm/x86/msr.rst), which it has whatever CPUID tells. Guests that try them without
+ * a look at that go on under QEMU without KVM, where nothing comes of it. */
+static bool paravirtual(uint32_t msr)
+{
+    return APERTURE(MSR_KVM_FIRST, MSR_KVM_LAST) && msr != MSR_KVM_STEAL_TIME;
 }
 
 static bool read_only(uint32_t msr)
@@ -312,6 +321,10 @@ bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     default:
         break;
     }
+    if (paravirtual(msr)) {
+        *value = 0;
+        return true;
+    }
     if (!engine_has(msr) || !msr_in_model(vcpu, msr)) {
         return false;
     }
@@ -355,6 +368,9 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         break;
     default:
         break;
+    }
+    if (paravirtual(msr)) {
+        return true;
     }
     if (!engine_has(msr) || !msr_in_model(vcpu, msr) || read_only(msr) || !msr_value_valid(msr, value) ||
         (holds_address(msr) && !canonical_for_cpu(vcpu, value))) {

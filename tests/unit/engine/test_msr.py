@@ -33,6 +33,17 @@ def test_an_msr_that_nobody_has_is_gp_of_0(long_mode: LongModeMachine, number: i
     assert long_mode.read(event.rip, 2) == b"\x0f\x30"
 
 
+@pytest.mark.parametrize("number", [0x4B564D00, 0x4B564D02, 0x4B564D08])
+def test_what_a_guest_tries_of_kvms_changes_nothing(long_mode: LongModeMachine, number: int) -> None:
+    long_mode.boot(f"{msr_write(number, 0x1001)} {msr_read(number, 'rbx')} done")
+    assert long_mode.finish().rbx == 0
+
+
+@pytest.mark.parametrize("number", [0x4B564CFF, 0x4B564D09])
+def test_what_is_beside_kvms_is_gp(long_mode: LongModeMachine, number: int) -> None:
+    assert fault(long_mode, msr_read(number, "rbx")).vector == GP
+
+
 @pytest.mark.parametrize(
     ("number", "value"),
     [

@@ -212,6 +212,13 @@ static bool movbe_without_memory(const struct head *head)
            MODRM_MOD(head_peek(head)) == 3;
 }
 
+/* MOVMSKPS and MOVMSKPD; shifts of a vector by an immediate byte (groups 12 to 14). */
+static bool vector_form_with_memory(const struct head *head)
+{
+    return head->map == MAP_0F && (head->opcode == 0x50 || (head->opcode >= 0x71 && head->opcode <= 0x73)) &&
+           MODRM_MOD(head_peek(head)) != 3;
+}
+
 /* --- Instructions that the translator runs without their feature ------------------------------------------------- */
 
 /* RDSEED; EXTRQ, INSERTQ, MOVNTSS and MOVNTSD; and TPAUSE, UMONITOR and UMWAIT, which no model has. */
@@ -469,8 +476,9 @@ void opcode_check(const struct head *head, TCGContext *tcg)
         if (!lockable(head)) {
             feed_ud2(head);
         }
-    } else if (head->map != MAP_ONE ? movbe_without_memory(head) || feature_missing(head)
-                                    : head->opcode == OPCODE_POP_MODRM && MODRM_REG(head_peek(head)) != 0) {
+    } else if (head->map != MAP_ONE
+                   ? movbe_without_memory(head) || vector_form_with_memory(head) || feature_missing(head)
+                   : head->opcode == OPCODE_POP_MODRM && MODRM_REG(head_peek(head)) != 0) {
         feed_ud2(head);
     } else if (head->map == MAP_ONE && head->opcode == OPCODE_INT1) {
         /* raise_interrupt() sees by the guest's byte what it was. */

@@ -51,6 +51,7 @@ def _of_qemu(name: str) -> str:
 
 def _accel(line: CommandLine, option: str, text: str, value: str) -> None:
     names = [ACCELERATORS.get(name) for name in value.split(":")]
+    line.names_unicorn = "unicorn" in value.split(":")
     for name, given in zip(names, value.split(":"), strict=True):
         if name is None:
             raise opts.wrong(option, text, f"invalid accelerator {given}")

@@ -25,6 +25,10 @@ _TCG_MAX = "vendor=AuthenticAMD,family=15,model=107,stepping=1,model-id=QEMU TCG
 # What models have here and under QEMU's TCG none has; `arat` it has in `max` alone. Who asks for one gets it.
 _TCG_LACKS = ("x2apic", "tsc-deadline", "tsc-adjust", "invtsc", "kvm-steal-time", "rdseed", "topoext")
 _TCG_HAS_IN_MAX = "arat"
+# But for these, which suites ask for whatever they run on: without them they skip what needs them, as under
+# TCG, where with them they spend seconds in timed loops. The accelerator by our own name has them.
+_TCG_REFUSES = ("tsc-deadline",)
+_ON = ("", "on", "yes", "true", "y")
 # A terminal without keys of ours, whose Ctrl-C ends the run: what -serial stdio is.
 STDIO: Mapping[str, object] = {"backend": "stdio"}
 
@@ -39,6 +43,9 @@ class CommandLine:
         self.nographic = False
         self.daemonize = False
         self.print_config = False
+        # Whether the accelerator was given by our name for it; and what was asked for that TCG refuses.
+        self.names_unicorn = False
+        self.refused: list[str] = []
         # -initrd as it was given: what it means depends on the kernel.
         self.initrd: str | None = None
 
@@ -79,7 +86,10 @@ class CommandLine:
         name, *changes = str(self.values["cpu.model"]).split(",")
         if not str(self.values.get("machine.accel", "unicorn")).startswith("unicorn"):
             return
-        said = {change.lstrip("+-").partition("=")[0].lower().replace("_", "-") for change in changes}
+        if not self.names_unicorn:
+            self.refused = [feature for feature in _TCG_REFUSES if any(_asks(c, feature) for c in changes)]
+            changes = [change for change in changes if not any(_asks(change, f) for f in self.refused)]
+        said = {_feature(change) for change in changes}
         lacks = _TCG_LACKS if name == "max" else (*_TCG_LACKS, _TCG_HAS_IN_MAX)
         identity = [_TCG_MAX] if name == "max" else []
         without = [f"-{feature}" for feature in lacks if feature not in said]
@@ -106,6 +116,18 @@ class CommandLine:
         from mpvm.config import Override
 
         return [Override(key, value, self._origins[key]) for key, value in self.values.items()]
+
+
+def _feature(change: str) -> str:
+    """The feature or property that `change` of a CPU model is about."""
+    return change.lstrip("+-").partition("=")[0].lower().replace("_", "-")
+
+
+def _asks(change: str, feature: str) -> bool:
+    """Whether `change` switches `feature` on."""
+    return (
+        _feature(change) == feature and not change.startswith("-") and change.partition("=")[2].lower() in _ON
+    )
 
 
 def read(argv: Sequence[str], options: Mapping[str, Option]) -> list[Given]:

@@ -89,9 +89,11 @@ def _main(line: CommandLine, argv: Sequence[str]) -> int:
 
 def _run(line: CommandLine, daemon: Daemon | None, began_ns: int) -> int:
     from mpvm.cli.system import devices
-    from mpvm.cli.system.observer import Messages
+    from mpvm.cli.system.observer import Messages, feature_warning
 
     messages = Messages(PROGRAM)
+    for feature in line.refused:
+        messages.warning(feature_warning(feature, "unicorn"))
     devices.drop_unknown_globals(line, messages.warning)
     config = _load(line)
     if daemon is not None:

@@ -222,3 +222,23 @@ def test_a_defect_of_ours_has_a_traceback_and_status_1(
     monkeypatch.setattr(vl, "main", SimpleNamespace())
     assert main(["-kernel", "builtin:smp"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "warned"), [("tcg", True), ("unicorn", False)], ids=["by QEMU's name", "by ours"]
+)
+def test_the_deadline_timer_is_refused_as_tcg_does_unless_the_accelerator_has_our_name(
+    machine: Machine,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    accelerator: str,
+    warned: bool,
+) -> None:
+    kernel = multiboot_kernel(tmp_path)
+    argv = f"-kernel {kernel} -cpu qemu64,+x2apic,+tsc-deadline -accel {accelerator}".split()
+    assert main(argv) == 0
+    text = "TCG doesn't support requested feature: CPUID.01H:ECX.tsc-deadline [bit 24]"
+    assert capsys.readouterr().err == (f"mpvm-system-x86_64: warning: {text}\n" if warned else "")
+    assert machine.config is not None
+    assert ("+tsc-deadline" in machine.config.cpu.model.split(",")) is not warned
+    assert "+x2apic" in machine.config.cpu.model.split(",")

@@ -13,6 +13,7 @@ from mpvm.cli.system.options import OPTIONS
 KERNEL = ["-kernel", "builtin:smp"]
 TCG_MAX = "vendor=AuthenticAMD,family=15,model=107,stepping=1,model-id=QEMU TCG CPU version 2.5+"
 # What QEMU's TCG has in no model.
+NOT_DEADLINE = "-x2apic,-tsc-adjust,-invtsc,-kvm-steal-time,-rdseed,-topoext"
 LACKS = "-x2apic,-tsc-deadline,-tsc-adjust,-invtsc,-kvm-steal-time,-rdseed,-topoext"
 
 
@@ -46,10 +47,16 @@ TABLE: list[tuple[str, str, Any]] = [
     ("-machine kernel=k,append=x=1,,2", "boot.append", "x=1,2"),
     ("-cpu Haswell,+vmx,-avx", "cpu.model", f"Haswell,{LACKS},-arat,+vmx,-avx"),
     (
-        "-cpu qemu64,+x2apic,tsc_deadline=on,arat=off",
+        "-accel unicorn -cpu qemu64,+x2apic,tsc_deadline=on,arat=off",
         "cpu.model",
         "qemu64,-tsc-adjust,-invtsc,-kvm-steal-time,-rdseed,-topoext,+x2apic,tsc_deadline=on,arat=off",
     ),
+    (
+        "-cpu qemu64,+x2apic,tsc_deadline=on,arat=off",
+        "cpu.model",
+        "qemu64,-tsc-deadline,-tsc-adjust,-invtsc,-kvm-steal-time,-rdseed,-topoext,+x2apic,arat=off",
+    ),
+    ("-cpu qemu64,-tsc-deadline", "cpu.model", f"qemu64,{NOT_DEADLINE},-arat,-tsc-deadline"),
     ("-cpu max", "cpu.model", f"max,{TCG_MAX},{LACKS}"),
     ("-cpu max,-avx,vendor=GenuineIntel", "cpu.model", f"max,{TCG_MAX},{LACKS},-avx,vendor=GenuineIntel"),
     ("-accel kvm -cpu max", "cpu.model", "max"),

@@ -173,7 +173,7 @@ def main(
     # Ctrl-C is for the coordinator, which then stops us in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watchdog.watch(coordinator_pid, runtime_dir)
-    vm, ram = shm.attach(vm_block), shm.attach(ram_block)
+    vm, ram = shm.attach(vm_block), shm.attach_ram(ram_block)
     link = Link(endpoint, identity(index, generation), VmPage.from_buffer(vm).smp)
     precise_exits = bool(VmPage.from_buffer(vm).precise_exits)
     area = VcpuArea.from_buffer(vm, VCPU_OFFSET + index * VCPU_STRIDE)
@@ -181,7 +181,7 @@ def main(
         _take_place(index, cpuset, nice)
         before = time.monotonic_ns()
         module = importlib.import_module(f"workers.{accel}.vcpu")
-        accelerator: Accelerator = module.Vcpu(shm.address(vm), shm.address(ram), index, doorbell_fd)
+        accelerator: Accelerator = module.Vcpu(shm.address(vm), ram, index, doorbell_fd)
         if log_mask:
             accelerator.log(log_stderr if log_file is None else _open_log(log_file), log_mask)
         if perfmap:
@@ -204,5 +204,4 @@ def main(
         link.close()
         del area
         vm.close()
-        ram.close()
     return 0

@@ -163,6 +163,9 @@ struct vcpu {
     bool events_controlled;          /* there is more to look for between blocks */
     uint64_t tsc_offset;
     uint64_t page_fault_cr2;         /* CR2 before the page fault that is about to be delivered */
+    uint64_t *touched;               /* huge_pages.c: a bit per page, and how many of each 2 MiB */
+    uint16_t *touched_of_block;
+    bool no_huge_pages;              /* the host's kernel can't collapse */
     uint8_t *flips;                  /* per page: how often its code was dropped by our own stores */
 
     timer_t timer;
@@ -304,6 +307,19 @@ ram_addr_t ram_addr_of_page(const struct vcpu *vcpu, uint32_t page);
 uint8_t *host_of_page(const struct vcpu *vcpu, uint32_t page);
 bool memory_take(struct vcpu *vcpu);
 bool memory_map(struct vcpu *vcpu);
+
+/* huge_pages.c */
+bool huge_pages_init(struct vcpu *vcpu);
+void huge_pages_deinit(struct vcpu *vcpu);
+void huge_pages_forget(struct vcpu *vcpu);
+void huge_pages_first_touch(struct vcpu *vcpu, uint32_t page);
+
+static inline void huge_pages_touch(struct vcpu *vcpu, uint32_t page)
+{
+    if (!(vcpu->touched[page / 64] >> page % 64 & 1)) {
+        huge_pages_first_touch(vcpu, page);
+    }
+}
 
 /* dma.c: the machine's end of the protocol */
 struct patience {

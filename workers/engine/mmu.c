@@ -335,6 +335,7 @@ bool mmu_fill(struct vcpu *vcpu, uint64_t address, int access, int mmu_index, bo
     slot = slot_of_gpa(vcpu, walk.physical);
     if (slot != NULL && !slot->read_only) {
         page = slot->first_page + (uint32_t)((walk.physical - slot->gpa) >> PAGE_SHIFT);
+        huge_pages_touch(vcpu, page);
     }
     let_stores = page != NO_PAGE && (walk.prot & PROT_W) &&
                  (access == MMU_DATA_STORE ||

@@ -188,6 +188,7 @@ ENGINE_EXPORT void engine_destroy(struct vcpu *vcpu)
     }
     controls_deinit(vcpu);
     free(vcpu->flips);
+    huge_pages_deinit(vcpu);
     tlb_deinit(vcpu);
     tb_lookup_deinit(vcpu);
     self = NULL;
@@ -275,7 +276,7 @@ ENGINE_EXPORT struct vcpu *engine_create(void *vm_block, void *ram, uint32_t ind
     vcpu->flips = calloc(vcpu->vm->page_count, 1);
     vcpu->guest_stack = mmap(NULL, GUEST_STACK_BYTES, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-    if (vcpu->flips == NULL || !controls_init(vcpu) || !tlb_init(vcpu) || !tb_lookup_init(vcpu) ||
+    if (vcpu->flips == NULL || !huge_pages_init(vcpu) || !controls_init(vcpu) || !tlb_init(vcpu) || !tb_lookup_init(vcpu) ||
         vcpu->guest_stack == MAP_FAILED) {
         *why = strerror(errno);
         vcpu->guest_stack = NULL;
@@ -332,6 +333,7 @@ static void begin_anew(struct vcpu *vcpu)
     for (unsigned i = 0; i < vcpu->backend_count; i++) {
         memset(vcpu->flips + (vcpu->backend[i].offset >> PAGE_SHIFT), 0, vcpu->backend[i].size >> PAGE_SHIFT);
     }
+    huge_pages_forget(vcpu);
     vcpu->init_received = false;
     vcpu->exclusive_wanted = false;
     vcpu->replay_step = 0;

@@ -64,9 +64,17 @@ class Event(NamedTuple):
 class Machine:
     """A vCPU with its memory. `boot` of a subclass starts a program on it."""
 
-    def __init__(self, model: str = "max", a20_mask: int = A20_OPEN) -> None:
+    def __init__(
+        self,
+        model: str = "max",
+        a20_mask: int = A20_OPEN,
+        ram_block: mmap.mmap | None = None,
+        ram_address: int | None = None,
+    ) -> None:
+        """`ram_address` is where engines have RAM, without it where `ram_block` is mapped here."""
         self.vm_block = mmap.mmap(-1, layout.vm_block_size(SMP, RAM_BYTES))
-        self.ram_block = mmap.mmap(-1, RAM_BYTES)
+        self.ram_block = ram_block or mmap.mmap(-1, RAM_BYTES)
+        self._ram_address = ram_address or address_of(self.ram_block)
         self.ram = memoryview(self.ram_block)
         self.vm = layout.VmPage.from_buffer(self.vm_block)
         self.areas = [
@@ -162,7 +170,7 @@ class Machine:
 
     def another_engine(self) -> Vcpu:
         """A new engine for the first vCPU."""
-        return Vcpu(address_of(self.vm_block), address_of(self.ram_block), 0, self.doorbell)
+        return Vcpu(address_of(self.vm_block), self._ram_address, 0, self.doorbell)
 
     def move(self, new: Vcpu | None = None) -> None:
         """Have another engine, a new one by default, go on from what the present one has saved."""

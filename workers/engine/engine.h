@@ -420,6 +420,9 @@ uint64_t port_control_exit(struct vcpu *vcpu, uint8_t direction, uint32_t port, 
 uint64_t control_register_read(const struct vcpu *vcpu, int reg, uint64_t value);
 uint64_t control_register_written(struct vcpu *vcpu, int reg, uint64_t value);
 
+/* interpose_instructions.c: whether the instruction whose helper this is may make an interrupt pending */
+bool helper_may_interrupt(const void *function);
+
 /* opcode.c: what the engine's translator takes for something else */
 void opcode_block_begin(struct vcpu *vcpu, uint64_t pc, uint32_t page);
 void opcode_begin(struct vcpu *vcpu);

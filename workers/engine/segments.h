@@ -140,7 +140,7 @@ void REPLACEMENT(cpu_stq_mmuidx_ra)(CPUX86State *env, uint64_t address, uint64_t
 #define STORE32 REPLACEMENT(cpu_stl_mmuidx_ra)
 #define STORE64 REPLACEMENT(cpu_stq_mmuidx_ra)
 
-/* interpose.c */
+/* control_registers.c */
 void REPLACEMENT(cpu_x86_update_cr3)(CPUX86State *env, uint64_t value);
 
 /* descriptor.c */

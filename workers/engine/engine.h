@@ -346,16 +346,21 @@ struct translation {
 /* tlb.c */
 bool tlb_init(struct vcpu *vcpu);
 void tlb_deinit(struct vcpu *vcpu);
-void tlb_enter(struct vcpu *vcpu, const struct translation *found, const struct ram_slot *slot, int mmu_index);
-struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int mmu_index);
 void tlb_modes_flushed(struct vcpu *vcpu, unsigned modes);
 void tlb_flush_local(struct vcpu *vcpu);
 void tlb_flush_all(struct vcpu *vcpu);
 bool tlb_flush_needed(struct vcpu *vcpu);
 void tlb_keys_changed(struct vcpu *vcpu, uint32_t changed);
 void tlb_flush_page(struct vcpu *vcpu, uint64_t address, unsigned modes);
-void tlb_grow(struct vcpu *vcpu);
 void tlb_jump_cached(struct vcpu *vcpu, uint64_t pc);
+
+/* tlb_enter.c */
+void tlb_enter(struct vcpu *vcpu, const struct translation *found, const struct ram_slot *slot, int mmu_index);
+struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int mmu_index);
+void tlb_grow(struct vcpu *vcpu);
+
+/* tlb_stores.c */
+bool tlb_stores_init(struct vcpu *vcpu);
 void tlb_let_stores(struct vcpu *vcpu, struct tlb_entry *entry, uint32_t page, uint64_t address);
 void tlb_watch_stores(struct vcpu *vcpu, uint32_t page);
 void tlb_all_watched(struct vcpu *vcpu);

@@ -1,67 +1,22 @@
-/* The engine's TLB, kept by us: what enters it, what flushes and INVLPG take out, how large it is, and which of its
- * entries let stores through.
+/* The engine's TLB, kept by us: what flushes and INVLPG take out. (tlb_enter.c: what enters it, and how large it is;
+ * tlb_stores.c: which of its entries let stores through.)
  *
  * A load of CR3 flushes what is not global (SDM vol. 3, 4.10.4.1); the engine's own flush takes everything, and a
  * kernel then misses its own pages after each switch of address spaces. So entries are listed as they are made, local
  * and global ones apart. A flush of all takes the listed ones, too, where the engine would write over its whole table.
  */
-#include "tlb.h"
+#include "tlb_keeper.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-/* More entries than that, or than a part of the table, and the engine empties the mode: that costs less then. */
-#define LISTED 4096
-#define LISTED_PART 4
-/* The victims of a mode that may be in use. */
-#define FOR_EACH_VICTIM(i, mode) \
-    for (uint32_t left_ = (mode)->victims, i; left_ != 0 && (i = (uint32_t)__builtin_ctz(left_), true); left_ &= left_ - 1)
-/* A table whose entries get into each other's way grows to this many: 512 MiB of small pages. */
-#define GROWN_ENTRIES (1u << 17)
 #define CONFLICTS_DECAY 8
-#define JUMPS_LISTED 64
-#define REMEMBERED 2
-
-enum lifetime { GLOBAL, LOCAL, LIFETIMES };
-
-/* Pages larger than 4 KiB enter piecemeal; INVLPG of any address of one has to find all pieces. */
-struct large_pages {
-    uint64_t address;
-    uint64_t mask; /* of the smallest aligned region that has all of them; 0 with address UINT64_MAX: none */
-};
-
-struct tlb_mode {
-    uint32_t count[LIFETIMES]; /* more than LISTED: unlisted ones, too */
-    uint32_t conflicts;        /* entries that had to make room for others, older ones weigh less */
-    uint32_t victims;          /* a bit for each that may be in use; the engine may have emptied it */
-    struct large_pages large[LIFETIMES];
-    uint64_t listed[LIFETIMES][LISTED];
-};
-
-struct tlb_keeper {
-    struct tlb_mode mode[TLB_MODES];
-    uint32_t jump_count; /* entries of the engine's jump cache that may be in use; more than JUMPS_LISTED: any */
-    uint16_t jump[JUMPS_LISTED];
-    uint32_t generation[LIFETIMES]; /* counts the flushes of either kind */
-};
-
-/* Where a page was let be stored to. To make its stores ask again, the whole TLB would have to be walked; most
- * requests are for pages that were last stored to before the last flush, and the others have one or two addresses. */
-struct written_page {
-    struct {
-        uint32_t generation; /* an older one means that nothing is there any more */
-        uint32_t count;      /* more than REMEMBERED: walk */
-        uint64_t address[REMEMBERED];
-    } through[LIFETIMES];
-};
 
 static const struct large_pages no_large_pages = {UINT64_MAX, 0};
 
 bool tlb_init(struct vcpu *vcpu)
 {
     vcpu->tlb = calloc(1, sizeof(*vcpu->tlb));
-    vcpu->written_pages = calloc(vcpu->vm->page_count, sizeof(struct written_page));
-    if (vcpu->tlb == NULL || vcpu->written_pages == NULL) {
+    if (vcpu->tlb == NULL || !tlb_stores_init(vcpu)) {
         return false;
     }
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
@@ -75,47 +30,6 @@ void tlb_deinit(struct vcpu *vcpu)
 {
     free(vcpu->tlb);
     free(vcpu->written_pages);
-}
-
-static uint64_t page_address(uint64_t tlb_address)
-{
-    return tlb_address & ~TLB_FLAG_BITS;
-}
-
-static bool entry_empty(const struct tlb_entry *entry)
-{
-    return (entry->addr_read & entry->addr_write & entry->addr_code) == UINT64_MAX;
-}
-
-static bool entry_of(const struct tlb_entry *entry, uint64_t page)
-{
-    const uint64_t same = ~(TLB_FLAG_BITS & ~(uint64_t)TLB_INVALID_BIT);
-
-    return (entry->addr_read & same) == page || (entry->addr_write & same) == page ||
-           (entry->addr_code & same) == page;
-}
-
-/* `n_used_entries`, by which the engine chooses the table's size at a flush, counts the victims, too: INVLPG of the
- * engine takes from it what it finds in either, and an entry that comes back from the victims was there all the time. */
-static void entry_clear(struct tlb_desc *desc, struct tlb_entry *entry)
-{
-    memset(entry, -1, sizeof(*entry));
-    desc->n_used_entries--;
-}
-
-static void victim_clear(struct tlb_mode *mode, struct tlb_desc *desc, uint32_t i)
-{
-    entry_clear(desc, &desc->vtable[i]);
-    mode->victims &= ~(1u << i);
-}
-
-static void victims_clear_page(struct tlb_mode *mode, struct tlb_desc *desc, uint64_t page)
-{
-    FOR_EACH_VICTIM(i, mode) {
-        if (!entry_empty(&desc->vtable[i]) && entry_of(&desc->vtable[i], page)) {
-            victim_clear(mode, desc, i);
-        }
-    }
 }
 
 /* The engine's own cache of jumps, by virtual address: tb_jmp_cache_hash_func() of the engine. */
@@ -162,27 +76,6 @@ static void jump_cache_clear_page(struct vcpu *vcpu, uint64_t page)
             cache[tlb->jump[i]] = NULL;
         }
     }
-}
-
-static void large_page_add(struct large_pages *large, uint64_t address, uint64_t size)
-{
-    uint64_t mask = ~(size - 1);
-
-    if (large->address != UINT64_MAX) {
-        mask &= large->mask;
-        while (((large->address ^ address) & mask) != 0) {
-            mask <<= 1;
-        }
-    }
-    large->address = address & mask;
-    large->mask = mask;
-}
-
-/* Nothing in the TLB lets stores through any more. */
-void tlb_all_watched(struct vcpu *vcpu)
-{
-    vcpu->tlb->generation[GLOBAL]++;
-    vcpu->tlb->generation[LOCAL]++;
 }
 
 static void keys_forget(struct vcpu *vcpu)
@@ -356,238 +249,4 @@ void tlb_flush_page(struct vcpu *vcpu, uint64_t address, unsigned modes)
         tb_jumps_forget_page(vcpu, address);
         jump_cache_clear_page(vcpu, address);
     }
-}
-
-/* Between two blocks: twice the entries for each mode whose entries get into each other's way. */
-void tlb_grow(struct vcpu *vcpu)
-{
-    for (unsigned i = 0; i < TLB_MODES; i++) {
-        struct tlb_mode *mode = &vcpu->tlb->mode[i];
-        struct tlb_table *table = ENV_TLB_TABLE(vcpu->env, i);
-        struct tlb_desc *desc = ENV_TLB_DESC(vcpu->env, i);
-        size_t entries = table->mask / sizeof(struct tlb_entry) + 1, grown = 2 * entries;
-        struct tlb_entry *to;
-        struct iotlb_entry *iotlb;
-
-        if (mode->conflicts <= entries || grown > GROWN_ENTRIES) {
-            continue;
-        }
-        mode->conflicts = 0;
-        to = malloc(grown * sizeof(*to));
-        iotlb = calloc(grown, sizeof(*iotlb));
-        if (to == NULL || iotlb == NULL) {
-            free(to);
-            free(iotlb);
-            continue;
-        }
-        memset(to, -1, grown * sizeof(*to));
-        for (size_t n = 0; n < entries; n++) {
-            const struct tlb_entry *from = &table->table[n];
-            /* An unused address is all ones, so that of the used ones it is left. */
-            uint64_t page = page_address(from->addr_read & from->addr_write & from->addr_code);
-            size_t place = page >> PAGE_SHIFT & (grown - 1);
-
-            if (!entry_empty(from)) {
-                to[place] = *from;
-                iotlb[place] = desc->iotlb[n];
-            }
-        }
-        free(table->table);
-        free(desc->iotlb);
-        table->table = to;
-        table->mask = (grown - 1) * sizeof(*to);
-        desc->iotlb = iotlb;
-    }
-}
-
-static void entry_watch(struct tlb_entry *entry, uint64_t address)
-{
-    if ((entry->addr_write & ~(TLB_FLAG_BITS & ~(uint64_t)TLB_INVALID_BIT)) == address) {
-        entry->addr_write |= TLB_NOTDIRTY_BIT;
-    }
-}
-
-/* Let the stores of `entry`, which maps `page` to guest-virtual `address`, through from now on. */
-void tlb_let_stores(struct vcpu *vcpu, struct tlb_entry *entry, uint32_t page, uint64_t address)
-{
-    enum lifetime lifetime = entry->ram_addr & TLB_LOCAL ? LOCAL : GLOBAL;
-    struct written_page *written = &vcpu->written_pages[page];
-    uint32_t count;
-
-    address = page_address(address);
-    entry->addr_write &= ~(uint64_t)TLB_NOTDIRTY_BIT;
-    if (written->through[lifetime].generation != vcpu->tlb->generation[lifetime]) {
-        written->through[lifetime].generation = vcpu->tlb->generation[lifetime];
-        written->through[lifetime].count = 0;
-    }
-    count = written->through[lifetime].count;
-    for (uint32_t i = 0; i < count && i < REMEMBERED; i++) {
-        if (written->through[lifetime].address[i] == address) {
-            return;
-        }
-    }
-    if (count < REMEMBERED) {
-        written->through[lifetime].address[count] = address;
-    }
-    written->through[lifetime].count += count <= REMEMBERED;
-}
-
-/* Make the next store to `page` through any address ask. */
-void tlb_watch_stores(struct vcpu *vcpu, uint32_t page)
-{
-    struct written_page *written = &vcpu->written_pages[page];
-    bool walk = false;
-
-    for (unsigned lifetime = 0; lifetime < LIFETIMES; lifetime++) {
-        if (written->through[lifetime].generation != vcpu->tlb->generation[lifetime]) {
-            continue;
-        }
-        written->through[lifetime].generation = 0;
-        walk |= written->through[lifetime].count > REMEMBERED;
-        for (uint32_t i = 0; !walk && i < written->through[lifetime].count; i++) {
-            uint64_t address = written->through[lifetime].address[i];
-
-            for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-                entry_watch(tlb_entry_at(vcpu->env, address, mode), address);
-                FOR_EACH_VICTIM(victim, &vcpu->tlb->mode[mode]) {
-                    entry_watch(&ENV_TLB_DESC(vcpu->env, mode)->vtable[victim], address);
-                }
-            }
-        }
-    }
-    if (walk) {
-        uc.tlb_reset_dirty(vcpu->cpu, (uintptr_t)host_of_page(vcpu, page), PAGE_BYTES);
-    }
-}
-
-/* Two pages want the same place. */
-static void conflict_count(struct vcpu *vcpu, struct tlb_mode *mode, const struct tlb_table *table)
-{
-    size_t entries = table->mask / sizeof(struct tlb_entry) + 1;
-
-    if (++mode->conflicts > entries && entries < GROWN_ENTRIES) {
-        vcpu->grow_tlb = true;
-        attention_raise(vcpu);
-    }
-}
-
-static void list_add(struct tlb_mode *mode, enum lifetime lifetime, uint64_t page)
-{
-    if (mode->count[lifetime] < LISTED) {
-        mode->listed[lifetime][mode->count[lifetime]] = page;
-    }
-    mode->count[lifetime] += mode->count[lifetime] <= LISTED;
-}
-
-/* Make the place of `page` empty: what was entered for it goes, another page's entry becomes a victim. */
-static void place_clear(struct vcpu *vcpu, struct tlb_mode *mode, struct tlb_desc *desc, const struct tlb_table *table,
-                        uint64_t page)
-{
-    size_t place = page >> PAGE_SHIFT & table->mask / sizeof(struct tlb_entry);
-    struct tlb_entry *entry = &table->table[place];
-    size_t victim;
-
-    victims_clear_page(mode, desc, page);
-    if (entry_empty(entry)) {
-        return;
-    }
-    if (!entry_of(entry, page)) {
-        victim = desc->vindex++ % TLB_VICTIMS;
-        desc->n_used_entries += entry_empty(&desc->vtable[victim]);
-        mode->victims |= 1u << victim;
-        desc->vtable[victim] = *entry;
-        desc->viotlb[victim] = desc->iotlb[place];
-        conflict_count(vcpu, mode, table);
-    }
-    entry_clear(desc, entry);
-}
-
-/* Enter what a page walk has found in `slot`, NULL outside RAM. Stores ask; those to a read-only slot are a
- * register's, while its loads are RAM's. */
-void tlb_enter(struct vcpu *vcpu, const struct translation *found, const struct ram_slot *slot, int mmu_index)
-{
-    CPUX86State *env = vcpu->env;
-    struct tlb_mode *mode = &vcpu->tlb->mode[mmu_index];
-    struct tlb_desc *desc = ENV_TLB_DESC(env, mmu_index);
-    const struct tlb_table *table = ENV_TLB_TABLE(env, mmu_index);
-    uint64_t virtual = page_address(found->address), physical = page_address(found->physical), ram_addr, in_slot;
-    uint64_t watched_load, watched_store;
-    int breakpoints = data_breakpoints_in(env, virtual, PAGE_BYTES);
-    size_t place = virtual >> PAGE_SHIFT & table->mask / sizeof(struct tlb_entry);
-    struct tlb_entry *entry = &table->table[place];
-    enum lifetime lifetime = found->global ? GLOBAL : LOCAL;
-    uint64_t local = lifetime == LOCAL ? TLB_LOCAL : 0;
-    bool listed;
-
-    if (found->page_size > PAGE_BYTES) {
-        large_page_add(&mode->large[lifetime], virtual, found->page_size);
-    }
-    listed = !entry_empty(entry) && (entry->ram_addr & TLB_LOCAL) == local && entry_of(entry, virtual);
-    if (!listed) {
-        list_add(mode, lifetime, virtual);
-    }
-    place_clear(vcpu, mode, desc, table, virtual);
-    if (slot == NULL || (slot->read_only && (found->prot & PROT_W))) {
-        /* Registers, or nobody: the engine's own entry has the section of its memory map. */
-        uc.tlb_set_page_with_attrs(vcpu->cpu, virtual, physical, (MemTxAttrs){0}, found->prot, mmu_index, PAGE_BYTES);
-        entry->ram_addr = local;
-        if (slot == NULL) {
-            return;
-        }
-        in_slot = physical - slot->gpa;
-        entry->addr_read = !(found->prot & PROT_R) ? UINT64_MAX
-                           : breakpoints & BP_MEM_READ ? virtual | TLB_WATCHPOINT_BIT
-                                                       : virtual;
-        entry->addr_code = found->prot & PROT_X ? virtual : UINT64_MAX;
-        entry->addend = (uintptr_t)slot->host + in_slot - virtual;
-        entry->ram_addr |= slot->ram_addr + in_slot;
-        return;
-    }
-    ENV_TLB_DIRTY(env) |= (uint16_t)(1u << mmu_index);
-    desc->n_used_entries++;
-    in_slot = physical - slot->gpa;
-    ram_addr = slot->ram_addr + in_slot;
-    /* A locked instruction runs alone, and so meets breakpoints, where these bits differ from the store's. */
-    watched_load = breakpoints & BP_MEM_READ ? TLB_WATCHPOINT_BIT | TLB_NOTDIRTY_BIT : 0;
-    watched_store = breakpoints & BP_MEM_WRITE ? TLB_WATCHPOINT_BIT : 0;
-    desc->iotlb[place] = (struct iotlb_entry){.addr = ram_addr - virtual};
-    *entry = (struct tlb_entry){
-        .addr_read = found->prot & PROT_R ? virtual | watched_load : UINT64_MAX,
-        .addr_write = found->prot & PROT_W ? virtual | TLB_NOTDIRTY_BIT | watched_store : UINT64_MAX,
-        .addr_code = found->prot & PROT_X ? virtual : UINT64_MAX,
-        .paddr = ENGINE_RAM_BASE + ((uint64_t)slot->first_page << PAGE_SHIFT) + in_slot,
-        .addend = (uintptr_t)slot->host + in_slot - virtual,
-        .ram_addr = ram_addr | local,
-    };
-}
-
-/* The entry of `address` for `access`, if the table or a victim has it; a victim changes places with the table's. */
-struct tlb_entry *tlb_find(struct vcpu *vcpu, uint64_t address, int access, int mmu_index)
-{
-    struct tlb_entry *entry = tlb_entry_at(vcpu->env, address, (unsigned)mmu_index);
-    size_t place = (size_t)(entry - ENV_TLB_TABLE(vcpu->env, mmu_index)->table);
-    struct tlb_mode *mode = &vcpu->tlb->mode[mmu_index];
-    struct tlb_desc *desc;
-
-    if (tlb_entry_for(entry, address, access)) {
-        return entry;
-    }
-    desc = ENV_TLB_DESC(vcpu->env, mmu_index);
-    FOR_EACH_VICTIM(i, mode) {
-        struct tlb_entry *victim = &desc->vtable[i];
-
-        if (tlb_entry_for(victim, address, access)) {
-            struct tlb_entry other = *entry;
-            struct iotlb_entry other_io = desc->iotlb[place];
-
-            *entry = *victim;
-            *victim = other;
-            mode->victims &= entry_empty(&other) ? ~(1u << i) : UINT32_MAX;
-            desc->iotlb[place] = desc->viotlb[i];
-            desc->viotlb[i] = other_io;
-            conflict_count(vcpu, mode, ENV_TLB_TABLE(vcpu->env, mmu_index));
-            return entry;
-        }
-    }
-    return NULL;
 }

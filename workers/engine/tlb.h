@@ -1,4 +1,4 @@
-/* What the paths that look into the engine's TLB share; tlb.c keeps it. */
+/* What the paths that look into the engine's TLB share; tlb.c and its like keep it. */
 #ifndef MPVM_TLB_H
 #define MPVM_TLB_H
 

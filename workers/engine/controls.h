@@ -35,5 +35,12 @@ bool controls_restart_needed(const struct vcpu *vcpu, uint32_t answer);
 
 /* intercept.c */
 uint64_t intercepted_kinds(const struct mpvm_execution_controls *set);
+uint32_t instruction_information(const struct instruction *insn);
+
+/* intercept_cr.c */
+bool cr_access_exits(struct vcpu *vcpu, const struct instruction *insn, uint64_t address, uintptr_t retaddr,
+                     uint64_t *qualification);
+void cr_access_served(struct vcpu *vcpu, const struct instruction *insn);
+void cr_run_otherwise(struct vcpu *vcpu, const struct instruction *insn, uintptr_t retaddr);
 
 #endif

@@ -404,7 +404,6 @@ bool controls_exception(struct vcpu *vcpu);
 bool controls_between_blocks(struct vcpu *vcpu, bool interrupts_open, bool nmis_open);
 bool controls_preempted(struct vcpu *vcpu);
 bool preemption_timer_due(const struct vcpu *vcpu);
-bool controls_port_again(struct vcpu *vcpu);
 bool controls_external_interrupt(struct vcpu *vcpu, int vector);
 bool controls_nmi(struct vcpu *vcpu);
 void controls_delivering(struct vcpu *vcpu);
@@ -419,9 +418,14 @@ void event_deliver_hardware(struct vcpu *vcpu, int vector);
 
 /* intercept.c: instructions that exit */
 void intercept_emit(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear);
+
+/* intercept_port.c */
+bool controls_port_again(struct vcpu *vcpu);
 bool port_exits(const struct vcpu *vcpu, uint32_t port, unsigned size);
 uint64_t port_control_exit(struct vcpu *vcpu, uint8_t direction, uint32_t port, unsigned size, uint64_t value,
                            uintptr_t retaddr);
+
+/* intercept_cr.c */
 uint64_t control_register_read(const struct vcpu *vcpu, int reg, uint64_t value);
 uint64_t control_register_written(struct vcpu *vcpu, int reg, uint64_t value);
 

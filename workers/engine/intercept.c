@@ -2,8 +2,8 @@
  *
  * While a control of an instruction is set, a block gets a call in front of each such instruction when it is
  * translated; while none is, translated code is as if there were no controls. The call decides whether this one exits,
- * and the instruction itself follows it. Faults by privilege come before an exit: the call then does nothing. Ports
- * exit in the middle of IN and OUT, where the machine's own do.
+ * and the instruction itself follows it. Faults by privilege come before an exit: the call then does nothing.
+ * (intercept_cr.c: accesses to control registers; intercept_port.c: ports.)
  */
 #include "controls.h"
 
@@ -137,111 +137,6 @@ static bool would_run(const struct vcpu *vcpu, const struct instruction *insn)
     return false;
 }
 
-/* --- CR0, CR3, CR4, CR8 (SDM vol. 3, 25.1.3) ---------------------------------------------------------------- */
-
-enum cr_access { CR_MOV_TO, CR_MOV_FROM, CR_CLTS, CR_LMSW };
-#define LMSW_BITS 0xfu
-
-static uint64_t cr_mask(const struct vcpu *vcpu, int reg)
-{
-    const struct mpvm_execution_controls *set = &vcpu->controls->set;
-
-    return reg == 0 ? set->cr0_guest_host_mask : reg == 4 ? set->cr4_guest_host_mask : 0;
-}
-
-static uint64_t *cr_shadow(struct mpvm_execution_controls *set, int reg)
-{
-    return reg == 0 ? &set->cr0_read_shadow : &set->cr4_read_shadow;
-}
-
-/* What the guest reads of a control register. */
-uint64_t control_register_read(const struct vcpu *vcpu, int reg, uint64_t value)
-{
-    uint64_t mask = cr_mask(vcpu, reg);
-
-    return mask == 0 ? value : (value & ~mask) | (*cr_shadow(&vcpu->controls->set, reg) & mask);
-}
-
-/* What a write that did not exit puts there: the owner's bits stay. One that was served after an exit counts in full,
- * and is what the guest reads from then on. */
-uint64_t control_register_written(struct vcpu *vcpu, int reg, uint64_t value)
-{
-    struct controls *controls = vcpu->controls;
-    uint64_t mask = cr_mask(vcpu, reg);
-
-    if (mask == 0) {
-        return value;
-    }
-    if (!controls->cr_served) {
-        return (value & ~mask) | (ENV_CR(vcpu->env)[reg] & mask);
-    }
-    controls->cr_served = false;
-    *cr_shadow(&controls->set, reg) = (*cr_shadow(&controls->set, reg) & ~mask) | (value & mask);
-    *cr_shadow(&vcpu->area->control.execution, reg) = *cr_shadow(&controls->set, reg);
-    return value;
-}
-
-static uint64_t register_value(const struct vcpu *vcpu, unsigned number)
-{
-    uint64_t value = ENV_REGS(vcpu->env)[number];
-
-    return ENV_HFLAGS(vcpu->env) & HF_CS64_MASK ? value : (uint32_t)value;
-}
-
-static bool cr3_target(const struct mpvm_execution_controls *set, uint64_t value)
-{
-    for (unsigned i = 0; i < set->cr3_target_count; i++) {
-        if (set->cr3_target[i] == value) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int cr_number(const struct vcpu *vcpu, const struct instruction *insn)
-{
-    /* AMD's way to CR8 without REX. */
-    return insn->lock && insn->extension == 0 && feature(vcpu, MPVM_FEATURE_WORD_CPUID_8000_0001_ECX, CPUID_EXT3_CR8LEG)
-               ? 8
-               : insn->lock ? -1 : insn->extension;
-}
-
-static bool mov_cr_exits(const struct vcpu *vcpu, const struct instruction *insn)
-{
-    const struct mpvm_execution_controls *set = &vcpu->controls->set;
-    bool load = insn->kind == INSN_MOV_TO_CR;
-    uint64_t value = register_value(vcpu, insn->operand);
-    int reg = cr_number(vcpu, insn);
-
-    switch (reg) {
-    case 0:
-    case 4:
-        return load && ((value ^ *cr_shadow(&vcpu->controls->set, reg)) & cr_mask(vcpu, reg)) != 0;
-    case 3:
-        return load ? (set->processor_based & MPVM_PROCESSOR_BASED_CR3_LOAD_EXITING) && !cr3_target(set, value)
-                    : (set->processor_based & MPVM_PROCESSOR_BASED_CR3_STORE_EXITING) != 0;
-    case 8:
-        return (set->processor_based & (load ? MPVM_PROCESSOR_BASED_CR8_LOAD_EXITING
-                                             : MPVM_PROCESSOR_BASED_CR8_STORE_EXITING)) != 0;
-    default:
-        return false;
-    }
-}
-
-static uint32_t lmsw_source(struct vcpu *vcpu, const struct instruction *insn, uint64_t address, uintptr_t retaddr)
-{
-    return insn->memory ? uc.cpu_lduw_data_ra(vcpu->env, address, retaddr)
-                        : (uint16_t)ENV_REGS(vcpu->env)[insn->operand];
-}
-
-static bool lmsw_exits(const struct vcpu *vcpu, uint32_t source)
-{
-    uint64_t mask = cr_mask(vcpu, 0), shadow = vcpu->controls->set.cr0_read_shadow;
-
-    /* It can set PE and not clear it. */
-    return ((source & ~shadow & mask & CR0_PE) | ((source ^ shadow) & mask & LMSW_BITS & ~CR0_PE)) != 0;
-}
-
 /* --- MSRs (SDM vol. 3, 24.6.9) ------------------------------------------------------------------------------ */
 
 static bool msr_exits(const struct vcpu *vcpu, uint32_t msr, bool write)
@@ -259,7 +154,7 @@ static bool msr_exits(const struct vcpu *vcpu, uint32_t msr, bool write)
 /* --- What an exit says (SDM vol. 3, 27.2.1 and 27.2.5) -------------------------------------------------------- */
 
 /* Tables 27-8 to 27-13: the operand, as far as the instruction has one. */
-static uint32_t instruction_information(const struct instruction *insn)
+uint32_t instruction_information(const struct instruction *insn)
 {
     uint32_t operand_size = insn->operand_bytes == 2 ? 0 : insn->operand_bytes == 4 ? 1 : 2;
     uint32_t address_size = insn->address_bytes == 2 ? 0 : insn->address_bytes == 4 ? 1 : 2;
@@ -285,19 +180,6 @@ static uint32_t instruction_information(const struct instruction *insn)
     return information;
 }
 
-static uint64_t cr_qualification(const struct vcpu *vcpu, const struct instruction *insn, uint32_t source)
-{
-    switch (insn->kind) {
-    case INSN_CLTS:
-        return CR_CLTS << 4;
-    case INSN_LMSW:
-        return CR_LMSW << 4 | (uint64_t)insn->memory << 6 | (uint64_t)source << 16;
-    default:
-        return (uint64_t)cr_number(vcpu, insn) | (insn->kind == INSN_MOV_TO_CR ? CR_MOV_TO : CR_MOV_FROM) << 4 |
-               (uint64_t)insn->operand << 8;
-    }
-}
-
 /* Whether this instruction, which could run, exits; what the exit says is then in the control block. */
 static bool exits(struct vcpu *vcpu, const struct instruction *insn, uintptr_t retaddr)
 {
@@ -305,31 +187,17 @@ static bool exits(struct vcpu *vcpu, const struct instruction *insn, uintptr_t r
     uint64_t address = insn->memory ? instruction_address(vcpu, insn, ENV_EIP(vcpu->env) + insn->length) : 0;
     struct mpvm_exit_information *exit;
     uint64_t qualification = 0;
-    uint32_t source;
 
     switch (insn->kind) {
     case INSN_MOV_TO_CR:
     case INSN_MOV_FROM_CR:
-        if (!mov_cr_exits(vcpu, insn)) {
-            return false;
-        }
-        qualification = cr_qualification(vcpu, insn, 0);
-        break;
     case INSN_CLTS:
-        if (!(cr_mask(vcpu, 0) & vcpu->controls->set.cr0_read_shadow & CR0_TS)) {
-            return false;
-        }
-        qualification = cr_qualification(vcpu, insn, 0);
-        break;
     case INSN_LMSW:
-        source = lmsw_source(vcpu, insn, address, retaddr);
-        if (!lmsw_exits(vcpu, source)) {
+    case INSN_SMSW:
+        if (!cr_access_exits(vcpu, insn, address, retaddr, &qualification)) {
             return false;
         }
-        qualification = cr_qualification(vcpu, insn, source);
         break;
-    case INSN_SMSW:
-        return false;
     case INSN_RDTSCP:
         if (!(vcpu->controls->set.processor_based & MPVM_PROCESSOR_BASED_RDTSC_EXITING)) {
             return false;
@@ -374,35 +242,6 @@ static void restart(struct vcpu *vcpu)
     uc.cpu_loop_exit_noexc(vcpu->cpu);
 }
 
-/* Instructions that the control makes behave otherwise, without an exit. They are done here. */
-static void run_otherwise(struct vcpu *vcpu, const struct instruction *insn, uintptr_t retaddr)
-{
-    CPUX86State *env = vcpu->env;
-    uint64_t value, *to = &ENV_REGS(env)[insn->operand], next = ENV_EIP(env) + insn->length;
-
-    switch (insn->kind) {
-    case INSN_CLTS:
-        if (!(cr_mask(vcpu, 0) & CR0_TS)) {
-            return;
-        }
-        break; /* the owner's bit, which the guest reads as clear */
-    case INSN_SMSW:
-        value = control_register_read(vcpu, 0, ENV_CR(env)[0]);
-        if (insn->memory) {
-            uc.cpu_stw_data_ra(env, instruction_address(vcpu, insn, next), (uint16_t)value, retaddr);
-        } else if (insn->operand_bytes == 2) {
-            *to = (*to & ~0xffffull) | (uint16_t)value;
-        } else {
-            *to = insn->operand_bytes == 8 ? value : (uint32_t)value;
-        }
-        break;
-    default:
-        return;
-    }
-    ENV_EIP(env) = next;
-    restart(vcpu);
-}
-
 /* A block that begins an instruction anew, which an earlier try has left in the middle. */
 static bool runs_again(struct vcpu *vcpu, uintptr_t retaddr)
 {
@@ -423,15 +262,6 @@ static void step(struct vcpu *vcpu, uintptr_t retaddr)
         }
     }
     controls->stepped = true;
-}
-
-static void serve(struct vcpu *vcpu, const struct instruction *insn)
-{
-    vcpu->controls->cr_served = (insn->kind == INSN_MOV_TO_CR || insn->kind == INSN_LMSW);
-    if (insn->kind == INSN_CLTS) {
-        vcpu->controls->set.cr0_read_shadow &= ~(uint64_t)CR0_TS;
-        vcpu->area->control.execution.cr0_read_shadow = vcpu->controls->set.cr0_read_shadow;
-    }
 }
 
 /* Called by translated code. */
@@ -460,11 +290,11 @@ static void before_instruction(CPUX86State *env)
     }
     if (controls->served && controls->served_eip == ENV_EIP(env)) {
         controls->served = false;
-        serve(vcpu, &insn);
+        cr_access_served(vcpu, &insn);
         return;
     }
     if (!exits(vcpu, &insn, retaddr)) {
-        run_otherwise(vcpu, &insn, retaddr);
+        cr_run_otherwise(vcpu, &insn, retaddr);
         return;
     }
     answer = control_exit(vcpu, intercepts[insn.kind].reason);
@@ -474,7 +304,7 @@ static void before_instruction(CPUX86State *env)
         controls->stepped = false;
         restart(vcpu);
     }
-    serve(vcpu, &insn);
+    cr_access_served(vcpu, &insn);
 }
 
 /* The code of the instruction at `linear` begins here. */
@@ -487,77 +317,4 @@ void intercept_emit(struct vcpu *vcpu, TCGContext *tcg, uint64_t linear)
         (instruction_decode(vcpu->env, linear, &insn) && (vcpu->controls->kinds & KIND(insn.kind)))) {
         translate_call(tcg, (void *)before_instruction, 0, NULL, 1, &env);
     }
-}
-
-/* --- Ports (SDM vol. 3, 24.6.4) -------------------------------------------------------------------------------- */
-
-bool port_exits(const struct vcpu *vcpu, uint32_t port, unsigned size)
-{
-    const struct mpvm_execution_controls *set = &vcpu->controls->set;
-
-    if (!(set->processor_based & MPVM_PROCESSOR_BASED_USE_IO_BITMAPS)) {
-        return true;
-    }
-    for (uint32_t at = port; at < port + size; at++) {
-        if (at >= 0x10000 || (set->io_bitmap[at / 8] >> at % 8 & 1)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* An instruction's port access exits, its registers saved; what was read. */
-uint64_t port_control_exit(struct vcpu *vcpu, uint8_t direction, uint32_t port, unsigned size, uint64_t value,
-                           uintptr_t retaddr)
-{
-    enum { IN = 1u << 3, STRING = 1u << 4, REPEATED = 1u << 5, IMMEDIATE = 1u << 6 };
-    struct port_answer *kept = &vcpu->controls->port;
-    CPUX86State *env = vcpu->env;
-    struct mpvm_exit_information *exit;
-    struct instruction insn;
-    uint32_t answer;
-
-    if (kept->valid) {
-        kept->valid = false;
-        attention_raise(vcpu);
-        return kept->data;
-    }
-    uc.cpu_restore_state(vcpu->cpu, retaddr, false);
-    exit = control_exit_new(vcpu);
-    if (instruction_decode(env, ENV_SEGS(env)[R_CS].base + ENV_EIP(env), &insn)) {
-        exit->instruction_length = insn.length;
-        exit->qualification |= (insn.string ? STRING : 0) | (insn.repeat ? REPEATED : 0) |
-                               (insn.immediate_port ? IMMEDIATE : 0);
-        if (insn.string) {
-            exit->guest_linear_address = instruction_address(vcpu, &insn, 0);
-            exit->instruction_information = instruction_information(&insn);
-        }
-    }
-    exit->qualification |= (size - 1) | (direction == MPVM_IO_IN ? IN : 0) | (uint64_t)port << 16;
-    exit->direction = direction;
-    exit->size = (uint8_t)size;
-    exit->port = (uint16_t)port;
-    exit->guest_physical_address = port;
-    exit->count = 1;
-    exit->data = value;
-    answer = control_exit(vcpu, MPVM_EXIT_IO);
-    a20_update(vcpu);
-    if (controls_restart_needed(vcpu, answer)) {
-        *kept = (struct port_answer){.valid = !(answer & MPVM_ANSWER_DONE), .data = exit->data};
-        restart(vcpu);
-    }
-    return exit->data;
-}
-
-/* Between blocks: the instruction whose port has been answered comes first, alone. */
-bool controls_port_again(struct vcpu *vcpu)
-{
-    if (!vcpu->controls->port.valid) {
-        return false;
-    }
-    controls_settle(vcpu);
-    atomic_store(vcpu->attention, 0);
-    vcpu->irr_pending = true;
-    CPU_CFLAGS_NEXT_TB(vcpu->cpu) = 1;
-    return true;
 }

@@ -16,7 +16,7 @@ from mpvm.abi import entry_checks, layout
 from mpvm.abi.control_bits import ActivityState, Answer, ExitCause, InterruptionInformation
 from mpvm.abi.entry_checks import EntryCheck
 from mpvm.abi.errors import StartError
-from mpvm.abi.exits import ExitReason, ExtInt, IoDirection
+from mpvm.abi.exits import ExitReason, IoDirection
 from mpvm.abi.kvm import constants
 from mpvm.abi.kvm.constants import Cap, GuestDebug, MsrExitReason, MsrFilter
 from mpvm.abi.kvm.system import System
@@ -26,6 +26,7 @@ from workers.kvm import access, controls, cpuid, library, msrs, state
 from workers.kvm.access import Access
 from workers.kvm.coalesced import Coalesced
 from workers.kvm.controls import Controls
+from workers.kvm.events import Events, Offered
 from workers.kvm.memory import Memory
 from workers.kvm.msrs import Msrs
 from workers.symbols import Symbols
@@ -42,7 +43,6 @@ _IDENTITY_MAP, _TSS = 0xFEFFC000, 0xFEFFD000
 NO_TSC_OFFSET: Final = "accelerator kvm has no USE_TSC_OFFSETTING here: the host's KVM keeps no TSC offset"
 #: RDMSR and WRMSR, without prefixes.
 _MSR_BYTES: Final = 2
-_RFLAGS_IF: Final = 1 << 9
 _MCG_CTL_P, _MC_BANKS = 1 << 8, 10
 
 
@@ -69,8 +69,6 @@ class Vcpu:
         self._halted = False
         #: An exit's instruction is completed by the next entry.
         self._unsettled = False
-        #: Of the interrupt that KVM was given last, if the 8259s have sent it.
-        self._acknowledged_vector = -1
         self._controls = Controls()
         self._failed_check = EntryCheck.NONE
         self._refusal = ""
@@ -82,6 +80,7 @@ class Vcpu:
         self._answered_msr = False
         control = self._area.control
         self._msrs = Msrs(_core, self._apic, self._vcpu, control, self._follow_tsc_adjust)
+        self._events = Events(_core, self._apic, self._vcpu, self._area)
         self._accesses: Iterator[Access] = iter(())
         self._answer: Callable[[int], None] | None = None
 
@@ -226,7 +225,7 @@ class Vcpu:
     def save_state(self) -> None:
         """Write all architectural registers to the control block."""
         guest = self._area.control.guest
-        self._take_back()
+        self._events.take_back(self._registers)
         self._registers.save()
         guest.cr8 = _core.apic_tpr(self._apic) >> 4
         guest.tsc_adjust = _core.apic_tsc_adjust(self._apic)
@@ -273,7 +272,7 @@ class Vcpu:
         self._coalesced.stop()
         _core.apic_destroy(self._apic)
         self._apic = None
-        del self._run
+        del self._events, self._run
         self._vcpu.close()
         self._vm.close()
         self._system.close()
@@ -290,18 +289,19 @@ class Vcpu:
             go_on = _core.apic_attend(self._apic)
             if not go_on and not self._unsettled:
                 if self._area.inbox.startup & Startup.INIT:
-                    self._take_init()
+                    self._events.take_init(self._registers)
+                    self._halted = False
                     continue
                 self.save_state()
                 self._memory.take_dirty_log(self._mark_dirty)
                 return ExitReason.INTR
             if self._area.mp_state == VcpuMode.WAIT_FOR_SIPI:
-                self._wait_for_sipi()
+                self._events.wait_for_sipi()
                 continue
             if self._area.control.entry.interruption_information & InterruptionInformation.VALID:
                 self._halted = False
             if self._halted:
-                self._wait_halted()
+                self._halted = not self._events.wait_halted()
                 continue
             if go_on:
                 if reason := self._offer_interrupts():
@@ -311,6 +311,22 @@ class Vcpu:
                 self._run.immediate_exit = 1
             if reason := self._enter():
                 return reason
+
+    def _offer_interrupts(self) -> int:
+        """Give KVM what it can take now; 0, or the reason of an exit that comes first."""
+        offered = self._events.offer(window=self._controls.window and not self._passing)
+        if offered is Offered.WINDOW:
+            self._answer = self._pass_window
+            return self._by_control(ExitReason.IRQ_WINDOW_OPEN)
+        if offered is Offered.EXTINT:
+            self._answer = self._events.acknowledged
+            return int(ExitReason.IRQ_WINDOW_OPEN)
+        return 0
+
+    def _pass_window(self, _data: int) -> None:
+        """The next instruction runs with the window open; then it exits again."""
+        self._passing = True
+        self._follow_step()
 
     def _enter(self) -> int:
         """Into the guest and out again; 0, or the reason of an exit that is not served here."""
@@ -481,107 +497,6 @@ class Vcpu:
             kept = self._vcpu.get_attribute(constants.VCPU_TSC_CTRL, constants.VCPU_TSC_OFFSET)
             if kept != offset:
                 self._refuse(NO_TSC_OFFSET)
-
-    # --- Events -----------------------------------------------------------------------------------
-
-    def _offer_interrupts(self) -> int:
-        """Give KVM what it can take now, and ask for the moment when it can take the rest."""
-        inbox, run = self._area.inbox, self._run
-        if self._area.control.entry.interruption_information & InterruptionInformation.VALID:
-            vector = state.inject(self._vcpu, self._area.control.entry)
-            self._acknowledged_vector = -1 if vector is None else vector
-            run.ready_for_interrupt_injection = 0
-        elif self._controls.window and run.ready_for_interrupt_injection and not self._passing:
-            self._answer = self._pass_window
-            return self._by_control(ExitReason.IRQ_WINDOW_OPEN)
-        if nmis := inbox.nmi:
-            inbox.nmi = 0
-            self._counters.nmis += nmis
-            for _ in range(nmis):
-                self._vcpu.nmi()
-            # It goes first, and what KVM_INTERRUPT has given counts as in delivery.
-            run.ready_for_interrupt_injection = 0
-        vector = _core.apic_pending(self._apic)
-        extint = _core.apic_extint_pending(self._apic)
-        run.request_interrupt_window = self._controls.window and not self._passing
-        if vector < 0 and not extint:
-            return 0
-        if not run.ready_for_interrupt_injection:
-            run.request_interrupt_window = 1
-            return 0
-        if extint:
-            inbox.extint = 0
-            self._answer = self._acknowledged
-            return int(ExitReason.IRQ_WINDOW_OPEN)
-        _core.apic_accept(self._apic, vector)
-        self._interrupt(vector)
-        return 0
-
-    def _pass_window(self, _data: int) -> None:
-        """The next instruction runs with the window open; then it exits again."""
-        self._passing = True
-        self._follow_step()
-
-    def _acknowledged(self, answer: int) -> None:
-        if answer & ExtInt.VALID:
-            self._counters.interrupts += 1
-            self._interrupt(answer & 0xFF)
-            self._acknowledged_vector = answer & 0xFF
-
-    def _interrupt(self, vector: int) -> None:
-        self._vcpu.interrupt(vector)
-        self._acknowledged_vector = -1
-        # Until the kernel says so again; the next one waits for its window.
-        self._run.ready_for_interrupt_injection = 0
-
-    def _take_back(self) -> None:
-        """What KVM was given and has not delivered waits in the local APIC and the inbox again."""
-        nmi, vector = self._registers.take_back()
-        if nmi:
-            self._counters.nmis -= 1
-            self._area.inbox.nmi = self._area.inbox.any = 1
-        if vector is None:
-            return
-        self._run.ready_for_interrupt_injection = 0
-        if vector == self._acknowledged_vector:
-            # The 8259s have forgotten it.
-            self._area.control.entry.interruption_information = InterruptionInformation.VALID | vector
-        else:
-            _core.apic_give_back(self._apic, vector)
-
-    def _wait_halted(self) -> None:
-        takes_nmi = not self._vcpu.get_vcpu_events().nmi.masked
-        takes_interrupts = bool(self._vcpu.get_regs().rflags & _RFLAGS_IF)
-        _core.apic_wait(self._apic, takes_interrupts, takes_nmi)
-        inbox = self._area.inbox
-        if self._area.request or inbox.startup & Startup.INIT:
-            return
-        self._halted = False
-        # Nothing holds off what a HLT has waited for.
-        self._run.ready_for_interrupt_injection = takes_interrupts
-
-    def _wait_for_sipi(self) -> None:
-        _core.apic_wait(self._apic, False, False)
-        if self._area.request:
-            return
-        startup = _core.apic_take_startup(self._apic)
-        if not startup & Startup.SIPI:
-            return
-        vector = startup & 0xFF
-        sregs = self._vcpu.get_sregs()
-        sregs.cs.selector, sregs.cs.base = vector << 8, vector << 12
-        self._vcpu.set_sregs(sregs)
-        regs = self._vcpu.get_regs()
-        regs.rip = 0
-        self._vcpu.set_regs(regs)
-        self._area.mp_state = VcpuMode.IN_GUEST
-
-    def _take_init(self) -> None:
-        _core.apic_reset(self._apic, True)
-        self._registers.init(self._area.control.guest.apic_base)
-        self._halted = False
-        self._run.ready_for_interrupt_injection = 0
-        _core.apic_init_done(self._apic)
 
     def _forget_exit(self) -> None:
         """Let KVM finish the instruction that it is in the middle of: registers are set anew."""

@@ -71,7 +71,7 @@ def test_an_interrupt_that_kvm_has_not_delivered_waits_in_the_local_apic_again(
     lapic[_SVR // 4] = 0x1FF
     lapic[_ISR_40 // 4] = bit
     # As the worker does on its way into the guest, where a kick stops it.
-    cast(Vcpu, machine.engine)._interrupt(0x40)
+    cast(Vcpu, machine.engine)._events.interrupt(0x40)
     machine.pause()
     assert (lapic[_ISR_40 // 4], lapic[_IRR_40 // 4]) == (0, bit)
     assert machine.area.control.entry.interruption_information == 0

@@ -39,9 +39,10 @@ _ENTRY = struct.Struct("<QQI")
 E820_ENTRY_BYTES = _ENTRY.size
 
 
-def e820_map(slots: Iterable[Slot]) -> list[E820Entry]:
+def e820_map(slots: Iterable[Slot], reserved: Iterable[E820Entry] = ()) -> list[E820Entry]:
     """The map of a machine with RAM in `slots`, in the order of addresses, no two entries overlapping.
 
+    `reserved` is what the board has beside it.
     RAM between the VGA hole and 1 MiB is where option ROMs and firmware live: it is not offered.
     """
     entries = [
@@ -53,7 +54,7 @@ def e820_map(slots: Iterable[Slot]) -> list[E820Entry]:
         start, end = max(slot.gpa, FIRMWARE_END), slot.gpa + slot.size
         if start < end:
             entries.append(E820Entry(start, end - start, E820Type.RAM))
-    return entries
+    return sorted((*entries, *reserved))
 
 
 def encode(entries: Iterable[E820Entry]) -> bytes:

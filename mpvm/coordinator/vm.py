@@ -34,7 +34,7 @@ from mpvm.coordinator.signals import Signals
 from mpvm.coordinator.vcpu import Vcpu, VcpuState
 from mpvm.coordinator.vcpus import TIME_LIMIT_SECONDS, VcpuSet
 from mpvm.hw.clock import NS_PER_SECOND
-from mpvm.memory.ram import ram_slots
+from mpvm.memory.ram import SAME_RAM_LIMIT, ram_slots
 from mpvm.trace.control import trace, trace_enabled
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mpvm.coordinator.outcome import Outcome
     from mpvm.hw.char.chardev import Chardev
     from mpvm.machine import Machine
+    from mpvm.memory.ram import Slot
     from mpvm.qom.object import Object
 
 # How many vCPUs a report about all of them shows.
@@ -107,7 +108,7 @@ class VirtualMachine:
             config.machine.smp.maxcpus,
             config.machine.memory,
         )
-        slots = ram_slots(memory_bytes) if memory_bytes else []
+        slots = self._ram_slots(memory_bytes)
         self._memory = memory = VmMemory(self._directory.name, smp, memory_bytes, slots, maxcpus)
         undo("removing the shared memory", lambda: memory.close(unmap=not self._owns_process))
         undo("dropping the machine", self._drop)
@@ -128,6 +129,14 @@ class VirtualMachine:
         private = self._directory.path / PRIVATE_SOCKET
         self.monitor = Monitor(private, *([config.qmp] if config.qmp else []))
         undo("closing the monitor's sockets", self.monitor.close)
+
+    def _ram_slots(self, memory_bytes: int) -> "Sequence[Slot]":
+        if memory_bytes <= SAME_RAM_LIMIT:
+            return ram_slots(memory_bytes) if memory_bytes else []
+        # Imported here: the vCPUs' processes come up while machines are imported, later on.
+        from mpvm.machine.base import machine_class
+
+        return machine_class(self.config.machine.type).ram_slots(memory_bytes)
 
     def _handle_signals(self) -> Signals:
         def ends(status: ExitStatus, number: signal.Signals) -> Callable[[int], None]:

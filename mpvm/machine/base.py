@@ -15,7 +15,7 @@ from mpvm.hw.char.chardev import Chardev
 from mpvm.hw.clock import Clock
 from mpvm.hw.system import WakeupReason
 from mpvm.memory.address_space import AddressSpace
-from mpvm.memory.ram import GuestRam
+from mpvm.memory.ram import GuestRam, Slot, ram_slots
 from mpvm.qom.container import Container
 from mpvm.qom.globals import GlobalProperties, GlobalProperty
 from mpvm.qom.module import Level
@@ -154,6 +154,11 @@ class Machine(Object, Resettable, ABC):
         self.root.container("objects")
         for name in ("unattached", "peripheral", "peripheral-anon"):
             self.add_child(name, Container())
+
+    @classmethod
+    def ram_slots(cls, memory_bytes: int) -> list[Slot]:
+        """Where its `memory_bytes` of RAM are; the same for every class up to `SAME_RAM_LIMIT`."""
+        return ram_slots(memory_bytes)
 
     @computed("str", "the machine class")
     def type(self) -> str:

@@ -1,17 +1,20 @@
 """What firmware would have done before the boot image runs: CMOS, ACPI and MP tables, the memory map."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mpvm.boot.e820 import e820_map
+from mpvm.boot.e820 import E820Entry, e820_map
 from mpvm.boot.entry import real_mode
 from mpvm.boot.loader import load as load_image
 from mpvm.boot.mptable import MP_TABLE_ADDRESS, build_mp_table
 from mpvm.boot.request import BootMachine, BootRequest
 from mpvm.cpu.state import CpuState
-from mpvm.hw.acpi.tables import FACS_WAKING_VECTOR, AcpiMachine, build_tables
+from mpvm.hw.acpi.tables import FACS_WAKING_VECTOR, AcpiMachine, Table, build_tables
 from mpvm.machine.base import BootSpec
 from mpvm.memory.ram import HIGH_RAM_START, GuestRam
+
+if TYPE_CHECKING:
+    from mpvm.hw.acpi.mcfg import MmConfig
 
 # CMOS bytes as AT and later firmware keep them (Ralf Brown's CMOS memory map).
 _EQUIPMENT: Final = 0x14
@@ -48,7 +51,9 @@ class Board(NamedTuple):
     """What the tables say about the board. `serial`: base port and interrupt of every UART that is there.
 
     `apic_ids` are those of all CPUs that can be, by index; the CPUs in `absent` are not there. `signature`
-    and `features` are EAX and EDX of CPUID leaf 1. `hpet_block_id` is the HPET's, None where there is none.
+    and `features` are EAX and EDX of CPUID leaf 1. `hpet_block_id` is the HPET's, None where there is none,
+    `gpe0` is where the general-purpose events are, `mmconfig` where PCI configuration space is in memory.
+    `reserved` is what the memory map has beside RAM, `tables` what ACPI has beside its own.
     """
 
     apic_ids: Sequence[int]
@@ -58,7 +63,11 @@ class Board(NamedTuple):
     serial: Sequence[tuple[int, int]]
     signature: int
     features: int
+    gpe0: tuple[int, int]
     hpet_block_id: int | None = None
+    mmconfig: "MmConfig | None" = None
+    reserved: Sequence[E820Entry] = ()
+    tables: Sequence[Table] = ()
 
 
 def load(boot: BootSpec, ram: GuestRam, board: Board) -> tuple[int, CpuState]:
@@ -70,6 +79,9 @@ def load(boot: BootSpec, ram: GuestRam, board: Board) -> tuple[int, CpuState]:
         serial=board.serial,
         pci=board.pci,
         hpet_block_id=board.hpet_block_id,
+        gpe0=board.gpe0,
+        mmconfig=board.mmconfig,
+        others=board.tables,
     )
     tables = build_tables(machine)
     tables.write(ram)
@@ -83,7 +95,7 @@ def load(boot: BootSpec, ram: GuestRam, board: Board) -> tuple[int, CpuState]:
         modules=boot.modules,
         argv0=boot.argv0,
     )
-    machine_of_boot = BootMachine(ram, e820_map(ram.slots), tables.rsdp_address)
+    machine_of_boot = BootMachine(ram, e820_map(ram.slots, board.reserved), tables.rsdp_address)
     return tables.facs_address, load_image(request, machine_of_boot)
 
 

@@ -9,9 +9,7 @@ from typing import Final
 
 from mpvm.abi.layout import VcpuArea
 from mpvm.boot.e820 import EBDA_START
-from mpvm.machine.pci_setup import memory_start
 from mpvm.memory.address_space import AddressSpace
-from mpvm.memory.ram import GuestRam
 
 _PIC_MASTER, _PIC_SLAVE, _PIT, _PIT_CONTROL = 0x20, 0xA0, 0x40, 0x43
 _ICW1_WITH_ICW4, _ICW4_8086 = 0x11, 0x01
@@ -50,14 +48,13 @@ def program_timers_and_interrupts(ports: AddressSpace) -> None:
         ports.write(port, 1, value)
 
 
-def set_mtrrs(areas: Iterable[VcpuArea], ram: GuestRam, features: int, physical_bits: int) -> None:
-    """Set the MTRRs of all `areas`: memory is write-back, what is from the PCI window to 4 GiB uncached.
+def set_mtrrs(areas: Iterable[VcpuArea], start: int, features: int, physical_bits: int) -> None:
+    """Set the MTRRs of all `areas`: memory is write-back, what is from `start`, PCI's, to 4 GiB uncached.
 
     `features` is EDX of CPUID leaf 1.
     """
     if not features & _CPUID_MTRR:
         return
-    start = memory_start(ram)
     mask = (1 << physical_bits) - start
     for area in areas:
         guest = area.control.guest

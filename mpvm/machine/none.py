@@ -15,7 +15,7 @@ from mpvm.machine import cpus
 from mpvm.machine.base import Host, Machine, MachineSpec, register_machine
 from mpvm.machine.x86 import x86_cpus_init
 from mpvm.memory.address_space import AddressSpace
-from mpvm.memory.ram import GuestRam, ram_slots
+from mpvm.memory.ram import GuestRam
 
 
 @register_machine("none", description="empty machine")
@@ -28,7 +28,7 @@ class NoneMachine(Machine):
         super().__init__(spec, host)
         self.ports = AddressSpace("I/O ports", IO_PORTS)
         self.memory = AddressSpace("memory", 1 << PHYSICAL_ADDRESS_BITS)
-        self.ram = GuestRam(host.ram_block, ram_slots(spec.memory_bytes) if spec.memory_bytes else ())
+        self.ram = GuestRam(host.ram_block, self.ram_slots(spec.memory_bytes) if spec.memory_bytes else ())
 
     def init(self) -> None:
         """The vCPUs, if there are any."""

@@ -3,7 +3,6 @@
 import functools
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from mpvm.hw.acpi.pm import AcpiPm
 from mpvm.hw.char.debugcon import DebugCon
 from mpvm.hw.char.serial import Uart16550A
 from mpvm.hw.intc.message import msi_message
@@ -16,7 +15,7 @@ from mpvm.hw.system import WakeupReason
 from mpvm.hw.timer.i8254 import Pit
 from mpvm.hw.timer.mc146818 import Rtc
 from mpvm.machine import cpus, firmware, firmware_registers, fw_cfg, irq
-from mpvm.machine.pci_setup import pci_setup
+from mpvm.machine.pci_setup import memory_start, pci_setup
 from mpvm.machine.x86 import X86Machine
 from mpvm.memory.region import Region
 from mpvm.qom.type_info import register_type
@@ -55,9 +54,14 @@ class PcMachine(X86Machine):
 
     def load_boot_image(self) -> None:
         """What firmware does before it boots: it sets PCI up, and what every x86 board's does."""
-        pci_setup(self.pci_bus, self.ports, self.ram)
+        pci_setup(self.pci_bus, self.ports, self.ram, self.pci_memory_start)
         super().load_boot_image()
         self._leave_registers()
+
+    @property
+    def pci_memory_start(self) -> int:
+        """Where the memory of PCI below 4 GiB may begin."""
+        return memory_start(self.ram)
 
     @property
     def leaves_firmware(self) -> bool:
@@ -74,7 +78,9 @@ class PcMachine(X86Machine):
             return
         features, sizes = cpus.leaf(self.bsp, 1).edx, cpus.leaf(self.bsp, 0x80000008).eax
         firmware_registers.program_timers_and_interrupts(self.ports)
-        firmware_registers.set_mtrrs(self.host.areas, self.ram, features, sizes & 0xFF or PHYSICAL_BITS)
+        firmware_registers.set_mtrrs(
+            self.host.areas, self.pci_memory_start, features, sizes & 0xFF or PHYSICAL_BITS
+        )
         words = firmware_registers.bios_data_area([uart.iobase for uart in self.uarts()])
         for address, word in words.items():
             self.ram.write(address, word.to_bytes(2, "little"))
@@ -108,7 +114,7 @@ def pc_basic_device_init(machine: X86Machine) -> None:
         if chardev is not None:
             machine.add(Uart16550A, index=index, chardev=chardev)
     machine.ports.map(POST_CODE_PORT, _post_code())
-    machine.power_management = machine.add(AcpiPm, sci_int=irq.SCI_IRQ)
+    machine.power_management = machine.add(machine.pm_class, sci_int=irq.SCI_IRQ)
     keyboard = machine.new(I8042)
     keyboard.set_a20 = machine.a20.input()
     machine.realize(keyboard)

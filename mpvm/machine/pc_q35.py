@@ -4,17 +4,25 @@ Of the ICH9 it has what the `pc` has of the PIIX: the bridge to ISA, which route
 that the user adds comes between the PCI bus and memory.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from mpvm.hw.acpi.pm import ResetControl
-from mpvm.hw.iommu.intel_iommu import IntelIommu
+from mpvm.boot.e820 import E820Entry, E820Type
+from mpvm.hw.acpi.dmar import dmar
+from mpvm.hw.acpi.mcfg import MmConfig
+from mpvm.hw.acpi.pm import AcpiPm, Ich9Pm, ResetControl
+from mpvm.hw.acpi.tables import Table
+from mpvm.hw.iommu.intel_iommu import BASE_ADDRESS, IntelIommu
 from mpvm.hw.pci.ich9 import LPC_DEVICE, Ich9Lpc
-from mpvm.hw.pci.q35 import Mch, Q35Host
+from mpvm.hw.pci.q35 import MMCONFIG_BASE, MMCONFIG_SIZE, Mch, Q35Host
+from mpvm.machine import firmware
 from mpvm.machine.base import register_machine
 from mpvm.machine.pc import PcMachine, pc_basic_device_init, pc_memory_init, pci_bus_init
 from mpvm.machine.x86 import gsi_init, x86_cpus_init
+from mpvm.memory.ram import Slot, ram_slots
 from mpvm.qom.object import cast
 from mpvm.qom.qdev import Device
+
+LOW_RAM_SPLIT: Final = 2 << 30
 
 
 @register_machine("pc-q35-1.1", description="PC with a Q35 host bridge and an ICH9")
@@ -22,6 +30,17 @@ class PcQ35Machine(PcMachine):
     """The PC with a Q35 host bridge."""
 
     alias: ClassVar[str | None] = "q35"
+    pm_class: ClassVar[type[AcpiPm]] = Ich9Pm
+
+    @classmethod
+    def ram_slots(cls, memory_bytes: int) -> list[Slot]:
+        """RAM below 4 GiB ends before configuration space, or where there is more, at 2 GiB."""
+        return ram_slots(memory_bytes, LOW_RAM_SPLIT if memory_bytes >= MMCONFIG_BASE else MMCONFIG_BASE)
+
+    @property
+    def pci_memory_start(self) -> int:
+        """Behind configuration space."""
+        return MMCONFIG_BASE + MMCONFIG_SIZE
 
     def init(self) -> None:
         """Make the board: CPUs, then memory, then interrupt controllers, devices and the PCI host bridge."""
@@ -36,6 +55,24 @@ class PcQ35Machine(PcMachine):
         super().pre_plug(device)
         if device.is_a(IntelIommu.type_name):
             cast(device, IntelIommu).connect(self.pci_bus, self.ioapic, self.apic_bus.send)
+
+    def describe_board(self) -> firmware.Board:
+        """See X86Machine.describe_board: configuration space is in memory, and there may be an IOMMU."""
+        window = E820Entry(MMCONFIG_BASE, MMCONFIG_SIZE, E820Type.RESERVED)
+        return (
+            super()
+            .describe_board()
+            ._replace(
+                mmconfig=MmConfig(MMCONFIG_BASE, MMCONFIG_SIZE),
+                reserved=[window],
+                tables=[self._dmar(unit) for unit in self.system_bus.devices if isinstance(unit, IntelIommu)],
+            )
+        )
+
+    def _dmar(self, unit: IntelIommu) -> Table:
+        return dmar(
+            BASE_ADDRESS, unit.aw_bits, self.ioapic.apic_id, remaps_interrupts=unit.can_remap_interrupts
+        )
 
 
 def q35_init(machine: PcQ35Machine) -> None:

@@ -46,12 +46,15 @@ class Claim(NamedTuple):
             self.function.write(self.bar.offset + half, 4, base >> 8 * half & 0xFFFFFFFF)
 
 
-def pci_setup(bus: PciBus, ports: AddressSpace, ram: GuestRam) -> None:
-    """Give every function on `bus` but the host bridge its addresses and interrupt, and have it decode."""
+def pci_setup(bus: PciBus, ports: AddressSpace, ram: GuestRam, start: int) -> None:
+    """Give every function on `bus` but the host bridge its addresses and interrupt, and have it decode.
+
+    From `start` on, memory below 4 GiB is PCI's.
+    """
     functions = [each for each in bus.functions() if each.device != _HOST_BRIDGE_DEVICE]
     if not functions:
         return
-    _assign(functions, ram)
+    _assign(functions, ram, start)
     bridge = next((each for each in functions if isinstance(each, PirqBridge)), None)
     if bridge is not None:
         _route(bridge, ports)
@@ -73,7 +76,7 @@ def _route(bridge: PirqBridge, ports: AddressSpace) -> None:
         ports.write(ELCR_PORT + chip, 1, levels >> 8 * chip & 0xFF)
 
 
-def _assign(functions: Iterable[PciFunction], ram: GuestRam) -> None:
+def _assign(functions: Iterable[PciFunction], ram: GuestRam, start: int) -> None:
     kinds: dict[tuple[bool, bool], list[Claim]] = {
         (io, prefetch): [] for io in _EITHER for prefetch in _EITHER
     }
@@ -86,18 +89,17 @@ def _assign(functions: Iterable[PciFunction], ram: GuestRam) -> None:
         claims.sort(key=lambda claim: -claim.size)
     ports = kinds[True, False]
     _place(ports, PORTS_START if _sum(ports) < _PORTS_ROOM else PORTS_LOW_START)
-    _assign_memory(kinds[False, False], kinds[False, True], ram)
+    _assign_memory(kinds[False, False], kinds[False, True], ram, start)
 
 
 def memory_start(ram: GuestRam) -> int:
-    """Where the memory of PCI below 4 GiB may begin."""
+    """Where the memory of PCI below 4 GiB may begin where nothing but RAM is below it."""
     low_ram = max(slot.gpa + slot.size for slot in ram.slots if slot.gpa < HIGH_RAM_START)
     return next((each for each in _LOW_STARTS if low_ram <= each), low_ram)
 
 
-def _assign_memory(plain: list[Claim], prefetchable: list[Claim], ram: GuestRam) -> None:
+def _assign_memory(plain: list[Claim], prefetchable: list[Claim], ram: GuestRam, start: int) -> None:
     """Downwards from the I/O APIC; when that is too little, what can be goes behind the RAM above 4 GiB."""
-    start = memory_start(ram)
     bases = _downwards(plain, prefetchable)
     if min(bases) < start:
         high = sorted(

@@ -24,7 +24,7 @@ from mpvm.machine.irq import IrqRouter
 from mpvm.machine.publish import PublishedWindow, Publisher
 from mpvm.machine.x86_cpu import X86Cpu, x86_cpu_class
 from mpvm.memory.dma import DmaMemory
-from mpvm.memory.ram import GuestRam, ram_slots
+from mpvm.memory.ram import GuestRam
 from mpvm.qom.qdev import Device, qdev_realize
 from mpvm.qom.resettable import Resettable
 from mpvm.qom.type_info import register_type
@@ -47,6 +47,7 @@ class X86Machine(Machine):
     has_pci: ClassVar[bool] = False
     has_hpet: ClassVar[bool] = False
     has_vmport: ClassVar[bool] = False
+    pm_class: ClassVar[type[AcpiPm]] = AcpiPm
 
     pic: PicPair
     ioapic: IoApic
@@ -68,7 +69,7 @@ class X86Machine(Machine):
         self.a20 = A20Gate(self._set_a20)
         self.pic = self.new(PicPair)
         self.ioapic = self.new(IoApic)
-        self.ram = GuestRam(host.ram_block, ram_slots(spec.memory_bytes))
+        self.ram = GuestRam(host.ram_block, self.ram_slots(spec.memory_bytes))
         self.irqs = router = IrqRouter(self.pic.set_irq, self.ioapic.set_irq)
         wiring = Wiring(host, router.line, DmaMemory(self.ram, host.dma_store), router.gsi)
         self.ports, self.memory = wiring.ports, wiring.memory
@@ -114,10 +115,10 @@ class X86Machine(Machine):
         self.host.page.pic_intr = 0
         cpus.reset(self.host.areas)
 
-    def load_boot_image(self) -> None:
-        """ACPI and MP tables, then the boot protocol; the BSP's area gets the state that it starts with."""
+    def describe_board(self) -> firmware.Board:
+        """What firmware's tables say of it."""
         leaf1 = cpus.leaf(self.bsp, 1)
-        board = firmware.Board(
+        return firmware.Board(
             apic_ids=self.apic_ids,
             absent=frozenset(range(len(self.apic_ids))) - self.cpus.keys(),
             cpu_hotplug=self.cpu_hotplug is not None,
@@ -126,8 +127,12 @@ class X86Machine(Machine):
             hpet_block_id=None if self.hpet is None else self.hpet.block_id,
             signature=leaf1.eax,
             features=leaf1.edx,
+            gpe0=self.power_management.gpe0_block,
         )
-        self._facs, state = firmware.load(self.boot, self.ram, board)
+
+    def load_boot_image(self) -> None:
+        """ACPI and MP tables, then the boot protocol; the BSP's area gets the state that it starts with."""
+        self._facs, state = firmware.load(self.boot, self.ram, self.describe_board())
         state.store(self.bsp.control.guest)
 
     def wake(self, reason: WakeupReason) -> None:

@@ -1,8 +1,8 @@
 """Guest RAM: which part of guest-physical memory it fills, and access to it.
 
-The PC's layout: RAM below the VGA hole, RAM from 0xc0000 to the end of low memory (3 GiB at most, the
-rest below 4 GiB belongs to devices), and what is left from 4 GiB on. Inside the RAM block an address
-below 4 GiB is its own offset, so the VGA hole is merely a part of the block that no slot shows.
+The PC's layout: RAM below the VGA hole, RAM from 0xc0000 to the end of low memory (3 GiB at most, or what
+the board has; the rest below 4 GiB belongs to devices), and what is left from 4 GiB on. Inside the RAM block
+an address below 4 GiB is its own offset, so the VGA hole is merely a part of the block that no slot shows.
 """
 
 import bisect
@@ -16,6 +16,8 @@ from mpvm.abi.layout import PAGE_SIZE
 VGA_HOLE_START = 0xA0000
 VGA_HOLE_END = 0xC0000
 LOW_RAM_LIMIT = 3 << 30
+# No board splits as little.
+SAME_RAM_LIMIT = 2 << 30
 HIGH_RAM_START = 4 << 30
 MIN_RAM_BYTES = 1 << 20
 
@@ -28,8 +30,8 @@ class Slot(NamedTuple):
     offset: int
 
 
-def ram_slots(memory_bytes: int) -> list[Slot]:
-    """The slots of a machine with `memory_bytes` of RAM, in the order of addresses.
+def ram_slots(memory_bytes: int, low_limit: int = LOW_RAM_LIMIT) -> list[Slot]:
+    """The slots of a machine with `memory_bytes` of RAM, in the order of addresses; below 4 GiB `low_limit`.
 
     Raises `ConfigError` when that is less than 1 MiB or no whole number of pages.
     """
@@ -38,10 +40,10 @@ def ram_slots(memory_bytes: int) -> list[Slot]:
             f"memory: {memory_bytes} bytes is not possible; it must be a multiple of {PAGE_SIZE}"
             " and 1 MiB or more"
         )
-    low_end = min(memory_bytes, LOW_RAM_LIMIT)
+    low_end = min(memory_bytes, low_limit)
     slots = [Slot(0, VGA_HOLE_START, 0), Slot(VGA_HOLE_END, low_end - VGA_HOLE_END, VGA_HOLE_END)]
-    if memory_bytes > LOW_RAM_LIMIT:
-        slots.append(Slot(HIGH_RAM_START, memory_bytes - LOW_RAM_LIMIT, LOW_RAM_LIMIT))
+    if memory_bytes > low_limit:
+        slots.append(Slot(HIGH_RAM_START, memory_bytes - low_limit, low_limit))
     return slots
 
 

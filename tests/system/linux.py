@@ -62,9 +62,16 @@ def boot(
     *,
     runs: Sequence[str] = (),
     seconds: int = TIME_LIMIT,
+    append: str = "",
+    options: Sequence[str] = (),
 ) -> Run:
-    """Boot Linux, have it do `job` and `runs` and power off, all within so many `seconds`."""
-    words = arguments(job, smp, flavour, runs=runs, seconds=seconds)
+    """Boot Linux, have it do `job` and `runs` and power off, all within so many `seconds`.
+
+    `append` is more of its command line, `options` are more of `mpvm run`.
+    """
+    words = [*arguments(job, smp, flavour, runs=runs, seconds=seconds), *options]
+    if append:
+        words += ["--append", f"{_command_line(job, runs)} {append}"]
     return launch.run("run", "--quiet", *words, seconds=2 * seconds)
 
 

@@ -109,3 +109,11 @@ def test_a_command_line_as_test_suites_have_it_is_checked_before_the_machines_de
     imported = _imported_by(script)
     assert imported & HEAVY == set()
     assert {name for name in imported if name.startswith(("mpvm.machine", "mpvm.hw"))} == set()
+
+
+def test_a_pc_imports_nothing_of_another_board() -> None:
+    imported = _imported_by("from mpvm.machine import machine_class\nmachine_class('pc')")
+    board = {"mpvm.machine.pc_q35", "mpvm.hw.pci.q35", "mpvm.hw.pci.ich9"}
+    tables = {"mpvm.hw.acpi.mcfg", "mpvm.hw.acpi.dmar"}
+    devices = {"mpvm.hw.misc.edu", "mpvm.hw.pci.msi", "mpvm.hw.iommu"}
+    assert imported & (board | tables | devices) == set()

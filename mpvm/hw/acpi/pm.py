@@ -3,11 +3,11 @@
 
 The platform is always in ACPI mode: FADT.SMI_CMD is 0 and PM1_CNT.SCI_EN reads 1 from reset on, as
 4.8.2.5 has it for hardware without a legacy mode. The constants up to `RESET_VALUE` are what the FADT and
-the DSDT say; port numbers are for the default `PM_BASE`.
+the DSDT say; port numbers are for the default `PM_BASE`, and of GPE0 for a PIIX4.
 """
 
 from enum import IntFlag
-from typing import Any
+from typing import Any, ClassVar
 
 from mpvm.abi.errors import DeviceError
 from mpvm.abi.log import LogItem
@@ -45,6 +45,9 @@ SLP_TYP_S3 = 1
 SLP_TYP_S4 = 2
 
 GPE_COUNT = GPE0_LEN // 2 * 8
+# An ICH9's registers (data sheet 13.8): GPE0 is elsewhere, and longer.
+ICH9_PM_SIZE = 0x80
+ICH9_GPE0_OFFSET, ICH9_GPE0_LEN = 0x20, 16
 
 # FADT.RESET_REG: a byte in I/O space, and FADT.RESET_VALUE: hard reset
 RESET_PORT = 0xCF9
@@ -144,6 +147,11 @@ class AcpiPm(IsaDevice):
     have changed when the guest's handler goes on to its EOI.
     """
 
+    # How many ports there are, and GPE0's place among them.
+    size: ClassVar[int] = PM_SIZE
+    gpe0_offset: ClassVar[int] = GPE0_OFFSET
+    gpe0_len: ClassVar[int] = GPE0_LEN
+
     pm_io_base = properties.uint32(PM_BASE, "first port of the blocks", name="pm_io_base")
     sci_int = properties.uint8(9, "ISA interrupt of the SCI", name="sci_int")
 
@@ -154,13 +162,18 @@ class AcpiPm(IsaDevice):
         self._timer_shadow = ShadowRegister()
         self._timer = clock.timer(self._update)
         self._region = Region(
-            "acpi-pm", PM_SIZE, self._read, self._write, shadows={PM_TMR_OFFSET: self._timer_shadow}
+            "acpi-pm", self.size, self._read, self._write, shadows={PM_TMR_OFFSET: self._timer_shadow}
         )
         self.reset()
 
     def ports(self) -> list[tuple[int, Region]]:
         """Where the register blocks are."""
         return [(self.pm_io_base, self._region)]
+
+    @property
+    def gpe0_block(self) -> tuple[int, int]:
+        """The first port of GPE0 and how many there are, as the FADT has them."""
+        return self.pm_io_base + self.gpe0_offset, self.gpe0_len
 
     def reset_enter(self) -> None:
         """Registers to zero but SCI_EN, the timer counts from zero."""
@@ -229,18 +242,17 @@ class AcpiPm(IsaDevice):
 
     def _image(self, now: int) -> bytes:
         """All registers as bytes; accesses of any size and alignment read it (4.8.3)."""
-        return b"".join(
-            value.to_bytes(length, "little")
-            for value, length in (
-                (self._status(now), 2),
-                (self._pm1_enable, 2),
-                (self._pm1_control | Pm1Control.SCI_EN, 2),
-                (0, 2),
-                (self._ticks(now) & PM_TIMER_MASK, 4),
-                (self._gpe_status, 2),
-                (self._gpe_enable, 2),
-            )
-        )
+        image = bytearray(self.size)
+        for offset, value, length in (
+            (PM1_EVT_OFFSET, self._status(now), 2),
+            (PM1_EVT_OFFSET + 2, self._pm1_enable, 2),
+            (PM1_CNT_OFFSET, self._pm1_control | Pm1Control.SCI_EN, 2),
+            (PM_TMR_OFFSET, self._ticks(now) & PM_TIMER_MASK, 4),
+            (self.gpe0_offset, self._gpe_status, 2),
+            (self.gpe0_offset + self.gpe0_len // 2, self._gpe_enable, 2),
+        ):
+            image[offset : offset + length] = value.to_bytes(length, "little")
+        return bytes(image)
 
     def _read(self, offset: int, size: int) -> int:
         return int.from_bytes(self._image(self._clock.now())[offset : offset + size], "little")
@@ -271,9 +283,9 @@ class AcpiPm(IsaDevice):
                 self.wiring.system.suspend()
             else:
                 log_mask(LogItem.UNIMP, "ACPI: a sleeping state of SLP_TYP %d", slp_typ)
-        elif register == GPE0_OFFSET:
+        elif register == self.gpe0_offset:
             self._gpe_status &= ~value
-        elif register == GPE0_OFFSET + 2:
+        elif register == self.gpe0_offset + self.gpe0_len // 2:
             self._gpe_enable = self._gpe_enable & ~mask | value
         # PM_TMR is read-only (4.8.3.3), and between it and PM1_CNT there is nothing
 
@@ -301,3 +313,12 @@ class AcpiPm(IsaDevice):
         self._toggles_seen = state["toggles_seen"]
         self._start_timer(state["ticks"])
         self._update()
+
+
+@register_type("ICH9-PM", description="ACPI power management of an ICH9")
+class Ich9Pm(AcpiPm):
+    """The same registers, GPE0 where an ICH9 has it, with 16 of its 64 events. Nothing makes an SMI."""
+
+    size = ICH9_PM_SIZE
+    gpe0_offset = ICH9_GPE0_OFFSET
+    gpe0_len = ICH9_GPE0_LEN

@@ -6,7 +6,7 @@ from 0xe0000 on, where kernels without a better pointer look for the RSDP's sign
 
 import struct
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mpvm.hw.acpi import aml, pm
 from mpvm.hw.acpi.madt import MADT_REVISION, SCI_INT, madt_body
@@ -14,6 +14,9 @@ from mpvm.hw.intc import ioapic
 from mpvm.hw.nvram.fw_cfg import FW_CFG_PORT, FW_CFG_PORTS
 from mpvm.hw.timer.mc146818 import CENTURY
 from mpvm.memory.ram import LOW_RAM_LIMIT, GuestRam
+
+if TYPE_CHECKING:
+    from mpvm.hw.acpi.mcfg import MmConfig
 
 TABLES_START: Final = 0xE0000
 TABLES_END: Final = 0xF0000
@@ -93,7 +96,9 @@ class AcpiMachine(NamedTuple):
     """What the tables describe. `serial`: base port and ISA interrupt of each UART that is there.
 
     `apic_ids` are those of all CPUs that can be, by index; the CPUs in `absent` are not there. With
-    `cpu_hotplug`, CPUs come and go. `hpet_block_id` is the low half of the HPET's capabilities.
+    `cpu_hotplug`, CPUs come and go. `hpet_block_id` is the low half of the HPET's capabilities, `gpe0` the
+    first port of GPE0 and how many there are, `mmconfig` where PCI configuration space is in memory. `others`
+    are more tables.
     """
 
     apic_ids: Sequence[int]
@@ -103,6 +108,17 @@ class AcpiMachine(NamedTuple):
     pci: bool = False
     ioapic_id: int = 0
     hpet_block_id: int | None = None
+    gpe0: tuple[int, int] = (pm.GPE0_BLK, pm.GPE0_LEN)
+    mmconfig: "MmConfig | None" = None
+    others: "Sequence[Table]" = ()
+
+
+class Table(NamedTuple):
+    """A system description table without its header."""
+
+    signature: bytes
+    revision: int
+    body: bytes
 
 
 class AcpiTables(NamedTuple):
@@ -124,11 +140,14 @@ def build_tables(machine: AcpiMachine, start: int = TABLES_START) -> AcpiTables:
     rsdp_address = layout.reserve(_RSDP.size, _RSDP_ALIGN)
     facs = layout.put(_facs(), _FACS_ALIGN)
     dsdt = layout.put(_dsdt(machine))
-    fadt = layout.put(_fadt(facs, dsdt))
+    fadt = layout.put(_fadt(machine, facs, dsdt))
     madt = layout.put(_table(b"APIC", MADT_REVISION, _madt(machine)))
     found = [fadt, madt]
     if machine.hpet_block_id is not None:
         found.append(layout.put(_table(b"HPET", HPET_REVISION, _hpet(machine.hpet_block_id))))
+    if machine.mmconfig is not None:
+        found.append(layout.put(_table(*machine.mmconfig.table())))
+    found += [layout.put(_table(*other)) for other in machine.others]
     rsdt = layout.put(_table(b"RSDT", 1, struct.pack(f"<{len(found)}I", *found)))
     xsdt = layout.put(_table(b"XSDT", 1, struct.pack(f"<{len(found)}Q", *found)))
     return AcpiTables(rsdp_address, facs, ((rsdp_address, _rsdp(rsdt, xsdt)), *layout.blocks))
@@ -193,7 +212,7 @@ def _io_register(port: int, length: int, access: int) -> bytes:
     return struct.pack("<BBBBQ", _ADDRESS_SPACE_IO, 8 * length, 0, access, port)
 
 
-def _fadt(facs: int, dsdt: int) -> bytes:
+def _fadt(machine: AcpiMachine, facs: int, dsdt: int) -> bytes:
     values: dict[str, int | bytes] = {
         "FIRMWARE_CTRL": facs,
         "DSDT": dsdt,
@@ -202,11 +221,11 @@ def _fadt(facs: int, dsdt: int) -> bytes:
         "PM1a_EVT_BLK": pm.PM1A_EVT_BLK,
         "PM1a_CNT_BLK": pm.PM1A_CNT_BLK,
         "PM_TMR_BLK": pm.PM_TMR_BLK,
-        "GPE0_BLK": pm.GPE0_BLK,
+        "GPE0_BLK": machine.gpe0[0],
         "PM1_EVT_LEN": pm.PM1_EVT_LEN,
         "PM1_CNT_LEN": pm.PM1_CNT_LEN,
         "PM_TMR_LEN": pm.PM_TMR_LEN,
-        "GPE0_BLK_LEN": pm.GPE0_LEN,
+        "GPE0_BLK_LEN": machine.gpe0[1],
         "P_LVL2_LAT": C2_NOT_SUPPORTED,
         "P_LVL3_LAT": C3_NOT_SUPPORTED,
         "CENTURY": CENTURY,
@@ -223,7 +242,7 @@ def _fadt(facs: int, dsdt: int) -> bytes:
         "X_PM1a_EVT_BLK": _io_register(pm.PM1A_EVT_BLK, pm.PM1_EVT_LEN, _ACCESS_WORD),
         "X_PM1a_CNT_BLK": _io_register(pm.PM1A_CNT_BLK, pm.PM1_CNT_LEN, _ACCESS_WORD),
         "X_PM_TMR_BLK": _io_register(pm.PM_TMR_BLK, pm.PM_TMR_LEN, _ACCESS_DWORD),
-        "X_GPE0_BLK": _io_register(pm.GPE0_BLK, pm.GPE0_LEN, _ACCESS_BYTE),
+        "X_GPE0_BLK": _io_register(*machine.gpe0, _ACCESS_BYTE),
         "HYPERVISOR": HYPERVISOR_VENDOR,
     }
     body = b"".join(
@@ -252,6 +271,8 @@ def _dsdt(machine: AcpiMachine) -> bytes:
     devices = [_isa_device(device) for device in (RTC, KEYBOARD, *uarts, FW_CFG)]
     if machine.pci:
         devices.insert(0, _pci_root())
+    if machine.mmconfig is not None:
+        devices.append(machine.mmconfig.device())
     cpus = b""
     if machine.cpu_hotplug:
         # Imported here: few machines have it.

@@ -99,7 +99,9 @@ class IntelIommu(SysBusDevice):
                 *reg.REGISTERS,
                 reg.Bits(reg.CAPABILITIES, 8, capabilities | (_CACHING if self.caching_mode else 0)),
                 reg.Bits(
-                    reg.EXTENDED_CAPABILITIES, 8, extended | (_EXTENDED_REMAPPING if self._can_remap else 0)
+                    reg.EXTENDED_CAPABILITIES,
+                    8,
+                    extended | (_EXTENDED_REMAPPING if self.can_remap_interrupts else 0),
                 ),
             )
         )
@@ -109,7 +111,8 @@ class IntelIommu(SysBusDevice):
         self._ioapic.remap = self._entry
 
     @property
-    def _can_remap(self) -> bool:
+    def can_remap_interrupts(self) -> bool:
+        """Whether it has a table for them."""
         return self.intremap != "off"
 
     def memory(self) -> list[tuple[int, Region]]:
@@ -222,10 +225,10 @@ class IntelIommu(SysBusDevice):
         if command & SET_ROOT:
             self._root = registers.read(reg.ROOT_TABLE, 8)
             status |= SET_ROOT
-        if command & SET_INTERRUPTS and self._can_remap:
+        if command & SET_INTERRUPTS and self.can_remap_interrupts:
             self._interrupts = registers.read(reg.INTERRUPT_TABLE, 8)
             status |= SET_INTERRUPTS
-        switches = _SWITCHES if self._can_remap else _SWITCHES & ~(REMAP | COMPATIBILITY)
+        switches = _SWITCHES if self.can_remap_interrupts else _SWITCHES & ~(REMAP | COMPATIBILITY)
         if (status ^ command) & QUEUE:
             registers.put(reg.QUEUE_HEAD, 8, 0)
         registers.put(reg.STATUS, 4, status & ~switches | command & switches)

@@ -26,6 +26,8 @@ PMBASE: Final = 0x40
 ACPI_CONTROL: Final = 0x44
 _SPACE_IO: Final = 1
 _ACPI_ENABLED: Final = 0x80
+# LPC_EN: the first serial line is decoded. GEN_PMCON_1: SMIs are locked.
+_FIXED: Final = ((0x82, 0x01), (0xA0, 0x10))
 
 # PIRQ[A:D]_ROUT and PIRQ[E:H]_ROUT.
 PIRQ_ROUTES: Final = (0x60, 0x61, 0x62, 0x63, 0x68, 0x69, 0x6A, 0x6B)
@@ -53,6 +55,7 @@ class Ich9Lpc(PirqBridge):
                 Register(PMBASE, 4, PM_BASE | _SPACE_IO),
                 Register(ACPI_CONTROL, 1, _ACPI_ENABLED),
                 *self.route_registers(),
+                *(Register(offset, 1, value) for offset, value in _FIXED),
             )
         )
         self.parent_bus.intx = self.intx

@@ -49,3 +49,9 @@ def test_memory_sizes_are_counted_up_to_the_first_hole() -> None:
 def test_an_entry_is_20_bytes_base_size_type() -> None:
     data = e820.encode([E820Entry(1, 2, E820Type.ACPI_NVS), E820Entry(3, 4, E820Type.RAM)])
     assert struct.unpack("<QQIQQI", data) == (1, 2, 4, 3, 4, 1)
+
+
+def test_what_a_board_has_beside_ram_is_in_its_place() -> None:
+    window = E820Entry(0xB0000000, 256 * MIB, E820Type.RESERVED)
+    entries = e820_map(ram_slots(5 * GIB, 2 * GIB), [window])
+    assert entries[-2:] == [window, E820Entry(4 * GIB, 3 * GIB, E820Type.RAM)]

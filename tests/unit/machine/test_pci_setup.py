@@ -118,5 +118,6 @@ def test_ram_above_4_gib_comes_before_what_is_behind_it(make: Make) -> None:
     machine = board.machine
     slots = [Slot(0, 0x1000, 0), Slot(4 << 30, 0x1000, 0)]
     bus = machine.pci_bus
-    pci_setup.pci_setup(bus, machine.ports, GuestRam(memoryview(bytearray(0x1000)), slots))
+    ram = GuestRam(memoryview(bytearray(0x1000)), slots)
+    pci_setup.pci_setup(bus, machine.ports, ram, pci_setup.memory_start(ram))
     assert (config(board, 2, BAR2), config(board, 2, BAR2 + 4)) == (0xC, 2)

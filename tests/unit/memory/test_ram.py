@@ -25,6 +25,10 @@ def test_ram_beyond_3_gib_goes_on_at_4_gib_and_follows_in_the_block() -> None:
     assert ram_slots(5 * GIB)[-1] == Slot(4 * GIB, 2 * GIB, 3 * GIB)
 
 
+def test_a_board_may_have_less_ram_below_4_gib() -> None:
+    assert ram_slots(3 * GIB, 2 * GIB)[-1] == Slot(4 * GIB, GIB, 2 * GIB)
+
+
 @pytest.mark.parametrize("size", [1 * MIB, 2 * MIB, 3 * GIB - 4096, 3 * GIB + 4096, 64 * GIB])
 def test_slots_fill_the_block_up_to_the_vga_hole_and_no_further(size: int) -> None:
     slots = ram_slots(size)

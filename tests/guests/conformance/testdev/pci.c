@@ -2,98 +2,72 @@
 #include "tests.h"
 
 #include "conformance.h"
+#include "pci.h"
 
-#define CONFIG_ADDRESS 0xcf8
-#define CONFIG_DATA 0xcfc
 #define TESTDEV_ID 0x00051b36
-#define COMMAND 0x04
-#define COMMAND_IO 0x1
-#define COMMAND_MEMORY 0x2
-#define BAR0 0x10
-#define BAR1 0x14
-#define BAR2 0x18
 
 /* Offsets in pci-testdev's header. */
 enum { TEST = 0, WIDTH = 1, OFFSET = 4, DATA = 8, COUNT = 12, NAME = 16 };
 
 static unsigned device;
 
-static void outl(uint16_t port, uint32_t value)
-{
-	__asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
-
-static void select(unsigned slot, unsigned function, unsigned offset)
-{
-	outl(CONFIG_ADDRESS, 0x80000000 | slot << 11 | function << 8 | offset);
-}
-
-static uint32_t config(unsigned slot, unsigned function, unsigned offset)
-{
-	select(slot, function, offset);
-	return inl(CONFIG_DATA);
-}
-
 static void set_config(unsigned offset, uint32_t value)
 {
-	select(device, 0, offset);
-	outl(CONFIG_DATA, value);
+	pci_write(device, 0, offset, value);
 }
 
 static void test_bus(void)
 {
 	topic("PCI after firmware");
-	CHECK("00.0 is an 82441FX", config(0, 0, 0), 0x12378086);
-	CHECK("01.0 is a PIIX3", config(1, 0, 0), 0x70008086);
-	CHECK("01.0's class", config(1, 0, 8), 0x06010000);
-	CHECK("01.0 is a multi-function device", config(1, 0, 0xc) >> 16 & 0xff, 0x80);
-	CHECK("PIRQA to PIRQD", config(1, 0, 0x60), 0x0b0b0a0a);
+	CHECK("00.0 is an 82441FX", pci_read(0, 0, 0), 0x12378086);
+	CHECK("01.0 is a PIIX3", pci_read(1, 0, 0), 0x70008086);
+	CHECK("01.0's class", pci_read(1, 0, 8), 0x06010000);
+	CHECK("01.0 is a multi-function device", pci_read(1, 0, 0xc) >> 16 & 0xff, 0x80);
+	CHECK("PIRQA to PIRQD", pci_read(1, 0, 0x60), 0x0b0b0a0a);
 	CHECK("level triggered interrupts", inb(0x4d0) | inb(0x4d1) << 8, 0x0c00);
-	CHECK("01.3 is a PIIX4's power management", config(1, 3, 0), 0x71138086);
-	CHECK("01.3's class and revision", config(1, 3, 8), 0x06800003);
-	CHECK("01.3's interrupt", config(1, 3, 0x3c) & 0xffff, 0x0109);
-	CHECK("PMBASE", config(1, 3, 0x40), 0x601);
-	CHECK("PMREGMISC", config(1, 3, 0x80) & 0xff, 1);
-	CHECK("nobody at 1f.0", config(31, 0, 0), 0xffffffff);
-	for (unsigned slot = 0; slot < 32; slot++)
-		if (config(slot, 0, 0) == TESTDEV_ID)
-			device = slot;
+	CHECK("01.3 is a PIIX4's power management", pci_read(1, 3, 0), 0x71138086);
+	CHECK("01.3's class and revision", pci_read(1, 3, 8), 0x06800003);
+	CHECK("01.3's interrupt", pci_read(1, 3, 0x3c) & 0xffff, 0x0109);
+	CHECK("PMBASE", pci_read(1, 3, 0x40), 0x601);
+	CHECK("PMREGMISC", pci_read(1, 3, 0x80) & 0xff, 1);
+	CHECK("nobody at 1f.0", pci_read(31, 0, 0), 0xffffffff);
+	device = pci_find(TESTDEV_ID);
 	CHECK("pci-testdev's device", device, 2);
-	CHECK("its class and revision", config(device, 0, 8), 0x00ff0000);
-	CHECK("its command register", config(device, 0, COMMAND) & 0xffff, 0x103);
-	CHECK("its subsystem", config(device, 0, 0x2c), 0x11001af4);
-	CHECK("its interrupt pin", config(device, 0, 0x3c), 0);
-	CHECK("its memory", config(device, 0, BAR0), 0xfebff000);
-	CHECK("its ports", config(device, 0, BAR1), 0xc001);
-	CHECK("no third BAR", config(device, 0, BAR2), 0);
+	CHECK("its class and revision", pci_read(device, 0, 8), 0x00ff0000);
+	CHECK("its command register", pci_read(device, 0, PCI_COMMAND) & 0xffff, 0x103);
+	CHECK("its subsystem", pci_read(device, 0, 0x2c), 0x11001af4);
+	CHECK("its interrupt pin", pci_read(device, 0, 0x3c), 0);
+	CHECK("its memory", pci_read(device, 0, PCI_BAR0), 0xfebff000);
+	CHECK("its ports", pci_read(device, 0, PCI_BAR1), 0xc001);
+	CHECK("no third BAR", pci_read(device, 0, PCI_BAR2), 0);
 }
 
 static void test_bars(void)
 {
-	uint32_t memory = config(device, 0, BAR0), ports = config(device, 0, BAR1);
+	uint32_t memory = pci_read(device, 0, PCI_BAR0), ports = pci_read(device, 0, PCI_BAR1);
 
 	topic("base address registers");
-	set_config(BAR0, 0xffffffff);
-	CHECK("the size of the memory", config(device, 0, BAR0), 0xfffff000);
-	set_config(BAR1, 0xffffffff);
-	CHECK("the size of the ports", config(device, 0, BAR1), 0xffffff01);
-	set_config(BAR2, 0xffffffff);
-	CHECK("the size of what is not there", config(device, 0, BAR2), 0);
-	set_config(BAR0, 0xe0000000);
-	set_config(BAR1, 0xd000);
+	set_config(PCI_BAR0, 0xffffffff);
+	CHECK("the size of the memory", pci_read(device, 0, PCI_BAR0), 0xfffff000);
+	set_config(PCI_BAR1, 0xffffffff);
+	CHECK("the size of the ports", pci_read(device, 0, PCI_BAR1), 0xffffff01);
+	set_config(PCI_BAR2, 0xffffffff);
+	CHECK("the size of what is not there", pci_read(device, 0, PCI_BAR2), 0);
+	set_config(PCI_BAR0, 0xe0000000);
+	set_config(PCI_BAR1, 0xd000);
 	*(volatile uint8_t *)physical(0xe0000000) = 0;
 	CHECK("memory that has moved", *(volatile uint32_t *)physical(0xe0000000 + OFFSET), 2048);
 	outb(0xd000, 0);
 	CHECK("ports that have moved", inl(0xd000 + OFFSET), 131);
 	CHECK("where the ports were", inl((uint16_t)((ports & ~3u) + OFFSET)), 0xffffffff);
-	set_config(COMMAND, COMMAND_MEMORY);
+	set_config(PCI_COMMAND, PCI_COMMAND_MEMORY);
 	CHECK("ports switched off", inl(0xd000 + OFFSET), 0xffffffff);
 	CHECK("memory still on", *(volatile uint32_t *)physical(0xe0000000 + OFFSET), 131);
-	set_config(COMMAND, COMMAND_IO);
+	set_config(PCI_COMMAND, PCI_COMMAND_IO);
 	CHECK("ports switched on", inl(0xd000 + OFFSET), 131);
-	set_config(BAR0, memory);
-	set_config(BAR1, ports);
-	set_config(COMMAND, COMMAND_IO | COMMAND_MEMORY);
+	set_config(PCI_BAR0, memory);
+	set_config(PCI_BAR1, ports);
+	set_config(PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
 }
 
 struct access {
@@ -161,8 +135,8 @@ static uint32_t field(const struct access *by, unsigned offset)
 
 static void test_testdev(void)
 {
-	const struct access memory = { read_memory, write_memory, write_memory_word, config(device, 0, BAR0) & ~15u };
-	const struct access ports = { read_port, write_port, write_port_word, config(device, 0, BAR1) & ~3u };
+	const struct access memory = { read_memory, write_memory, write_memory_word, pci_read(device, 0, PCI_BAR0) & ~15u };
+	const struct access ports = { read_port, write_port, write_port_word, pci_read(device, 0, PCI_BAR1) & ~3u };
 
 	topic("pci-testdev");
 	memory.write(memory.base, 3);

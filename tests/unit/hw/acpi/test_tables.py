@@ -9,18 +9,20 @@ from pathlib import Path
 import pytest
 
 from mpvm.hw.acpi import pm
-from mpvm.hw.acpi.tables import TABLES_END, TABLES_START, AcpiMachine, AcpiTables, build_tables
+from mpvm.hw.acpi.mcfg import MmConfig
+from mpvm.hw.acpi.tables import TABLES_END, TABLES_START, AcpiMachine, AcpiTables, Table, build_tables
 from mpvm.memory.ram import GuestRam, ram_slots
 
 PC = AcpiMachine(range(4), serial=((0x3F8, 4), (0x2F8, 3)), pci=True)
+Q35 = PC._replace(gpe0=(0x620, 16), mmconfig=MmConfig(0xB0000000, 256 << 20))
 MICROVM = AcpiMachine(range(1), serial=((0x3F8, 4),))
 LARGE = AcpiMachine(range(64), serial=((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3)), pci=True)
 HOTPLUG = AcpiMachine((0, 1, 4, 5), absent=frozenset({1, 3}), cpu_hotplug=True, pci=True)
 LARGE_HOTPLUG = AcpiMachine(range(64), absent=frozenset(range(1, 64)), cpu_hotplug=True, pci=True)
 MACHINES = pytest.mark.parametrize(
     "machine",
-    [PC, MICROVM, LARGE, HOTPLUG, LARGE_HOTPLUG],
-    ids=["pc", "microvm", "64 vCPUs", "hot-plug", "63 hot-pluggable vCPUs"],
+    [PC, Q35, MICROVM, LARGE, HOTPLUG, LARGE_HOTPLUG],
+    ids=["pc", "q35", "microvm", "64 vCPUs", "hot-plug", "63 hot-pluggable vCPUs"],
 )
 
 
@@ -348,3 +350,22 @@ def test_every_processor_but_the_boot_processor_can_be_ejected(disassemble: Call
 
 def test_a_machine_whose_cpus_stay_has_no_processor_devices(disassemble: Callable[[bytes], str]) -> None:
     assert "ACPI0007" not in disassemble(Firmware(PC).dsdt)
+
+
+def test_configuration_space_in_memory_has_a_table_and_a_device() -> None:
+    firmware = Firmware(Q35)
+    mcfg = firmware.tables[b"MCFG"]
+    assert (len(mcfg), u64(mcfg, 44), mcfg[52:60]) == (60, 0xB0000000, bytes((0, 0, 0, 0xFF, 0, 0, 0, 0)))
+    dsdt = table_at(firmware.memory, u32(firmware.fadt, 40))
+    assert b"DRAC" in dsdt
+    assert b"MCFG" not in Firmware(PC).tables
+
+
+def test_the_fadt_has_gpe0_where_the_board_has_it() -> None:
+    fadt = Firmware(Q35).fadt
+    assert (u32(fadt, 80), fadt[92], u64(fadt, 224)) == (0x620, 16, 0x620)
+
+
+def test_a_board_has_tables_of_its_own() -> None:
+    tables = Firmware(PC._replace(others=[Table(b"TEST", 3, b"body")])).tables
+    assert (tables[b"TEST"][8], tables[b"TEST"][36:]) == (3, b"body")

@@ -61,7 +61,7 @@ class Edu(PciFunction):
 
     def realize(self) -> None:
         """Lay out configuration space."""
-        self._msi = Msi(self, _MSI_OFFSET)
+        self._msi = self.msi = Msi(self, _MSI_OFFSET)
         self.set_registers(
             (
                 *header(
@@ -86,6 +86,8 @@ class Edu(PciFunction):
         self._clear()
 
     def _read(self, offset: int, size: int) -> int:
+        if size < 4 or offset % size:
+            return 0
         if not _is_access(offset, size):
             return (1 << 8 * size) - 1
         if offset == IDENTITY:
@@ -107,8 +109,8 @@ class Edu(PciFunction):
         elif offset == STATUS:
             self._registers[STATUS] = value & STATUS_FACTORIAL_IRQ
         elif offset == DMA_COMMAND:
-            self._registers[DMA_COMMAND] = value & ~COMMAND_START
             if value & COMMAND_START:
+                self._registers[DMA_COMMAND] = value & ~COMMAND_START
                 self._transfer(value)
         elif offset == LIVENESS or (offset >= _WIDE and offset in self._registers):
             self._registers[offset] = value
@@ -125,8 +127,8 @@ class Edu(PciFunction):
         address &= self.dma_mask
         if to_ram:
             self.dma_write(address, bytes(self._buffer[start : start + size]))
-        elif (data := self.dma_read(address, size)) is not None:
-            self._buffer[start : start + size] = data
+        else:
+            self._buffer[start : start + size] = self.dma_read(address, size)
         if command & COMMAND_IRQ:
             self._raise(IRQ_DMA)
 
@@ -156,4 +158,4 @@ class Edu(PciFunction):
 
 
 def _is_access(offset: int, size: int) -> bool:
-    return size == 4 or (size == 8 and offset >= _WIDE)
+    return offset % size == 0 and (size == 4 or (size == 8 and offset >= _WIDE))

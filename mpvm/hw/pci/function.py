@@ -1,10 +1,11 @@
 """A PCI function's configuration space (PCI Local Bus Specification 3.0, chapter 6)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from mpvm.abi.errors import DeviceError
+from mpvm.abi.layout import PAGE_SIZE
 from mpvm.hw.device import IrqLine
 from mpvm.hw.intc.message import MESSAGE_BASE, MESSAGE_MASK
 from mpvm.hw.pci.bar import BAR0, Bar
@@ -17,6 +18,7 @@ from mpvm.qom.type_info import register_type
 
 if TYPE_CHECKING:
     from mpvm.hw.pci.bus import PciBus
+    from mpvm.hw.pci.msi import Msi
 
 CONFIG_SPACE_SIZE = 256
 DEVICES = 32
@@ -60,6 +62,7 @@ class Command:
 class Status:
     """The status register (table 6-2)."""
 
+    INTERRUPT: Final = 0x0008
     CAPABILITIES: Final = 0x0010
 
 
@@ -70,6 +73,7 @@ MULTI_FUNCTION = 0x80
 
 _COMMAND_WRITABLE = Command.IO | Command.MEMORY | Command.MASTER | Command.SERR | Command.INTX_DISABLE
 _STATUS_CLEARS = 0xF900
+_MESSAGE_BYTES = 4
 
 
 class Register(NamedTuple):
@@ -121,6 +125,19 @@ def _parse_devfn(value: Any) -> int:
     return numbers[0] * FUNCTIONS + numbers[1]
 
 
+def _in_pages(address: int, size: int) -> Iterator[tuple[int, int]]:
+    """The parts, each an address and a length, of `size` bytes that lie in one page each."""
+    end = address + size
+    while address < end:
+        count = min(PAGE_SIZE - address % PAGE_SIZE, end - address)
+        yield address, count
+        address += count
+
+
+def _is_message(address: int) -> bool:
+    return address & ~MESSAGE_MASK == MESSAGE_BASE
+
+
 @register_type("pci-device", abstract=True, description="a function on a PCI bus")
 class PciFunction(Device):
     """256 bytes of configuration space, described by a table of registers, and base address registers."""
@@ -143,6 +160,8 @@ class PciFunction(Device):
         self._mapped: dict[int, tuple[AddressSpace, int, Region]] = {}
         self._intx: IrqLine | None = None
         self._intx_level = 0
+        # Its messages, if it has the capability for them.
+        self.msi: Msi | None = None
         # Its number on the bus, once it is plugged in.
         self.devfn = ANY_DEVFN
 
@@ -207,10 +226,14 @@ class PciFunction(Device):
         self._update()
 
     def _update(self) -> None:
-        """What is decoded and which line is driven follow the registers."""
+        """What is decoded and which line is driven follow the registers; messages take the pin's place."""
         if self.bars:
             self._update_bars()
         if self._intx is not None:
+            if self.msi is not None and self.msi.enabled:
+                self._intx_level = 0
+            status = self.config[Header.STATUS] & ~Status.INTERRUPT
+            self.config[Header.STATUS] = status | (Status.INTERRUPT if self._intx_level else 0)
             disabled = self.read(Header.COMMAND, 2) & Command.INTX_DISABLE
             self._intx.set(0 if disabled else self._intx_level)
 
@@ -256,23 +279,29 @@ class PciFunction(Device):
         bus: PciBus = self.parent_bus
         return bus.dma(self.requester)
 
-    def dma_read(self, address: int, size: int) -> bytes | None:
-        """`size` bytes of memory; None where it is none, or while the function may not ask."""
+    def dma_read(self, address: int, size: int) -> bytes:
+        """`size` bytes of memory; as under QEMU, zeros for pages that are none, or that it may not read."""
         memory = self._dma()
-        return None if memory is None else memory.read(address, size)
+        if memory is None:
+            return bytes(size)
+        parts = []
+        for at, count in _in_pages(address, size):
+            found = None if _is_message(at) else memory.read(at, count)
+            parts.append(bytes(count) if found is None else found)
+        return b"".join(parts)
 
-    def dma_write(self, address: int, data: bytes) -> bool:
-        """Store `data`; False, and nothing is stored, where `dma_read` would get nothing."""
+    def dma_write(self, address: int, data: bytes) -> None:
+        """Store `data`, but for pages that are none. 4 bytes at FEExxxxxh are an interrupt message."""
         memory = self._dma()
-        return memory is not None and memory.write(address, data)
-
-    def store_message(self, address: int, data: int) -> None:
-        """Write 4 bytes to an address of the guest's choice; at FEExxxxxh that is an interrupt."""
-        if address & ~MESSAGE_MASK != MESSAGE_BASE:
-            self.dma_write(address, data.to_bytes(4, "little"))
-        elif self.read(Header.COMMAND, 2) & Command.MASTER:
-            bus: PciBus = self.parent_bus
-            bus.deliver(self.requester, address, data)
+        if memory is None:
+            return
+        bus: PciBus = self.parent_bus
+        for at, count in _in_pages(address, len(data)):
+            part = data[at - address : at - address + count]
+            if not _is_message(at):
+                memory.write(at, part)
+            elif count == _MESSAGE_BYTES:
+                bus.deliver(self.requester, at, int.from_bytes(part, "little"))
 
     # -- life --------------------------------------------------------------------------------------
 

@@ -39,4 +39,5 @@ class Msi:
         """Send the message."""
         config = self._function.config
         address = int.from_bytes(config[self._offset + _ADDRESS : self._offset + _ADDRESS + 8], "little")
-        self._function.store_message(address, self._function.read(self._offset + _DATA, 2))
+        data = self._function.read(self._offset + _DATA, 2)
+        self._function.dma_write(address, data.to_bytes(4, "little"))

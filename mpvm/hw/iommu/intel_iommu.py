@@ -15,7 +15,7 @@ from mpvm.hw.intc.message import InterruptMessage, msi_message
 from mpvm.hw.iommu import vtd_registers as reg
 from mpvm.hw.iommu.vtd_fault import Fault, Reason
 from mpvm.hw.iommu.vtd_interrupts import InterruptTable, entry_index, message_index
-from mpvm.hw.iommu.vtd_queue import run_queue
+from mpvm.hw.iommu.vtd_queue import MOST_PAGES, run_queue
 from mpvm.hw.iommu.vtd_translation import Page, RemappedMemory, Tables
 from mpvm.hw.pci.bus import PciBus
 from mpvm.memory.dma import BusMemory
@@ -35,7 +35,7 @@ _SWITCHES: Final = TRANSLATE | QUEUE | REMAP | COMPATIBILITY
 
 # Capabilities: 65536 domains, one fault record, 2 MiB and 1 GiB pages, invalidation by page and with up to
 # 2**18 pages at once, writes and reads drained.
-_CAPABILITIES: Final = 6 | 0x22 << 24 | 3 << 34 | 1 << 39 | 18 << 48 | 3 << 54
+_CAPABILITIES: Final = 6 | 0x22 << 24 | 3 << 34 | 1 << 39 | MOST_PAGES << 48 | 3 << 54
 _WIDTHS: Final = {39: 1 << 9, 48: 1 << 9 | 1 << 10}
 _CACHING: Final = 1 << 7
 # Queued invalidation, and where the registers of the IOTLB are; interrupt remapping, with all of a handle;
@@ -46,12 +46,16 @@ _EXTENDED_PASS_THROUGH: Final = 1 << 6
 
 _INVALIDATE: Final = 1 << 31
 _OVERFLOW, _PENDING, _QUEUE_ERROR = 1 << 0, 1 << 1, 1 << 4
+_FAULTS: Final = _OVERFLOW | _PENDING | _QUEUE_ERROR
 _EVENT_MASKED, _EVENT_PENDING = 1 << 31, 1 << 30
 _RECORDED: Final = 1 << 63
 _RECORD_READ: Final = 1 << 62
+_RECORD_REQUESTER: Final = 0xFFFF
 _RECORD_REASON_SHIFT: Final = 32
 _RECORD_INDEX_SHIFT: Final = 48
 _PAGE_MASK: Final = 0xFFF
+_BY_ADDRESS: Final = 3
+_ADDRESS_BITS: Final = 0x3F
 
 
 def _parse_width(value: Any) -> int:
@@ -170,17 +174,23 @@ class IntelIommu(SysBusDevice):
     # -- faults and events -------------------------------------------------------------------------
 
     def _fault(self, fault: Fault, low: int, high: int) -> None:
-        """Record `fault`, unless the guest has not yet taken the last one, and say so."""
+        """Record `fault`, unless the guest has not yet taken the last one, and say so.
+
+        More of the same requester are one with that (7.2.1); one of another is lost, which is told.
+        """
         if fault.silent:
             return
         registers, status = self._registers, self._registers.read(reg.FAULT_STATUS, 4)
-        if registers.read(reg.FAULT_RECORD + 8, 8) & _RECORDED:
-            registers.put(reg.FAULT_STATUS, 4, status | _OVERFLOW)
+        recorded = registers.read(reg.FAULT_RECORD + 8, 8)
+        if recorded & _RECORDED or status & _OVERFLOW:
+            if recorded & _RECORD_REQUESTER != high & _RECORD_REQUESTER:
+                registers.put(reg.FAULT_STATUS, 4, status | _OVERFLOW)
             return
         registers.put(reg.FAULT_RECORD, 8, low)
         registers.put(reg.FAULT_RECORD + 8, 8, _RECORDED | high | fault.reason << _RECORD_REASON_SHIFT)
         registers.put(reg.FAULT_STATUS, 4, status | _PENDING)
-        self._event(reg.FAULT_EVENT)
+        if not status & _FAULTS:
+            self._event(reg.FAULT_EVENT)
 
     def _event(self, control: int) -> None:
         """Send the message of the event whose registers are at `control`, or keep it while that is masked."""
@@ -199,7 +209,7 @@ class IntelIommu(SysBusDevice):
     # -- registers ---------------------------------------------------------------------------------
 
     def _read(self, offset: int, size: int) -> int:
-        return self._registers.read(offset, size) if size in (4, 8) else 0
+        return self._registers.show(offset, size) if size in (4, 8) else 0
 
     def _write(self, offset: int, size: int, value: int) -> None:
         if size not in (4, 8):
@@ -214,7 +224,13 @@ class IntelIommu(SysBusDevice):
                 self._invalidated(half)
         if reg.FAULT_RECORD + 12 in written and not registers.read(reg.FAULT_RECORD + 8, 8) & _RECORDED:
             registers.put(reg.FAULT_STATUS, 4, registers.read(reg.FAULT_STATUS, 4) & ~_PENDING)
-        for control in (reg.FAULT_EVENT, reg.COMPLETION_EVENT):
+        for control, reasons in (
+            (reg.FAULT_EVENT, registers.read(reg.FAULT_STATUS, 4) & _FAULTS),
+            (reg.COMPLETION_EVENT, registers.read(reg.COMPLETION_STATUS, 4)),
+        ):
+            if not reasons:
+                # An event that waits is none when its reasons are gone (7.3).
+                registers.put(control, 4, registers.read(control, 4) & ~_EVENT_PENDING)
             if control in written and registers.read(control, 4) == _EVENT_PENDING:
                 self._event(control)
         if reg.QUEUE_TAIL in written:
@@ -235,10 +251,13 @@ class IntelIommu(SysBusDevice):
         self._run_queue()
 
     def _invalidated(self, half: int) -> None:
-        """An invalidation by register is done, and was as fine as was asked for."""
+        """An invalidation by register is done, and was as fine as was asked for; none of too many pages."""
         value = self._registers.read(half, 4) & ~_INVALIDATE
         shift = (27, 29) if half == reg.CONTEXT_COMMAND + 4 else (25, 28)
         asked = value >> shift[1] & 3
+        pages = self._registers.read(reg.INVALIDATE_ADDRESS, 8) & _ADDRESS_BITS
+        if half == reg.IOTLB_INVALIDATE + 4 and asked == _BY_ADDRESS and pages > MOST_PAGES:
+            asked = 0
         self._registers.put(half, 4, value & ~(3 << shift[0]) | asked << shift[0])
 
     def _run_queue(self) -> None:
@@ -256,8 +275,10 @@ class IntelIommu(SysBusDevice):
             registers.put(reg.COMPLETION_STATUS, 4, 1)
             self._event(reg.COMPLETION_EVENT)
         if done.error:
-            registers.put(reg.FAULT_STATUS, 4, registers.read(reg.FAULT_STATUS, 4) | _QUEUE_ERROR)
-            self._event(reg.FAULT_EVENT)
+            status = registers.read(reg.FAULT_STATUS, 4)
+            registers.put(reg.FAULT_STATUS, 4, status | _QUEUE_ERROR)
+            if not status & _FAULTS:
+                self._event(reg.FAULT_EVENT)
 
     def state(self) -> dict[str, Any]:
         """The registers, and the tables that commands have set."""

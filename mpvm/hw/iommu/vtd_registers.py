@@ -14,13 +14,17 @@ EVENT_DATA, EVENT_ADDRESS = 4, 8
 
 
 class Bits(NamedTuple):
-    """A register: `writable` bits take what is written, those of `write_1_clears` go to 0, others stay."""
+    """A register: `writable` bits take what is written, those of `write_1_clears` go to 0, others stay.
+
+    One that is `write_only` reads as 0.
+    """
 
     offset: int
     size: int
     value: int = 0
     writable: int = 0
     write_1_clears: int = 0
+    write_only: bool = False
 
 
 _DWORD: Final = 0xFFFFFFFF
@@ -48,7 +52,7 @@ REGISTERS: Final = (
     Bits(COMPLETION_STATUS, 4, write_1_clears=1),
     *_event(COMPLETION_EVENT),
     Bits(INTERRUPT_TABLE, 8, writable=_PAGE | 0xF),
-    Bits(INVALIDATE_ADDRESS, 8, writable=_PAGE | 0x7F),
+    Bits(INVALIDATE_ADDRESS, 8, writable=_PAGE | 0x7F, write_only=True),
     Bits(IOTLB_INVALIDATE, 8, writable=0x3003FFFF00000000),
     Bits(FAULT_RECORD + 8, 8, write_1_clears=1 << 63),
 )
@@ -59,14 +63,21 @@ class RegisterFile:
 
     def __init__(self, registers: tuple[Bits, ...]) -> None:
         self._reset, self._writable, self._clearing = (bytearray(REGISTERS_BYTES) for _ in range(3))
-        for offset, size, *values in registers:
+        self._shown = bytearray(b"\xff" * REGISTERS_BYTES)
+        for offset, size, *values, write_only in registers:
             for target, value in zip((self._reset, self._writable, self._clearing), values, strict=True):
                 target[offset : offset + size] = value.to_bytes(size, "little")
+            if write_only:
+                self._shown[offset : offset + size] = bytes(size)
         self.data = bytearray(self._reset)
 
     def reset(self) -> None:
         """As after power-up."""
         self.data[:] = self._reset
+
+    def show(self, offset: int, size: int) -> int:
+        """What a guest reads at `offset`."""
+        return self.read(offset, size) & int.from_bytes(self._shown[offset : offset + size], "little")
 
     def read(self, offset: int, size: int) -> int:
         """The value at `offset`; 0 beyond the last."""

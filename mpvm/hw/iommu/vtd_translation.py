@@ -7,6 +7,7 @@ Nothing is cached: each request walks the tables as they are, so that there is n
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from mpvm.hw.intc.message import MESSAGE_BASE, MESSAGE_MASK
 from mpvm.hw.iommu.vtd_fault import Fault, Reason
 from mpvm.memory.dma import BusMemory
 
@@ -99,13 +100,15 @@ class Tables(NamedTuple):
                 return Reason.ENTRY_RESERVED
             table = entry & (1 << self.width) - 1 & ~_PAGE_MASK
             if large or level == 1:
+                if table <= MESSAGE_BASE | MESSAGE_MASK and table + (1 << shift) > MESSAGE_BASE:
+                    return Reason.INTERRUPT_ADDRESS
                 inside = address & (1 << shift) - 1
                 return Page(table | inside, (1 << shift) - inside)
         raise AssertionError(levels)
 
     def _is_reserved(self, entry: int, level: int, large: bool) -> bool:
         beyond = entry & (1 << _SOFTWARE_SHIFT) - 1
-        if beyond >> self.width or (level == 1 and entry & _RESERVED):
+        if beyond >> self.width or ((level == 1 or large) and entry & _RESERVED):
             return True
         if not large:
             return False

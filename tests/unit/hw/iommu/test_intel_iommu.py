@@ -82,8 +82,8 @@ class Rig:
         assert memory is not None
         return memory.write(address, data)
 
-    def load(self, address: int, size: int) -> bytes | None:
-        memory = self.bus.dma(REQUESTER)
+    def load(self, address: int, size: int, requester: int = REQUESTER) -> bytes | None:
+        memory = self.bus.dma(requester)
         assert memory is not None
         return memory.read(address, size)
 
@@ -232,10 +232,17 @@ def test_a_silent_context_has_its_faults_not_recorded(rig: Rig) -> None:
     assert (rig.reason, rig.read(FAULT_STATUS)) == (None, 0)
 
 
-def test_a_fault_that_finds_another_overflows(rig: Rig) -> None:
+def test_faults_of_one_requester_are_one(rig: Rig) -> None:
     rig.translate()
     for page in (0x1000, 0x2000):
         rig.load(page, 4)
+    assert (rig.read(FAULT_STATUS), rig.read(RECORD, 8)) == (2, 0x1000)
+
+
+def test_a_fault_that_finds_another_requesters_overflows(rig: Rig) -> None:
+    rig.translate()
+    rig.load(0x1000, 4)
+    rig.load(0x2000, 4, REQUESTER + 1)
     assert (rig.read(FAULT_STATUS), rig.read(RECORD, 8)) == (3, 0x1000)
     rig.write(RECORD + 8, RECORDED, 8)
     assert rig.read(FAULT_STATUS) == 1
@@ -362,7 +369,7 @@ def test_the_queue_is_done_up_to_its_tail_and_around_its_end(rig: Rig) -> None:
     rig.write(QUEUE_ADDRESS, QUEUE, 8)
     rig.write(COMMAND, QUEUED)
     for index in range(255):
-        rig.quads(QUEUE + 16 * index, 1 + index % 4)
+        rig.quads(QUEUE + 16 * index, (0x11, 0x12, 0x03, 0x04)[index % 4])
     rig.quads(QUEUE + 16 * 255, 0x1234 << 32 | 0x25, 0x9000)
     rig.write(TAIL, 16 * 255, 8)
     assert (rig.read(HEAD, 8), rig.ram.read(0x9000, 4)) == (16 * 255, bytes(4))
@@ -390,15 +397,57 @@ def test_a_queue_that_can_not_be_is_an_error_and_stops(rig: Rig, wrong: str) -> 
     rig.write(FAULT_EVENT, 0)
     rig.write(QUEUE_ADDRESS, 1 << 30 if wrong == "address" else QUEUE, 8)
     rig.write(COMMAND, QUEUED)
-    rig.quads(QUEUE, 7 if wrong == "descriptor" else 1)
+    rig.quads(QUEUE, 7 if wrong == "descriptor" else 0x11)
     rig.write(TAIL, 0x1000 if wrong == "tail" else 16, 8)
     assert (rig.read(HEAD, 8), rig.read(FAULT_STATUS)) == (0, 0x10)
     assert [message.vector for message in rig.sent] == [0x57]
-    rig.quads(QUEUE, 1)
+    rig.quads(QUEUE, 0x11)
     rig.write(QUEUE_ADDRESS, QUEUE, 8)
     rig.write(FAULT_STATUS, 0x10)
     rig.write(TAIL, 16, 8)
     assert rig.read(HEAD, 8) == 16
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        *((0x0, 0), (0xE, 0), (0x01, 0), (0x11, 1), (0x02, 0), (1 << 32 | 0x12, 0), (0x12, 1 << 7)),
+        *((0x32, 19), (0x13, 0), (0x03, 2), (0x05, 0), (1 << 8 | 0x25, 0x9000), (0x25, 0x9001)),
+    ],
+)
+def test_a_descriptor_that_there_is_not_is_an_error(rig: Rig, low: int, high: int) -> None:
+    rig.write(QUEUE_ADDRESS, QUEUE, 8)
+    rig.write(COMMAND, QUEUED)
+    rig.quads(QUEUE, low, high)
+    rig.write(TAIL, 16, 8)
+    assert (rig.read(HEAD, 8), rig.read(FAULT_STATUS)) == (0, 0x10)
+
+
+def test_an_event_that_waits_is_none_without_its_reason(rig: Rig) -> None:
+    rig.translate()
+    rig.load(0x1000, 4)
+    assert rig.read(FAULT_EVENT) == 0xC0000000
+    rig.write(RECORD + 8, RECORDED, 8)
+    assert rig.read(FAULT_EVENT) == 0x80000000
+    rig.write(FAULT_EVENT, 0)
+    assert rig.sent == []
+
+
+def test_a_page_of_messages_is_a_fault(rig: Rig) -> None:
+    rig.translate()
+    for page in (0xFEE00000, 0xFEEFF000):
+        rig.page(page | BOTH)
+        assert (rig.load(PAGE, 4), rig.reason) == (None, 14)
+        rig.write(RECORD + 8, RECORDED, 8)
+    rig.page(0xFEF00000 | BOTH)
+    assert (rig.load(PAGE, 4), rig.reason) == (None, None)
+
+
+def test_the_address_of_an_invalidation_is_not_read_and_may_not_be_too_many(rig: Rig) -> None:
+    for mask, done in ((18, 3), (19, 0)):
+        rig.write(0xF0, 0x1000 | mask, 8)
+        rig.write(0xF8, 0xB << 60, 8)
+        assert (rig.read(0xF0, 8), rig.read(0xF8, 8) >> 57) == (0, 3 << 3 | done)
 
 
 # -- life --------------------------------------------------------------------------------------------

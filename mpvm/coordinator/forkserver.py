@@ -125,9 +125,27 @@ _server: ForkServer | None = None
 _runtime_dir: "RuntimeDir | None" = None
 
 
+_asked_to_end: ExitStatus | None = None
+
+
 def _end(number: int, _frame: object) -> None:
+    global _asked_to_end
+    _asked_to_end = _STATUS[signal.Signals(number)]
     # SystemExit, so that atexit's handlers run, and without a traceback.
-    sys.exit(_STATUS[signal.Signals(number)])
+    sys.exit(_asked_to_end)
+
+
+def _on_unraisable(what: "sys.UnraisableHookArgs") -> None:
+    # In the middle of a weak reference's callback, of which imports have many, Python drops what a handler
+    # raises and says so. It is not lost: see `end_if_asked`.
+    if what.exc_type is not SystemExit or _asked_to_end is None:
+        sys.__unraisablehook__(what)
+
+
+def end_if_asked() -> None:
+    """Raise SystemExit when a signal has asked for it before somebody else took the signals over."""
+    if _asked_to_end is not None:
+        sys.exit(_asked_to_end)
 
 
 def start_early(*, detached: bool = False) -> None:
@@ -150,6 +168,7 @@ def _start(*, fork: bool, detached: bool = False) -> None:
     _server = ForkServer(fork=fork, detached=detached)
     atexit.register(stop)
     if threading.current_thread() is threading.main_thread():
+        sys.unraisablehook = _on_unraisable
         for number in _STATUS:
             signal.signal(number, _end)
     from mpvm.coordinator.runtime_dir import RuntimeDir
@@ -172,8 +191,11 @@ def server() -> ForkServer:
 
 def stop() -> None:
     """End the fork server and remove the runtime directory, when there are any."""
-    global _server, _runtime_dir
+    global _server, _runtime_dir, _asked_to_end
     atexit.unregister(stop)
+    if sys.unraisablehook is _on_unraisable:
+        sys.unraisablehook = sys.__unraisablehook__
+    _asked_to_end = None
     if _server is not None:
         _server.stop()
         _server = None

@@ -116,6 +116,7 @@ class VirtualMachine:
         self.loop = EventLoop(self.clock)
         undo("closing the event loop", self.loop.close)
         undo("restoring the signals' handlers", self._handle_signals().close)
+        forkserver.end_if_asked()
         self.ring = PostedRing(
             self._memory.vm,
             lambda write: deliver_posted(write, self.machine),

@@ -3,6 +3,8 @@
 import os
 import select
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,3 +140,29 @@ def test_a_server_that_has_been_killed_is_noticed(server: ForkServer, tmp_path: 
     assert ended(start_pidfd)
     with pytest.raises((OSError, EOFError)):
         start(server, tmp_path, doorbell, "0")
+
+
+PROGRAM = """
+import os, signal, sys, weakref
+from mpvm.coordinator import forkserver
+
+class Thing: ...
+
+def callback(reference):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+forkserver.start_early()
+thing = Thing()
+reference = weakref.ref(thing, callback)
+del thing
+print("goes on", flush=True)
+forkserver.end_if_asked()
+print("is lost", flush=True)
+forkserver.stop()
+"""
+
+
+def test_a_signal_whose_exception_python_drops_ends_the_start_all_the_same() -> None:
+    """It comes in a weak reference's callback, of which imports have many."""
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (143, "goes on\n", "")

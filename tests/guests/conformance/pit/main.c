@@ -242,11 +242,26 @@ static void test_speaker(void)
 	CHECK("the refresh bit toggles", changed, 1);
 }
 
+/* At 100 Hz. A machine whose host has let it wait makes up for lost time, so that the time is taken from the beginning; an
+ * interrupt or two of what was before may still come. */
+static bool twelve_take_theirs(unsigned mode)
+{
+	struct stopwatch watch;
+	uint64_t us;
+
+	stopwatch_start(&watch);
+	control(SELECT(0) | BOTH | mode);
+	count(0, PIT_HZ / 100);
+	ticks = 0;
+	while (ticks < 12)
+		pause();
+	us = stopwatch_us(&watch);
+	return us >= 95000 && us < 10000000;
+}
+
 static void test_interrupt(void)
 {
 	volatile uint32_t *select = physical(acpi.io_apic), *window = physical(acpi.io_apic + 0x10);
-	struct stopwatch watch;
-	uint64_t us;
 
 	topic("counter 0's interrupt");
 	set_handler(VECTOR_PIT, take);
@@ -265,26 +280,9 @@ static void test_interrupt(void)
 		delay_us(1000);
 	delay_us(20000);
 	CHECK("one in mode 0", ticks, 1);
-	ticks = 0;
-	control(SELECT(0) | BOTH | MODE(2));
-	count(0, PIT_HZ / 100);
-	while (ticks < 2)
-		pause();
-	stopwatch_start(&watch);
-	while (ticks < 12)
-		pause();
-	us = stopwatch_us(&watch);
-	CHECK("ten in mode 2 take theirs", us >= 50000 && us < 1000000, 1);
-	control(SELECT(0) | BOTH | MODE(3));
-	count(0, PIT_HZ / 100);
-	ticks = 0;
-	while (ticks < 2)
-		pause();
-	stopwatch_start(&watch);
-	while (ticks < 12)
-		pause();
-	us = stopwatch_us(&watch);
-	CHECK("ten in mode 3 take theirs", us >= 50000 && us < 1000000, 1);
+	CHECK("twelve in mode 2 take theirs", twelve_take_theirs(MODE(2)), 1);
+	CHECK_NOT_QEMU("twelve in mode 3 take theirs", twelve_take_theirs(MODE(3)), 1,
+		       "it interrupts twice a period; OUT rises once (8254 data sheet, mode 3)");
 	control(SELECT(0) | BOTH | MODE(0));
 	interrupts_off();
 	*select = 0x10 + 2 * PIN_PIT;

@@ -23,7 +23,7 @@ _EXTENDED_MEMORY: Final = (0x17, 0x30)
 _MEMORY_ABOVE_16M: Final = 0x34
 _MEMORY_ABOVE_4G: Final = 0x5B
 
-_EQUIPMENT_FPU: Final = 0x02
+EQUIPMENT_FPU: Final = 0x02
 _BASE_MEMORY_KIB: Final = 640
 
 
@@ -38,7 +38,7 @@ def cmos(ram: GuestRam) -> dict[int, int]:
     high = sum(slot.size for slot in ram.slots if slot.gpa >= HIGH_RAM_START)
     above_16m = max(low - (16 << 20), 0) >> 16
     return {
-        _EQUIPMENT: _EQUIPMENT_FPU,
+        _EQUIPMENT: EQUIPMENT_FPU,
         **_field(_BASE_MEMORY, 2, _BASE_MEMORY_KIB),
         **_field(_EXTENDED_MEMORY[0], 2, (low >> 10) - 1024),
         **_field(_EXTENDED_MEMORY[1], 2, (low >> 10) - 1024),

@@ -9,18 +9,21 @@ from typing import Final
 
 from mpvm.abi.layout import VcpuArea
 from mpvm.boot.e820 import EBDA_START
+from mpvm.hw.char.serial import UARTS
+from mpvm.hw.intc.i8259 import MASTER_PORT, SLAVE_PORT
+from mpvm.hw.timer.i8254 import CONTROL_WORD, PIT_PORT
+from mpvm.machine.firmware import EQUIPMENT_FPU
 from mpvm.memory.address_space import AddressSpace
 
-_PIC_MASTER, _PIC_SLAVE, _PIT, _PIT_CONTROL = 0x20, 0xA0, 0x40, 0x43
 _ICW1_WITH_ICW4, _ICW4_8086 = 0x11, 0x01
 # ICW1 to ICW4 and the mask (8259A data sheet): the AT's vectors; timer, keyboard, slave, floppy disk, and of
 # the slave clock, mouse, FPU, first disk.
 _PIC: Final = {
-    _PIC_MASTER: (_ICW1_WITH_ICW4, 0x08, 0x04, _ICW4_8086, 0xB8),
-    _PIC_SLAVE: (_ICW1_WITH_ICW4, 0x70, 0x02, _ICW4_8086, 0x8E),
+    MASTER_PORT: (_ICW1_WITH_ICW4, 0x08, 0x04, _ICW4_8086, 0xB8),
+    SLAVE_PORT: (_ICW1_WITH_ICW4, 0x70, 0x02, _ICW4_8086, 0x8E),
 }
 # Counter 0: both bytes, mode 2, 65536 pulses; 18.2 Hz.
-_PIT_COUNTER_0: Final = ((_PIT_CONTROL, 0x34), (_PIT, 0), (_PIT, 0))
+_PIT_COUNTER_0: Final = ((PIT_PORT + CONTROL_WORD, 0x34), (PIT_PORT, 0), (PIT_PORT, 0))
 
 # The fixed ranges (SDM vol. 3, 12.11.2.2): RAM, ROMs from 0xc0000 on, and between them uncached video memory.
 _WRITE_BACK, _UNCACHED, _WRITE_PROTECTED = 6, 0, 5
@@ -31,11 +34,9 @@ _FIXED_TYPES: Final = (
 _MTRR_VALID: Final = 1 << 11
 _CPUID_MTRR: Final = 1 << 12
 
-# The BIOS data area: ports of COM1 to COM4, the EBDA's segment, equipment (FPU, mouse, serial lines) and
-# KiB of base memory.
+# The BIOS data area: ports of COM1 to COM4, the EBDA's segment, equipment (FPU, serial lines), base memory.
 _BDA_COM_PORTS, _BDA_EBDA, _BDA_EQUIPMENT, _BDA_BASE_MEMORY = 0x400, 0x40E, 0x410, 0x413
-_EQUIPMENT, _EQUIPMENT_COM_SHIFT = 0x6, 9
-_COM_PORTS: Final = (0x3F8, 0x2F8, 0x3E8, 0x2E8)
+_EQUIPMENT_COM_SHIFT: Final = 9
 
 
 def program_timers_and_interrupts(ports: AddressSpace) -> None:
@@ -65,10 +66,10 @@ def set_mtrrs(areas: Iterable[VcpuArea], start: int, features: int, physical_bit
 
 def bios_data_area(serial: Sequence[int]) -> Mapping[int, int]:
     """The words of the BIOS data area by address; `serial` are the base ports of the UARTs that are there."""
-    found = [port for port in _COM_PORTS if port in serial]
+    found = [port for port, _ in UARTS if port in serial]
     return {
         **{_BDA_COM_PORTS + 2 * index: port for index, port in enumerate(found)},
         _BDA_EBDA: EBDA_START >> 4,
-        _BDA_EQUIPMENT: _EQUIPMENT | len(found) << _EQUIPMENT_COM_SHIFT,
+        _BDA_EQUIPMENT: EQUIPMENT_FPU | len(found) << _EQUIPMENT_COM_SHIFT,
         _BDA_BASE_MEMORY: EBDA_START >> 10,
     }

@@ -244,7 +244,7 @@ def test_firmware_has_set_up_interrupts_memory_types_and_its_data_area(make: Cal
         assert guest.mtrr_variable[1] & 0xFFFFFFFFF == 0xF80000800
     ram = board.machine.ram
     assert [int.from_bytes(ram.read(at, 2), "little") for at in (0x400, 0x402, 0x40E, 0x410, 0x413)] == [
-        *(0x3F8, 0x3E8, 0x9FC0, 0x406, 639)
+        *(0x3F8, 0x3E8, 0x9FC0, 0x402, 639)
     ]
 
 

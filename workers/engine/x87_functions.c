@@ -24,6 +24,7 @@
             *value(env, 0) = result;                                           \
         }                                                                      \
     }
+
 /* By the bits: a comparison would set flags. */
 static inline bool is_nan(extended number)
 {

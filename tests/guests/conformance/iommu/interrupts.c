@@ -55,9 +55,9 @@ static uint64_t brought(void)
 
 static uint64_t reason(void)
 {
-	uint64_t record = vtd_read64(VTD_RECORD + 8);
+	uint64_t record = vtd_read_wide(VTD_FRCD + 8);
 
-	vtd_write64(VTD_RECORD + 8, VTD_RECORDED);
+	vtd_write_wide(VTD_FRCD + 8, VTD_RECORDED);
 	return record & VTD_RECORDED ? record >> 32 & 0xff : 0;
 }
 
@@ -69,33 +69,33 @@ static uint32_t message(uint32_t index)
 void test_interrupts(void)
 {
 	topic("interrupt remapping");
-	vtd_write64(VTD_INTERRUPTS, (uintptr_t)entries | 0xf);
-	vtd_command(VTD_SET_INTERRUPTS, 0);
-	vtd_command(VTD_REMAP, 0);
-	CHECK("remapping is on", vtd_read(VTD_STATUS) & (VTD_REMAP | VTD_SET_INTERRUPTS), VTD_REMAP | VTD_SET_INTERRUPTS);
-	enter(INDEX, PRESENT | SILENT | 0x61 << 16, VERIFY | edu);
-	edu_use_message(message(INDEX), 0x60);
+	vtd_write_wide(VTD_IRTA, (uintptr_t)entries | 0xf);
+	vtd_command(GCMD_SIRTP, 0);
+	vtd_command(GCMD_IRE, 0);
+	CHECK("remapping is on", vtd_read(VTD_GSTS) & (GCMD_IRE | GCMD_SIRTP), GCMD_IRE | GCMD_SIRTP);
+	enter(INDEX, PRESENT | SILENT | 0x61 << 16, VERIFY | edu_requester());
+	edu_message(message(INDEX), 0x60);
 	CHECK("a message", brought(), 1 << 1);
-	edu_use_message(message(INDEX - 2) | 1 << 3, 2);
+	edu_message(message(INDEX - 2) | 1 << 3, 2);
 	CHECK("with a subhandle", brought(), 1 << 1);
-	enter(INDEX, PRESENT | SILENT | 0x62 << 16, VERIFY | (edu + 8));
-	edu_use_message(message(INDEX), 0x60);
+	enter(INDEX, PRESENT | SILENT | 0x62 << 16, VERIFY | (edu_requester() + 8));
+	edu_message(message(INDEX), 0x60);
 	CHECK("of another requester, silent", brought(), 0);
 	CHECK("is not recorded", reason(), 0);
-	enter(INDEX, PRESENT | 0x62 << 16, VERIFY | 1 << 16 | (edu + 4));
+	enter(INDEX, PRESENT | 0x62 << 16, VERIFY | 1 << 16 | (edu_requester() + 4));
 	CHECK("of one that another is, but for a bit that is not looked at", brought(), 1 << 2);
 	enter(INDEX, 0x62 << 16, 0);
 	CHECK("of no entry", brought(), 0);
-	edu_use_pin();
+	edu_no_message();
 	route(ioapic_entry(INDEX, 0x63));
 	enter(INDEX, PRESENT | SILENT | 0x63 << 16, 0);
 	CHECK("a pin", brought(), 1 << 3);
-	enter(INDEX, PRESENT | SILENT | 0x64 << 16, VERIFY | edu);
+	enter(INDEX, PRESENT | SILENT | 0x64 << 16, VERIFY | edu_requester());
 	CHECK("whoever's it is", brought(), 1 << 4);
 	route(0x10000);
-	edu_use_message(0xfee00000, 0x65);
+	edu_message(0xfee00000, 0x65);
 	CHECK_NOT_QEMU("one in compatibility format", brought(), 0, "lets it pass; VT-d specification, 5.1.4");
-	vtd_command(0, VTD_REMAP);
+	vtd_command(0, GCMD_IRE);
 	CHECK("without remapping", brought(), 1 << 5);
-	edu_use_pin();
+	edu_no_message();
 }
